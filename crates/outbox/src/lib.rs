@@ -1,0 +1,18 @@
+//! The vocabulary and the decisions of a transactional outbox.
+//!
+//! Nothing here does I/O: every type is a value, every decision a function of values.
+
+mod cursor;
+mod event;
+mod lsn;
+mod pipeline;
+mod progress;
+mod status;
+mod table;
+
+pub use event::{Columns, Event};
+pub use lsn::{Lsn, ParseLsnError};
+pub use pipeline::{Admission, Limits, OutOfOrder, Pipeline, Start, Token, Verdict};
+pub use progress::{Progress, Transaction};
+pub use status::{ParseStatusError, Status, resend_is_needed};
+pub use table::{ParseTableNameError, TableName};

@@ -1,0 +1,260 @@
+//! The account of every event between the log and the confirmation.
+
+use slab::Slab;
+
+use crate::cursor::{Beginning, Cursor};
+use crate::progress::Transaction;
+use crate::{Lsn, Progress, Status, resend_is_needed};
+
+/// How much may be in flight: read and not yet settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most events.
+    pub events_max: usize,
+    /// The most bytes of events. One event larger than this is let through alone.
+    pub bytes_max: usize,
+}
+
+/// What a relay starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The slot's confirmed position.
+    pub confirmed: Lsn,
+    /// The end of the log when the relay started: an earlier run may have published whatever committed
+    /// before it, and nothing after.
+    pub horizon: Lsn,
+    /// Whether an event is settled by its write-back, or already by the broker's acknowledgement.
+    pub write_back: bool,
+    /// The bound on what is in flight.
+    pub limits: Limits,
+}
+
+/// Names an event in flight, until it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(usize);
+
+impl Token {
+    /// As the number a producer carries along with a record.
+    pub const fn to_usize(self) -> usize {
+        self.0
+    }
+
+    /// From the number a delivery report brings back.
+    pub const fn from_usize(number: usize) -> Self {
+        Token(number)
+    }
+}
+
+/// What is to be done with an event just read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Publish it.
+    Publish(Token),
+    /// An earlier run may have published it: ask for its row's status first, and keep it and everything
+    /// after it in order meanwhile.
+    Ask(Token),
+    /// It is in flight or settled already; a new connection brought it again.
+    Drop,
+}
+
+/// What is to be done with an event whose row has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Publish it.
+    Publish,
+    /// It was published by an earlier run; it is settled now.
+    Skip,
+}
+
+/// The stream or a completion came in an order that cannot be; going on would risk losing an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfOrder {
+    /// A message of a transaction outside one.
+    #[error("the stream sent {0} outside a transaction")]
+    OutsideTransaction(&'static str),
+    /// A transaction inside another.
+    #[error("the stream began the transaction ending at {0} inside another")]
+    NestedTransaction(Lsn),
+    /// A completion for an event that does not await it.
+    #[error("event {token} was {done}, which it did not await")]
+    Unexpected {
+        /// The event's token.
+        token: usize,
+        /// What was reported of it.
+        done: &'static str,
+    },
+}
+
+/// Keeps the account of every event from the log to the confirmation: which are to be published, which are
+/// in flight, and what may be confirmed.
+///
+/// The caller carries out what it decides and reports what has happened; it does no I/O itself.
+#[derive(Debug)]
+pub struct Pipeline {
+    progress: Progress,
+    cursor: Cursor,
+    flights: Slab<Flight>,
+    bytes: usize,
+    asked: usize,
+    in_transaction: Option<InTransaction>,
+    start: Start,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InTransaction {
+    transaction: Option<Transaction>,
+    ask: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    transaction: Transaction,
+    bytes: usize,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    Publishing,
+    Acknowledged,
+}
+
+impl Pipeline {
+    /// Nothing read yet.
+    pub fn new(start: Start) -> Self {
+        Pipeline {
+            progress: Progress::new(start.confirmed),
+            cursor: Cursor::new(start.confirmed),
+            flights: Slab::new(),
+            bytes: 0,
+            asked: 0,
+            in_transaction: None,
+            start,
+        }
+    }
+
+    /// The position up to which the slot may be confirmed: the end of the longest prefix of transactions
+    /// whose every event is settled. Never goes back, never passes an open transaction.
+    pub fn confirmable(&self) -> Lsn {
+        self.progress.confirmable()
+    }
+
+    /// Where a connection is to start reading: the end of the last transaction read whole.
+    pub fn read_position(&self) -> Lsn {
+        self.cursor.read()
+    }
+
+    /// Whether the bound on what is in flight lets one more event in.
+    pub fn has_room(&self) -> bool {
+        let Limits { events_max, bytes_max } = self.start.limits;
+        self.flights.is_empty() || (self.flights.len() < events_max && self.bytes < bytes_max)
+    }
+
+    /// How many events are in flight.
+    pub fn events_in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// How many bytes of events are in flight.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.bytes
+    }
+
+    /// A connection starts reading at [`read_position`](Self::read_position).
+    pub fn connected(&mut self) {
+        self.cursor.connected_again();
+        self.in_transaction = None;
+    }
+
+    /// A transaction begins whose commit record stands at `final_lsn`.
+    pub fn begin(&mut self, final_lsn: Lsn) -> Result<(), OutOfOrder> {
+        if self.in_transaction.is_some() {
+            return Err(OutOfOrder::NestedTransaction(final_lsn));
+        }
+        let transaction = match self.cursor.begin(final_lsn) {
+            Beginning::Passed => None,
+            Beginning::Continued => self.progress.open(),
+            Beginning::New => Some(self.progress.begin()),
+        };
+        self.in_transaction = Some(InTransaction { transaction, ask: final_lsn < self.start.horizon });
+        Ok(())
+    }
+
+    /// An outbox row of the transaction under way, of `bytes` bytes.
+    pub fn event(&mut self, bytes: usize) -> Result<Admission, OutOfOrder> {
+        let outside = OutOfOrder::OutsideTransaction("an insert");
+        let Some(InTransaction { transaction, ask }) = self.in_transaction else { return Err(outside) };
+        let is_new = self.cursor.event().ok_or(outside)?;
+        let Some(transaction) = transaction.filter(|_| is_new) else { return Ok(Admission::Drop) };
+        // What was asked for earlier must go first, so that the order of a key stays that of its commits.
+        let ask = self.start.write_back && (ask || self.asked > 0);
+        let stage = if ask { Stage::Asked } else { Stage::Publishing };
+        let token = Token(self.flights.insert(Flight { transaction, bytes, stage }));
+        self.progress.event(transaction);
+        self.bytes += bytes;
+        if ask {
+            self.asked += 1;
+            return Ok(Admission::Ask(token));
+        }
+        Ok(Admission::Publish(token))
+    }
+
+    /// The transaction under way ends at `end`, the position after its commit record.
+    pub fn commit(&mut self, end: Lsn) -> Result<(), OutOfOrder> {
+        let outside = OutOfOrder::OutsideTransaction("a commit");
+        self.in_transaction.take().ok_or(outside.clone())?;
+        if self.cursor.commit(end).ok_or(outside)? {
+            self.progress.commit(end);
+        }
+        Ok(())
+    }
+
+    /// The server says that it has sent everything before `end`.
+    pub fn keepalive(&mut self, end: Lsn) {
+        self.progress.keepalive(end);
+        self.cursor.keepalive(end);
+    }
+
+    /// The answer for an event that was to be asked for: its row's status, `None` when there is no such row.
+    pub fn answered(&mut self, token: Token, row: Option<Status>) -> Result<Verdict, OutOfOrder> {
+        self.expect(token, Stage::Asked, "answered")?;
+        self.asked -= 1;
+        if resend_is_needed(row) {
+            self.flights[token.0].stage = Stage::Publishing;
+            return Ok(Verdict::Publish);
+        }
+        self.settle(token);
+        Ok(Verdict::Skip)
+    }
+
+    /// The broker acknowledged the event.
+    pub fn acknowledged(&mut self, token: Token) -> Result<(), OutOfOrder> {
+        self.expect(token, Stage::Publishing, "acknowledged")?;
+        self.flights[token.0].stage = Stage::Acknowledged;
+        if !self.start.write_back {
+            self.settle(token);
+        }
+        Ok(())
+    }
+
+    /// The event's delivery is durably written to its row.
+    pub fn written(&mut self, token: Token) -> Result<(), OutOfOrder> {
+        self.expect(token, Stage::Acknowledged, "written back")?;
+        self.settle(token);
+        Ok(())
+    }
+
+    fn expect(&self, token: Token, stage: Stage, done: &'static str) -> Result<(), OutOfOrder> {
+        match self.flights.get(token.0) {
+            Some(flight) if flight.stage == stage => Ok(()),
+            _ => Err(OutOfOrder::Unexpected { token: token.0, done }),
+        }
+    }
+
+    fn settle(&mut self, token: Token) {
+        let flight = self.flights.remove(token.0);
+        self.bytes -= flight.bytes;
+        self.progress.settle(flight.transaction);
+    }
+}
