@@ -1,0 +1,28 @@
+/// A table as the server described it before its rows (PostgreSQL documentation, "Logical Replication
+/// Message Formats", Relation). A table that is altered is described anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// The schema's name; empty for `pg_catalog`.
+    pub namespace: String,
+    /// The table's name.
+    pub name: String,
+    /// `pg_class.relreplident`: `d`, `n`, `f` or `i`.
+    pub replica_identity: u8,
+    /// The published columns, in the order of every [`Tuple`](crate::Tuple) that refers to this description.
+    pub columns: Vec<Column>,
+}
+
+/// One published column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// `pg_attribute.attname`.
+    pub name: String,
+    /// `pg_attribute.atttypid`.
+    pub type_oid: u32,
+    /// `pg_attribute.atttypmod`; -1 where the type takes none.
+    pub type_modifier: i32,
+    /// Whether the column belongs to the replica identity.
+    pub part_of_key: bool,
+}

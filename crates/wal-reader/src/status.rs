@@ -1,0 +1,45 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use outbox::Lsn;
+
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's clock begins.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// A standby status update: how far the receiver has come (PostgreSQL documentation, "Streaming Replication
+/// Protocol", Standby status update).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StandbyStatus {
+    /// Received up to here.
+    pub written: Lsn,
+    /// Durably dealt with up to here. This is what moves the slot: the server may forget everything before
+    /// it, and never sends it again. Zero leaves the slot where it is.
+    pub flushed: Lsn,
+    /// Only shown in `pg_stat_replication`.
+    pub applied: Lsn,
+    /// Asks for a keepalive in answer.
+    pub reply_requested: bool,
+}
+
+/// A whole CopyData message with a status update in it.
+pub(crate) type EncodedStatus = [u8; 39];
+
+impl StandbyStatus {
+    pub(crate) fn encode(&self) -> EncodedStatus {
+        let mut out = [0; 39];
+        out[0] = b'd';
+        out[1..5].copy_from_slice(&38_u32.to_be_bytes());
+        out[5] = b'r';
+        out[6..14].copy_from_slice(&self.written.to_u64().to_be_bytes());
+        out[14..22].copy_from_slice(&self.flushed.to_u64().to_be_bytes());
+        out[22..30].copy_from_slice(&self.applied.to_u64().to_be_bytes());
+        out[30..38].copy_from_slice(&now_us().to_be_bytes());
+        out[38] = u8::from(self.reply_requested);
+        out
+    }
+}
+
+/// Now, in microseconds since 2000-01-01. A clock set before 1970 reads as 1970: the server only shows it.
+fn now_us() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX).saturating_sub(POSTGRES_EPOCH_US)
+}

@@ -1,0 +1,118 @@
+use bytes::Bytes;
+
+use crate::DecodeError;
+use crate::reader::Reader;
+
+/// A column's value as the server sent it, uninterpreted.
+///
+/// `B` is [`Bytes`], a slice of the frame, or `&[u8]` where a look is enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<B = Bytes> {
+    /// SQL NULL.
+    Null,
+    /// A value stored out of line that an UPDATE left alone, so it was not sent. An INSERT has none.
+    Unchanged,
+    /// The type's text output. With `binary`, only types without a binary form come like this.
+    Text(B),
+    /// The type's binary output, what its send function wrote; for `jsonb` that begins with a version byte.
+    Binary(B),
+}
+
+/// One row. It keeps the message it was read from alive, and its values are slices of that.
+#[derive(Clone, Debug)]
+pub struct Tuple {
+    message: Bytes,
+    fields: Vec<Field>,
+}
+
+/// Positions rather than slices, so that a column nobody looks at costs no reference count.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    kind: u8,
+    start: u32,
+    end: u32,
+}
+
+impl Tuple {
+    /// How many columns the row has.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether the row has no columns, as a table may.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The value of a column, counted from 0 as in [`Relation::columns`](crate::Relation::columns).
+    pub fn get(&self, index: usize) -> Option<Value> {
+        let field = self.fields.get(index)?;
+        let slice = || self.message.slice(field.start as usize..field.end as usize);
+        Some(field.value(slice))
+    }
+
+    /// The same without sharing ownership: cheaper where the value is only read.
+    #[inline]
+    pub fn peek(&self, index: usize) -> Option<Value<&[u8]>> {
+        let field = self.fields.get(index)?;
+        Some(field.value(|| &self.message[field.start as usize..field.end as usize]))
+    }
+
+    pub(crate) fn new(message: Bytes, fields: Fields) -> Self {
+        Tuple { message, fields: fields.0 }
+    }
+}
+
+impl Field {
+    #[inline]
+    fn value<B>(self, slice: impl FnOnce() -> B) -> Value<B> {
+        match self.kind {
+            b'n' => Value::Null,
+            b'u' => Value::Unchanged,
+            b't' => Value::Text(slice()),
+            _ => Value::Binary(slice()),
+        }
+    }
+}
+
+impl PartialEq for Tuple {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && (0..self.len()).all(|index| self.peek(index) == other.peek(index))
+    }
+}
+
+impl Eq for Tuple {}
+
+/// A row's layout, apart from the message it lies in.
+pub(crate) struct Fields(Vec<Field>);
+
+impl Fields {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Reads a TupleData. The reader's message is at most `u32::MAX` bytes long.
+    #[inline]
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let count = reader.count_16("a row's column count")?;
+        // Every column takes at least its kind's byte: a count beyond that is a lie and reserves nothing.
+        let mut fields = Vec::with_capacity(count.min(reader.remaining()));
+        for _ in 0..count {
+            let at = reader.at();
+            let kind = reader.u8("a column's kind")?;
+            let range = match kind {
+                b'n' | b'u' => 0..0,
+                b't' | b'b' => {
+                    let length = reader.count_32("a column's length")?;
+                    reader.take(length, "a column's value")?
+                }
+                other => {
+                    let what = format!("unknown kind of column {:?}", char::from(other));
+                    return Err(reader.error_at(at, what));
+                }
+            };
+            fields.push(Field { kind, start: range.start as u32, end: range.end as u32 });
+        }
+        Ok(Fields(fields))
+    }
+}
