@@ -1,0 +1,132 @@
+//! The outbox rows the shop writes.
+
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::Order;
+
+/// One row for the outbox table, and where its record is expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// The row's primary key (UUID version 7).
+    pub id: Uuid,
+    /// `order` or `payment`.
+    pub aggregate_type: &'static str,
+    /// The order's or the payment's id.
+    pub aggregate_id: String,
+    /// What happened.
+    pub event_type: &'static str,
+    /// The record's value: a JSON object whose `sequence` counts the key's events from 1.
+    pub payload: String,
+    /// The record's further headers: a JSON object.
+    pub headers: String,
+    /// The record's key where it is not the aggregate's id: a payment is keyed by its order.
+    pub partition_key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Payload<'a, T> {
+    order_id: String,
+    sequence: u64,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+impl OutboxRow {
+    /// An event of the order itself.
+    pub(crate) fn of_order(
+        order: &Order,
+        event_type: &'static str,
+        sequence: u64,
+        body: impl Serialize,
+    ) -> OutboxRow {
+        OutboxRow {
+            id: Uuid::now_v7(),
+            aggregate_type: "order",
+            aggregate_id: order.id.to_string(),
+            event_type,
+            payload: payload(order, sequence, &body),
+            headers: headers(order, sequence),
+            partition_key: None,
+        }
+    }
+
+    /// An event of one of the order's payments.
+    pub(crate) fn of_payment(
+        order: &Order,
+        payment: Uuid,
+        event_type: &'static str,
+        sequence: u64,
+    ) -> OutboxRow {
+        let body = json!({ "payment_id": payment.to_string(), "amount_cents": order.total_cents() });
+        OutboxRow {
+            id: Uuid::now_v7(),
+            aggregate_type: "payment",
+            aggregate_id: payment.to_string(),
+            event_type,
+            payload: payload(order, sequence, &body),
+            headers: headers(order, sequence),
+            partition_key: Some(order.id.to_string()),
+        }
+    }
+
+    /// The topic the row's record belongs to.
+    pub fn topic(&self) -> String {
+        format!("outbox.event.{}", self.aggregate_type)
+    }
+
+    /// The key of the row's record.
+    pub fn key(&self) -> &str {
+        self.partition_key.as_deref().unwrap_or(&self.aggregate_id)
+    }
+}
+
+fn payload<T: Serialize>(order: &Order, sequence: u64, body: &T) -> String {
+    json!(Payload { order_id: order.id.to_string(), sequence, body }).to_string()
+}
+
+/// The trace is the order's, so that a consumer can join both topics to one trace (W3C Trace Context,
+/// `traceparent`); the span is the event's place in it.
+fn headers(order: &Order, sequence: u64) -> String {
+    let traceparent = format!("00-{}-{sequence:016x}-01", order.id.simple());
+    json!({ "traceparent": traceparent, "source": "shop", "schema_version": 1 }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Odds;
+
+    #[test]
+    fn a_payment_is_keyed_by_its_order_on_its_own_topic() {
+        let order = Order::nth(1, 1, Odds::default());
+        let payment = Uuid::now_v7();
+        let row = OutboxRow::of_payment(&order, payment, "payment_received", 2);
+        assert_eq!((row.topic(), row.key()), ("outbox.event.payment".to_owned(), &*order.id.to_string()));
+        assert_eq!(row.aggregate_id, payment.to_string());
+    }
+
+    #[test]
+    fn the_payload_carries_the_order_the_sequence_and_the_body() {
+        let order = Order::nth(1, 1, Odds::default());
+        let row = OutboxRow::of_order(&order, "order_placed", 1, json!({ "customer": order.customer }));
+        let payload: serde_json::Value = serde_json::from_str(&row.payload).unwrap();
+        assert_eq!(payload["order_id"], order.id.to_string());
+        assert_eq!(payload["sequence"], 1);
+        assert_eq!(payload["customer"], order.customer);
+        assert_eq!(row.key(), order.id.to_string());
+    }
+
+    #[test]
+    fn all_events_of_an_order_share_a_trace() {
+        let order = Order::nth(1, 1, Odds::default());
+        let trace = |headers: &str| {
+            let headers: serde_json::Value = serde_json::from_str(headers).unwrap();
+            headers["traceparent"].as_str().unwrap()[3..35].to_owned()
+        };
+        let placed = OutboxRow::of_order(&order, "order_placed", 1, json!({}));
+        let received = OutboxRow::of_payment(&order, Uuid::now_v7(), "payment_received", 2);
+        assert_eq!(trace(&placed.headers), trace(&received.headers));
+    }
+}

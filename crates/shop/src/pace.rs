@@ -1,0 +1,85 @@
+//! When the next customer comes.
+
+use std::time::{Duration, Instant};
+
+/// How far behind its pace a shop may be and still catch up: enough for a late timer, too little for a rush
+/// after an outage.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// How many orders, how fast, for how long; `None` is without a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Orders per second.
+    pub rate: Option<u32>,
+    /// The shop closes after this time.
+    pub open_for: Option<Duration>,
+    /// The shop closes after this many orders.
+    pub orders: Option<u64>,
+}
+
+/// The queue of one day's customers: a number and a time for each.
+pub(crate) struct Queue {
+    pace: Pace,
+    opened_at: Instant,
+    next_number: u64,
+    next_at: Instant,
+}
+
+impl Queue {
+    pub(crate) fn new(pace: Pace, now: Instant) -> Queue {
+        Queue { pace, opened_at: now, next_number: 0, next_at: now }
+    }
+
+    /// The next order's number and its time, or `None` once the shop is closed.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(u64, Instant)> {
+        let behind_max = now.checked_sub(CATCH_UP).unwrap_or(now);
+        let at = match self.pace.rate {
+            None => now,
+            Some(_) => self.next_at.max(behind_max),
+        };
+        let closed = self.pace.open_for.is_some_and(|open_for| at.max(now) >= self.opened_at + open_for);
+        if closed || self.pace.orders.is_some_and(|orders| self.next_number >= orders) {
+            return None;
+        }
+        if let Some(rate) = self.pace.rate {
+            self.next_at = at + Duration::from_secs(1) / rate.max(1);
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        Some((number, at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn orders_come_at_their_rate_and_end_with_the_time() {
+        let now = Instant::now();
+        let pace = Pace { rate: Some(4), open_for: Some(SECOND), orders: None };
+        let mut queue = Queue::new(pace, now);
+        let times = std::iter::from_fn(|| queue.next(now)).map(|(_, at)| (at - now).as_millis());
+        assert_eq!(times.collect::<Vec<_>>(), [0, 250, 500, 750]);
+    }
+
+    #[test]
+    fn a_number_of_orders_ends_a_shop_without_a_rate() {
+        let now = Instant::now();
+        let mut queue = Queue::new(Pace { orders: Some(3), ..Pace::default() }, now);
+        let numbers = std::iter::from_fn(|| queue.next(now)).map(|(number, _)| number);
+        assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_outage_is_not_made_up_for_by_a_rush() {
+        let now = Instant::now();
+        let mut queue = Queue::new(Pace { rate: Some(10), ..Pace::default() }, now);
+        queue.next(now);
+        let later = now + 600 * SECOND;
+        let due = std::iter::from_fn(|| queue.next(later)).take_while(|(_, at)| *at <= later).count();
+        assert_eq!(due, 11);
+    }
+}

@@ -1,0 +1,104 @@
+//! A ledger that counts, and writes down the ids on request.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::{Ledger, OutboxRow};
+
+/// How many outbox rows the shop wrote, by their fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows of committed transactions.
+    pub committed: u64,
+    /// Rows rolled back with their transaction or to a savepoint.
+    pub rolled_back: u64,
+    /// Rows whose commit was sent and never answered.
+    pub in_doubt: u64,
+}
+
+/// Counts rows by their fate; with a file, writes one JSON line per row as well: `fate`, `id`, `topic`, `key`.
+#[derive(Debug, Default)]
+pub struct Tally {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    written: Written,
+    file: Option<BufWriter<File>>,
+    error: Option<io::Error>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    fate: &'static str,
+    id: String,
+    topic: String,
+    key: &'a str,
+}
+
+impl Tally {
+    /// A tally that also writes down every row.
+    pub fn with_file(file: File) -> Tally {
+        let file = Some(BufWriter::new(file));
+        Tally { inner: Mutex::new(Inner { file, ..Inner::default() }) }
+    }
+
+    /// The counts so far.
+    pub fn written(&self) -> Written {
+        self.lock().written
+    }
+
+    /// Writes out what is still buffered.
+    ///
+    /// # Errors
+    /// The first error the file gave since it was opened: the file is incomplete then.
+    pub fn finish(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        match inner.error.take() {
+            Some(error) => Err(error),
+            None => inner.file.as_mut().map_or(Ok(()), Write::flush),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn enter(&mut self, fate: &'static str, rows: &[OutboxRow]) {
+        let Some(file) = &mut self.file else { return };
+        for row in rows {
+            let entry = Entry { fate, id: row.id.to_string(), topic: row.topic(), key: row.key() };
+            let line = serde_json::to_string(&entry).unwrap_or_default();
+            if let Err(error) = writeln!(file, "{line}") {
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+}
+
+impl Ledger for Tally {
+    fn committed(&self, rows: &[OutboxRow], _at: Instant) {
+        let mut inner = self.lock();
+        inner.written.committed += rows.len() as u64;
+        inner.enter("committed", rows);
+    }
+
+    fn rolled_back(&self, rows: &[OutboxRow]) {
+        let mut inner = self.lock();
+        inner.written.rolled_back += rows.len() as u64;
+        inner.enter("rolled_back", rows);
+    }
+
+    fn in_doubt(&self, rows: &[OutboxRow]) {
+        let mut inner = self.lock();
+        inner.written.in_doubt += rows.len() as u64;
+        inner.enter("in_doubt", rows);
+    }
+}

@@ -1,0 +1,221 @@
+//! One till: a connection that takes orders and payments, each with its outbox row in the same transaction.
+
+use std::time::Instant;
+
+use serde_json::json;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Statement, Transaction};
+use uuid::Uuid;
+
+use crate::connection::connect;
+use crate::schema::outbox_is_there;
+use crate::{Error, Ledger, Order, OutboxRow};
+
+pub(crate) struct Till {
+    client: Client,
+    statements: Statements,
+}
+
+struct Statements {
+    order: Statement,
+    paid: Statement,
+    payment: Statement,
+    outbox: Statement,
+}
+
+/// What a transaction does once everything is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Commit,
+    RollBack,
+}
+
+impl Till {
+    /// Connects and prepares.
+    ///
+    /// # Errors
+    /// [`Error::NoOutbox`] where the outbox table is not there (yet).
+    pub(crate) async fn open(config: &Config, outbox: &str) -> Result<Till, Error> {
+        let client = connect(config).await?;
+        // Also the proof that `outbox` is a table's name and nothing else, before it becomes part of an SQL text.
+        if !outbox_is_there(&client, outbox).await? {
+            return Err(Error::NoOutbox { table: outbox.to_owned() });
+        }
+        let prepare = async |sql: &str| {
+            client.prepare(sql).await.map_err(Error::postgres("preparing the statements of a till"))
+        };
+        let statements = Statements {
+            order: prepare(
+                "insert into orders (id, customer, total_cents, state) values ($1, $2, $3, 'placed')",
+            )
+            .await?,
+            paid: prepare("update orders set state = 'paid' where id = $1").await?,
+            payment: prepare(
+                "insert into payments (id, order_id, amount_cents, state) values ($1, $2, $3, $4)",
+            )
+            .await?,
+            outbox: prepare(&format!(
+                "insert into {outbox} \
+                 (id, aggregate_type, aggregate_id, event_type, payload, headers, partition_key) \
+                 values ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7)"
+            ))
+            .await?,
+        };
+        Ok(Till { client, statements })
+    }
+
+    /// Serves one customer: the order, then its payments.
+    pub(crate) async fn serve(&mut self, order: &Order, ledger: &dyn Ledger) -> Result<(), Error> {
+        if self.place(order, ledger).await? == End::RollBack {
+            return Ok(());
+        }
+        let mut sequence = 2;
+        if order.payment_declined {
+            self.pay(order, "declined", sequence, End::Commit, ledger).await?;
+            sequence += 1;
+        }
+        if order.payment_rolls_back {
+            self.pay(order, "received", sequence, End::RollBack, ledger).await?;
+        }
+        self.pay(order, "received", sequence, End::Commit, ledger).await
+    }
+
+    async fn place(&mut self, order: &Order, ledger: &dyn Ledger) -> Result<End, Error> {
+        let body = json!({
+            "customer": order.customer, "lines": order.lines, "total_cents": order.total_cents(),
+        });
+        let placed = OutboxRow::of_order(order, "order_placed", 1, body);
+        let end = if order.rolls_back { End::RollBack } else { End::Commit };
+        let mut booking = Booking::begin(&mut self.client, &self.statements, ledger).await?;
+        let total_cents = cents(order);
+        booking.execute(&self.statements.order, &[&order.id, &order.customer, &total_cents]).await?;
+        if order.gift_taken_back {
+            booking.write_and_take_back(OutboxRow::of_order(order, "gift_added", 2, json!({}))).await?;
+        }
+        booking.write(placed).await?;
+        booking.end(end).await?;
+        Ok(end)
+    }
+
+    async fn pay(
+        &mut self,
+        order: &Order,
+        state: &str,
+        sequence: u64,
+        end: End,
+        ledger: &dyn Ledger,
+    ) -> Result<(), Error> {
+        let payment = Uuid::now_v7();
+        let mut booking = Booking::begin(&mut self.client, &self.statements, ledger).await?;
+        booking.execute(&self.statements.payment, &[&payment, &order.id, &cents(order), &state]).await?;
+        if state == "received" {
+            booking.write(OutboxRow::of_payment(order, payment, "payment_received", sequence)).await?;
+            booking.execute(&self.statements.paid, &[&order.id]).await?;
+            let body = json!({ "payment_id": payment.to_string() });
+            booking.write(OutboxRow::of_order(order, "order_paid", sequence + 1, body)).await?;
+        } else {
+            booking.write(OutboxRow::of_payment(order, payment, "payment_declined", sequence)).await?;
+        }
+        booking.end(end).await
+    }
+}
+
+fn cents(order: &Order) -> i64 {
+    i64::try_from(order.total_cents()).unwrap_or(i64::MAX)
+}
+
+/// A transaction and the rows written in it.
+struct Booking<'a> {
+    transaction: Transaction<'a>,
+    statements: &'a Statements,
+    written: WrittenRows<'a>,
+}
+
+impl<'a> Booking<'a> {
+    async fn begin(
+        client: &'a mut Client,
+        statements: &'a Statements,
+        ledger: &'a dyn Ledger,
+    ) -> Result<Booking<'a>, Error> {
+        let transaction = client.transaction().await.map_err(Error::postgres("beginning a transaction"))?;
+        Ok(Booking { transaction, statements, written: WrittenRows { ledger, rows: Vec::new() } })
+    }
+
+    async fn execute(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<(), Error> {
+        let write = self.transaction.execute(statement, values).await;
+        write.map(drop).map_err(Error::postgres("writing an order or a payment"))
+    }
+
+    async fn write(&mut self, row: OutboxRow) -> Result<(), Error> {
+        insert(&self.transaction, &self.statements.outbox, &row).await?;
+        self.written.rows.push(row);
+        Ok(())
+    }
+
+    /// Writes the row behind a savepoint and rolls back to it.
+    async fn write_and_take_back(&mut self, row: OutboxRow) -> Result<(), Error> {
+        let doing = "rolling back to a savepoint";
+        let savepoint = self.transaction.savepoint("gift").await.map_err(Error::postgres(doing))?;
+        insert(&savepoint, &self.statements.outbox, &row).await?;
+        savepoint.rollback().await.map_err(Error::postgres(doing))?;
+        self.written.ledger.rolled_back(&[row]);
+        Ok(())
+    }
+
+    async fn end(self, end: End) -> Result<(), Error> {
+        let Booking { transaction, mut written, .. } = self;
+        if end == End::RollBack {
+            return transaction.rollback().await.map_err(Error::postgres("rolling back"));
+        }
+        let committed = transaction.commit().await;
+        let at = Instant::now();
+        let rows = std::mem::take(&mut written.rows);
+        match committed {
+            Ok(()) => written.ledger.committed(&rows, at),
+            Err(error) => {
+                if did_not_commit(&error) {
+                    written.ledger.rolled_back(&rows);
+                } else {
+                    written.ledger.in_doubt(&rows);
+                }
+                return Err(Error::postgres("committing")(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the server itself says that it did not commit. A session that is terminated (class 57) may be so
+/// after its commit.
+fn did_not_commit(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| !code.code().starts_with("57"))
+}
+
+/// The rows of a transaction that is open. Dropped on the way, it enters them in the ledger as rolled back:
+/// without a COMMIT sent there is nothing else they can be.
+struct WrittenRows<'a> {
+    ledger: &'a dyn Ledger,
+    rows: Vec<OutboxRow>,
+}
+
+impl Drop for WrittenRows<'_> {
+    fn drop(&mut self) {
+        if !self.rows.is_empty() {
+            self.ledger.rolled_back(&self.rows);
+        }
+    }
+}
+
+async fn insert(transaction: &Transaction<'_>, statement: &Statement, row: &OutboxRow) -> Result<(), Error> {
+    let values: [&(dyn ToSql + Sync); 7] = [
+        &row.id,
+        &row.aggregate_type,
+        &row.aggregate_id,
+        &row.event_type,
+        &row.payload,
+        &row.headers,
+        &row.partition_key,
+    ];
+    let write = transaction.execute(statement, &values).await;
+    write.map(drop).map_err(Error::postgres("writing an outbox row"))
+}
