@@ -1,2 +1,32 @@
-//! (being written)
-fn main() {}
+//! Postrider, the program: exit code 0 fine, 1 failed, 2 usage, 64 bad configuration.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use postrider::{Cli, Config, Source, execute, start_logging};
+use tracing::error;
+
+/// `EX_USAGE` of sysexits.h.
+const BAD_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let loaded = match Config::load(&Source::of_this_process(cli.config)) {
+        Ok(loaded) => loaded,
+        Err(bad) => {
+            eprintln!("postrider: {bad}");
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    if let Err(error) = start_logging(&loaded.config.log) {
+        eprintln!("postrider: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    match execute(cli.command, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use tracing::{info, warn};
+
+use crate::{Config, Loaded};
+
+/// Streams a transactional outbox out of the PostgreSQL WAL into Kafka and writes each row's delivery back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postrider",
+    version,
+    after_help = "Every key of the configuration is also an environment variable, which wins: [postgres] url is \
+                  POSTRIDER_POSTGRES_URL.\n\nExit codes: 0 fine, 1 failed, 2 usage, 64 bad configuration."
+)]
+pub struct Cli {
+    /// The configuration file [default: $POSTRIDER_CONFIG, else postrider.toml if there is one]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Make what `run` needs in the database: table, publication, slot; what is there already is left alone
+    Init {
+        /// Print the SQL that would be run and touch nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Run the relay until SIGTERM or SIGINT; either lets it finish what is in flight, a second one aborts
+    Run,
+}
+
+/// Carries the command out, to its end. Logging is up.
+///
+/// # Errors
+///
+/// Whatever stopped it, not yet logged.
+pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
+    let Loaded { config, warnings } = loaded;
+    if command == Command::Run {
+        announce(&config);
+    }
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    // One thread: librdkafka has its own, and the loop that owns the pipeline needs no other.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    match command {
+        Command::Init { dry_run } => runtime.block_on(crate::init::init(&config, dry_run)),
+        Command::Run => runtime.block_on(crate::run::run(config)),
+    }
+}
+
+fn announce(config: &Config) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        slot = config.postgres.slot,
+        publication = config.postgres.publication,
+        table = %config.postgres.table,
+        topic = config.routing.topic,
+        brokers = config.kafka.brokers.join(","),
+        "postrider starts"
+    );
+}

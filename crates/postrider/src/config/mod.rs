@@ -1,0 +1,246 @@
+//! The configuration: one value, parsed whole and checked before anything starts.
+
+mod connection;
+mod conninfo;
+mod file;
+mod keys;
+mod nearest;
+mod problem;
+mod properties;
+mod raw;
+mod settings;
+mod source;
+mod tls;
+
+use std::fmt;
+
+use outbox::{Columns, Limits, TableName};
+use postgres_openssl::MakeTlsConnector;
+
+pub use problem::{BadConfig, Origin, Problem};
+pub use properties::KafkaProperties;
+pub use source::Source;
+
+use settings::Settings;
+
+/// Everything the commands are told. Every value has been checked; none of its texts holds a secret, and
+/// its `Debug` leaves the secrets out.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database.
+    pub postgres: Postgres,
+    /// The broker.
+    pub kafka: Kafka,
+    /// Where records go.
+    pub routing: Routing,
+    /// The outbox table's columns.
+    pub columns: Columns,
+    /// Whether deliveries are written to the rows (`writeback.enabled`).
+    pub writeback: bool,
+    /// How much may be in flight.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The database, and Postrider's place in it.
+#[derive(Clone)]
+pub struct Postgres {
+    /// How to connect. It says "postrider" as application name and waits 10 s for a connection unless the
+    /// URL says otherwise.
+    pub connection: tokio_postgres::Config,
+    /// TLS as the URL's `sslmode` and its certificates ask for.
+    pub tls: MakeTlsConnector,
+    /// The replication slot's name.
+    pub slot: String,
+    /// The publication's name.
+    pub publication: String,
+    /// The outbox table.
+    pub table: TableName,
+}
+
+/// The broker.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `host:port`, at least one.
+    pub brokers: Vec<String>,
+    /// librdkafka's properties as they were set.
+    pub properties: KafkaProperties,
+}
+
+/// Where records go.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// The topic's template.
+    pub topic: String,
+    /// The key's template.
+    pub key: String,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged, as `tracing-subscriber`'s `EnvFilter` reads it.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A good configuration, and what is odd about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// One sentence each, to be logged once logging is up.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file and the environment over it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn load(source: &Source) -> Result<Loaded, BadConfig> {
+        let mut settings = Settings::gather(source);
+        let config = read(&mut settings, source);
+        for key in keys::WITHOUT_EFFECT {
+            settings.without_effect(*key);
+        }
+        let Settings { problems, warnings, .. } = settings;
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
+            _ => Err(BadConfig { problems, warnings }),
+        }
+    }
+}
+
+/// `None` only where there is a problem. Each part is read before any is given up on, so that all of their
+/// problems are found.
+fn read(settings: &mut Settings, source: &Source) -> Option<Config> {
+    let postgres = postgres(settings, source);
+    let kafka = kafka(settings);
+    let columns = columns(settings);
+    let routing = routing(settings);
+    let writeback = settings.value(&keys::WRITEBACK_ENABLED);
+    let limits = limits(settings);
+    let log = log(settings);
+    Some(Config {
+        postgres: postgres?,
+        kafka: kafka?,
+        routing: routing?,
+        columns,
+        writeback: writeback?,
+        limits: limits?,
+        log: log?,
+    })
+}
+
+fn postgres(settings: &mut Settings, source: &Source) -> Option<Postgres> {
+    let url = settings.required(&keys::URL);
+    let slot = settings.value(&keys::SLOT);
+    let publication = settings.value(&keys::PUBLICATION);
+    let table = settings.value(&keys::TABLE);
+    let connection = connection::parse(&url?).and_then(|(connection, tls)| {
+        let tls = tls::connector(&tls, source)?;
+        Ok((connection, tls))
+    });
+    match connection {
+        Ok((connection, tls)) => {
+            Some(Postgres { connection, tls, slot: slot?, publication: publication?, table: table? })
+        }
+        Err(message) => {
+            settings.refuse(keys::URL.name, message);
+            None
+        }
+    }
+}
+
+fn kafka(settings: &mut Settings) -> Option<Kafka> {
+    let brokers = settings.required(&keys::BROKERS);
+    let properties = KafkaProperties(settings.properties());
+    Some(Kafka { brokers: brokers?, properties })
+}
+
+fn columns(settings: &mut Settings) -> Columns {
+    let mut columns = Columns::default();
+    let mut taken: Vec<(&str, String)> = Vec::new();
+    for (key, field) in keys::COLUMNS.iter().zip(fields(&mut columns)) {
+        let Some(name) = settings.value(key) else { continue };
+        match taken.iter().find(|(_, other)| *other == name) {
+            Some((other, _)) => {
+                settings.refuse(
+                    key.name,
+                    format!("names the column {name:?}, as {other} does; each part needs its own"),
+                );
+            }
+            None => taken.push((key.name, name.clone())),
+        }
+        *field = name;
+    }
+    columns
+}
+
+/// In the order of [`keys::COLUMNS`].
+fn fields(columns: &mut Columns) -> [&mut String; 18] {
+    [
+        &mut columns.id,
+        &mut columns.aggregate_type,
+        &mut columns.aggregate_id,
+        &mut columns.event_type,
+        &mut columns.payload,
+        &mut columns.headers,
+        &mut columns.topic,
+        &mut columns.partition_key,
+        &mut columns.status,
+        &mut columns.created_at,
+        &mut columns.published_at,
+        &mut columns.completed_at,
+        &mut columns.kafka_topic,
+        &mut columns.kafka_partition,
+        &mut columns.kafka_offset,
+        &mut columns.attempts,
+        &mut columns.last_attempt_at,
+        &mut columns.last_error,
+    ]
+}
+
+fn routing(settings: &mut Settings) -> Option<Routing> {
+    let topic = settings.value(&keys::TOPIC);
+    let key = settings.value(&keys::KEY);
+    Some(Routing { topic: topic?, key: key? })
+}
+
+fn limits(settings: &mut Settings) -> Option<Limits> {
+    let events_max = settings.value(&keys::IN_FLIGHT_EVENTS);
+    let bytes_max = settings.value(&keys::IN_FLIGHT_BYTES);
+    Some(Limits { events_max: events_max?, bytes_max: bytes_max? })
+}
+
+fn log(settings: &mut Settings) -> Option<Log> {
+    let format = settings.value(&keys::LOG_FORMAT);
+    let level = settings.value(&keys::LOG_LEVEL);
+    let format = if format? == "json" { LogFormat::Json } else { LogFormat::Text };
+    Some(Log { format, level: level? })
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // `tokio_postgres::Config` leaves the password out by itself.
+        f.debug_struct("Postgres")
+            .field("connection", &self.connection)
+            .field("slot", &self.slot)
+            .field("publication", &self.publication)
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}

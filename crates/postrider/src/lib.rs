@@ -1,0 +1,16 @@
+//! The relay's shell: configuration, command line, logging, TLS, and the commands themselves.
+//!
+//! A configuration is parsed whole, from a [`Source`] that a test can make up, before anything starts.
+
+mod cli;
+mod config;
+mod init;
+mod logging;
+mod run;
+
+pub use cli::{Cli, Command, execute};
+pub use config::{
+    BadConfig, Config, Kafka, KafkaProperties, Loaded, Log, LogFormat, Origin, Postgres, Problem, Routing,
+    Source,
+};
+pub use logging::start as start_logging;
