@@ -1,1 +1,42 @@
-//! (being written)
+//! The outbox in the database: every SQL statement about the table, its publication and slot, and schema
+//! `postrider`.
+//!
+//! Questions to the catalog are asked in one place ([`inspect`]); what follows from the answers are pure
+//! functions of them ([`plan`] for `init`, [`problems_for_run`] for `run`). The paths that see every row are
+//! [`PublishWriter`] and [`statuses`].
+
+mod apply;
+mod check;
+mod columns;
+mod error;
+mod found;
+mod inspect;
+mod migrations;
+mod names;
+mod plan;
+mod problem;
+mod publish;
+mod publish_rows;
+mod quote;
+mod session;
+mod slot;
+mod statuses;
+mod stream_problems;
+mod table_problems;
+
+pub use apply::apply;
+pub use check::{RunCheck, check_for_run, problems_for_run};
+pub use error::StoreError;
+pub use found::{
+    Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
+    FoundTable, Member,
+};
+pub use inspect::inspect;
+pub use names::Names;
+pub use plan::{InitPlan, Line, Step, plan};
+pub use problem::Problem;
+pub use publish::PublishWriter;
+pub use publish_rows::{PublishRow, PublishRows};
+pub use session::{Session, Tls, connect};
+pub use slot::{SlotState, slot_state, wal_flush_position};
+pub use statuses::statuses;

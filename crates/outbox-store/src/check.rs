@@ -1,0 +1,106 @@
+use crate::found::Found;
+use crate::inspect::inspect;
+use crate::migrations::MIGRATIONS;
+use crate::names::Names;
+use crate::problem::Problem;
+use crate::quote::identifier;
+use crate::stream_problems::{
+    name_problems, publication_notes, publication_problems, replication_problem, server_problems,
+    slot_problems,
+};
+use crate::table_problems::{advice, privilege_problems, table_problems};
+use crate::{Session, StoreError};
+
+const INIT: &str = "run `postrider init`";
+
+/// What stands between `run` and its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunCheck {
+    /// What has to be put right first; nothing when `run` can start.
+    pub problems: Vec<Problem>,
+    /// What works and could be better.
+    pub notes: Vec<String>,
+}
+
+/// Looks at everything that `run` needs. Changes nothing.
+///
+/// # Errors
+///
+/// As of any query; transient also where the server is a standby, which is what a failover looks like for a
+/// while.
+pub async fn check_for_run(
+    session: &Session,
+    names: &Names,
+    write_back: bool,
+) -> Result<RunCheck, StoreError> {
+    let found = inspect(session, names).await?;
+    if found.server.standby {
+        return Err(StoreError::transient("looking at what is in the database", "the server is a standby"));
+    }
+    Ok(problems_for_run(&found, names, write_back))
+}
+
+/// Decides from what is in the database whether `run` can start.
+pub fn problems_for_run(found: &Found, names: &Names, write_back: bool) -> RunCheck {
+    let mut check = RunCheck { problems: server_problems(&found.server), notes: Vec::new() };
+    check.problems.extend(name_problems(names));
+    let role = &found.role.name;
+    if !found.role.replication {
+        check.problems.push(replication_problem(role));
+    }
+    check_table(&mut check, found, names, write_back);
+    check_publication(&mut check, found, names);
+    match &found.slot {
+        None => check.problems.push(Problem::new(format!("there is no slot {}", names.slot), INIT)),
+        Some(slot) => check.problems.extend(slot_problems(slot, &found.server, names)),
+    }
+    if write_back {
+        for lack in &found.lacks {
+            check.problems.push(Problem::new(
+                format!("role {role} lacks {lack}"),
+                format!("GRANT {lack} TO {}", identifier(role)),
+            ));
+        }
+        let pending = MIGRATIONS.iter().find(|migration| !found.migrations.contains(&migration.version));
+        if let Some(migration) = pending.filter(|_| found.lacks.is_empty()) {
+            check.problems.push(Problem::new(
+                format!("schema postrider lacks migration {:04}_{}", migration.version, migration.name),
+                INIT,
+            ));
+        }
+    }
+    check
+}
+
+fn check_table(check: &mut RunCheck, found: &Found, names: &Names, write_back: bool) {
+    let Some(table) = &found.table else {
+        let what = format!("there is no table {}", names.table);
+        return check.problems.push(Problem::new(what, INIT));
+    };
+    let role = &found.role.name;
+    if write_back && found.table_schema.as_ref().is_some_and(|schema| !schema.usage) {
+        let schema = &names.table.schema;
+        check.problems.push(Problem::new(
+            format!("role {role} may not use schema {schema}"),
+            format!("GRANT USAGE ON SCHEMA {} TO {}", identifier(schema), identifier(role)),
+        ));
+    }
+    check.problems.extend(table_problems(table, names, write_back));
+    check.problems.extend(privilege_problems(table, names, role, write_back));
+    let (warnings, notes) = advice(table, names, write_back);
+    check.notes.extend(warnings.into_iter().chain(notes));
+}
+
+fn check_publication(check: &mut RunCheck, found: &Found, names: &Names) {
+    let name = &names.publication;
+    let Some(publication) = &found.publication else {
+        return check.problems.push(Problem::new(format!("there is no publication {name}"), INIT));
+    };
+    if publication.member.is_none() && found.table.is_some() {
+        check
+            .problems
+            .push(Problem::new(format!("publication {name} does not publish table {}", names.table), INIT));
+    }
+    check.problems.extend(publication_problems(publication, found.table.as_ref(), names));
+    check.notes.extend(publication_notes(publication, names));
+}

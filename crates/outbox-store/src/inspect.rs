@@ -1,0 +1,239 @@
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::found::{
+    Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
+    FoundTable, Member,
+};
+use crate::names::Names;
+use crate::{Session, StoreError};
+
+// Names are compared as text: as a parameter of type name, one longer than 63 bytes would be an error. Columns
+// of catalog views that only newer servers have are read through to_jsonb, so that one query serves them all.
+
+const SERVER: &str = "
+select current_setting('server_version_num')::int4, current_setting('server_version'), pg_is_in_recovery(),
+       current_setting('wal_level'), current_setting('max_replication_slots')::int4,
+       (select count(*)::int4 from pg_replication_slots), current_database()::text";
+
+// On Amazon RDS the right to replicate is membership in a role instead of an attribute.
+const ROLE: &str = "
+select r.rolname::text,
+       r.rolsuper or r.rolreplication or exists (
+           select from pg_roles m where m.rolname = 'rds_replication' and pg_has_role(m.oid, 'USAGE')),
+       has_database_privilege(current_database(), 'CREATE')
+from pg_roles r where r.rolname = current_user";
+
+const SCHEMA: &str = "
+select has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE')
+from pg_namespace where nspname::text = $1::text";
+
+const TABLE: &str = "
+select c.oid, c.relkind::text, c.relpersistence = 'p', pg_has_role(c.relowner, 'USAGE'),
+       row_security_active(c.oid),
+       coalesce((select option_value::int4 from pg_options_to_table(c.reloptions)
+                 where option_name = 'fillfactor'), 100)
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname::text = $1::text and c.relname::text = $2::text";
+
+const COLUMNS: &str = "
+select a.attname::text, format_type(a.atttypid, null), a.atttypid >= 16384, a.attgenerated <> '',
+       pg_get_expr(d.adbin, d.adrelid),
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT'), has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum";
+
+// Columns that only an expression or the predicate touches are among the index's dependencies.
+const INDEXES: &str = "
+select c.relname::text, i.indisvalid and i.indpred is null,
+       (select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = i.indkey[0]),
+       array(select a.attname::text from pg_attribute a
+             where a.attrelid = i.indrelid and a.attnum > 0
+               and (a.attnum = any (i.indkey) or exists (
+                   select from pg_depend d
+                   where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid
+                     and d.refclassid = 'pg_class'::regclass and d.refobjid = i.indrelid
+                     and d.refobjsubid = a.attnum))
+             order by a.attnum),
+       not (am.amname = 'brin' and current_setting('server_version_num')::int4 >= 160000)
+from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am am on am.oid = c.relam
+where i.indrelid = $1 order by 1";
+
+const PUBLICATION: &str = "
+select pg_has_role(pubowner, 'USAGE'), puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
+from pg_publication where pubname::text = $1::text";
+
+// A partitioned table whose partitions are published under their own names is not in the view itself.
+const MEMBER: &str = "
+select to_jsonb(t) ->> 'rowfilter', to_jsonb(t) ? 'attnames',
+       array(select jsonb_array_elements_text(case jsonb_typeof(to_jsonb(t) -> 'attnames')
+                                              when 'array' then to_jsonb(t) -> 'attnames' else '[]' end))
+from pg_publication_tables t
+where t.pubname::text = $1::text and t.schemaname::text = $2::text and t.tablename::text = $3::text
+union all
+select null, false, '{}'
+from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+     join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'p' and not p.pubviaroot
+  and p.pubname::text = $1::text and n.nspname::text = $2::text and c.relname::text = $3::text
+limit 1";
+
+const SLOT: &str = "
+select plugin::text, database::text, temporary, wal_status, to_jsonb(s) ->> 'invalidation_reason',
+       (to_jsonb(s) ->> 'failover')::boolean
+from pg_replication_slots s where slot_name::text = $1::text";
+
+const POSTRIDER_TABLES: &str = "
+select c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'INSERT'),
+       has_table_privilege(c.oid, 'UPDATE')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'postrider' and c.relname in ('migration', 'progress') and c.relkind = 'r' order by 1";
+
+/// Reads everything from the catalog that [`plan`](crate::plan) and [`problems_for_run`](crate::problems_for_run)
+/// decide on. Changes nothing.
+///
+/// # Errors
+///
+/// As of any query.
+pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreError> {
+    let server = one(session, SERVER, &[]).await?;
+    let role = one(session, ROLE, &[]).await?;
+    let (schema, table) = (&names.table.schema, &names.table.name);
+    let (migrations, lacks) = postrider(session).await?;
+    Ok(Found {
+        server: FoundServer {
+            version_num: server.get(0),
+            version: server.get(1),
+            standby: server.get(2),
+            wal_level: server.get(3),
+            slots_max: server.get(4),
+            slots: server.get(5),
+            database: server.get(6),
+        },
+        role: FoundRole { name: role.get(0), replication: role.get(1), create_in_database: role.get(2) },
+        table_schema: find_schema(session, schema).await?,
+        table: match optional(session, TABLE, &[schema, table]).await? {
+            Some(row) => Some(describe_table(session, &row).await?),
+            None => None,
+        },
+        publication: match optional(session, PUBLICATION, &[&names.publication]).await? {
+            Some(row) => {
+                let member = optional(session, MEMBER, &[&names.publication, schema, table]).await?;
+                Some(publication(&row, member.as_ref()))
+            }
+            None => None,
+        },
+        slot: optional(session, SLOT, &[&names.slot]).await?.map(|row| FoundSlot {
+            plugin: row.get(0),
+            database: row.get(1),
+            temporary: row.get(2),
+            wal_status: row.get(3),
+            invalidation_reason: row.get(4),
+            failover: row.get(5),
+        }),
+        migrations,
+        lacks,
+    })
+}
+
+async fn find_schema(session: &Session, name: &str) -> Result<Option<FoundSchema>, StoreError> {
+    let row = optional(session, SCHEMA, &[&name]).await?;
+    Ok(row.map(|row| FoundSchema { usage: row.get(0), create: row.get(1) }))
+}
+
+async fn describe_table(session: &Session, table: &Row) -> Result<FoundTable, StoreError> {
+    let oid: u32 = table.get(0);
+    let columns = all(session, COLUMNS, &[&oid]).await?;
+    let indexes = all(session, INDEXES, &[&oid]).await?;
+    Ok(FoundTable {
+        kind: table.get(1),
+        logged: table.get(2),
+        owned: table.get(3),
+        row_security: table.get(4),
+        fillfactor: table.get(5),
+        columns: columns
+            .iter()
+            .map(|row| FoundColumn {
+                name: row.get(0),
+                type_name: row.get(1),
+                made_by_user: row.get(2),
+                generated: row.get(3),
+                default: row.get(4),
+                select: row.get(5),
+                update: row.get(6),
+            })
+            .collect(),
+        indexes: indexes
+            .iter()
+            .map(|row| FoundIndex {
+                name: row.get(0),
+                usable: row.get(1),
+                leads_with: row.get(2),
+                touches: row.get(3),
+                ends_hot: row.get(4),
+            })
+            .collect(),
+    })
+}
+
+fn publication(row: &Row, member: Option<&Row>) -> FoundPublication {
+    let more = [(3, "update"), (4, "delete"), (5, "truncate")];
+    FoundPublication {
+        owned: row.get(0),
+        all_tables: row.get(1),
+        inserts: row.get(2),
+        more: more.iter().filter(|(index, _)| row.get(*index)).map(|(_, name)| (*name).to_owned()).collect(),
+        via_root: row.get(6),
+        member: member
+            .map(|row| Member { row_filter: row.get(0), columns: row.get::<_, bool>(1).then(|| row.get(2)) }),
+    }
+}
+
+/// The migrations that have been applied, and the privileges that the role lacks on what is there.
+async fn postrider(session: &Session) -> Result<(Vec<i32>, Vec<String>), StoreError> {
+    let mut lacks = Vec::new();
+    let Some(schema) = find_schema(session, "postrider").await? else { return Ok((Vec::new(), lacks)) };
+    if !schema.usage {
+        lacks.push("USAGE ON SCHEMA postrider".to_owned());
+    }
+    let mut migrations_are_readable = false;
+    for row in all(session, POSTRIDER_TABLES, &[]).await? {
+        let (name, select, insert, update): (&str, bool, bool, bool) =
+            (row.get(0), row.get(1), row.get(2), row.get(3));
+        let writes = name == "progress";
+        migrations_are_readable |= name == "migration" && select && schema.usage;
+        let missing: Vec<_> =
+            [("SELECT", select), ("INSERT", insert || !writes), ("UPDATE", update || !writes)]
+                .iter()
+                .filter(|(_, has)| !has)
+                .map(|(privilege, _)| *privilege)
+                .collect();
+        if !missing.is_empty() {
+            lacks.push(format!("{} ON postrider.{name}", missing.join(", ")));
+        }
+    }
+    let migrations = if migrations_are_readable {
+        all(session, "select version from postrider.migration order by 1", &[]).await?
+    } else {
+        Vec::new()
+    };
+    Ok((migrations.iter().map(|row| row.get(0)).collect(), lacks))
+}
+
+const DOING: &str = "looking at what is in the database";
+
+async fn one(session: &Session, sql: &str, with: &[&(dyn ToSql + Sync)]) -> Result<Row, StoreError> {
+    session.client().query_one(sql, with).await.map_err(StoreError::postgres(DOING))
+}
+
+async fn optional(
+    session: &Session,
+    sql: &str,
+    with: &[&(dyn ToSql + Sync)],
+) -> Result<Option<Row>, StoreError> {
+    session.client().query_opt(sql, with).await.map_err(StoreError::postgres(DOING))
+}
+
+async fn all(session: &Session, sql: &str, with: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+    session.client().query(sql, with).await.map_err(StoreError::postgres(DOING))
+}

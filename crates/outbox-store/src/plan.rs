@@ -1,0 +1,233 @@
+use std::fmt;
+
+use crate::found::Found;
+use crate::migrations::{self, MIGRATIONS};
+use crate::names::Names;
+use crate::problem::Problem;
+use crate::quote::{identifier, literal, table};
+use crate::stream_problems::{
+    name_problems, publication_notes, publication_problems, replication_problem, server_problems,
+    slot_problems,
+};
+use crate::table_problems::{advice, table_problems};
+
+/// What `init` is going to do, and what it need not do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InitPlan {
+    /// In order: schema, table, publication, slot.
+    pub lines: Vec<Line>,
+    /// What has to be put right first; while there is any, nothing is done.
+    pub problems: Vec<Problem>,
+}
+
+/// One line of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Something is there already.
+    Found(String),
+    /// It works, and could be better.
+    Note(String),
+    /// It works, and costs dearly.
+    Warning(String),
+    /// Something is to be done.
+    Step(Step),
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is made or extended, such as `table public.outbox`.
+    pub what: String,
+    /// What it is afterwards: `created`, `extended` or `applied`.
+    pub done: &'static str,
+    /// What is sent, as one query.
+    pub sql: String,
+}
+
+impl InitPlan {
+    /// What is to be done, in order; nothing when everything is there.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Step(step) => Some(step),
+            _ => None,
+        })
+    }
+
+    fn step(&mut self, done: &'static str, what: String, sql: String) {
+        self.lines.push(Line::Step(Step { what, done, sql }));
+    }
+}
+
+/// As `init --dry-run` prints it: a script for psql, with everything that is no SQL as a comment.
+impl fmt::Display for InitPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            match line {
+                Line::Step(step) => write!(f, "-- {}\n{}\n\n", step.what, step.sql.trim_end())?,
+                other => writeln!(f, "-- {other}\n")?,
+            }
+        }
+        self.problems.iter().try_for_each(|problem| writeln!(f, "-- problem: {problem}\n"))
+    }
+}
+
+/// As `init` says it, once done.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Found(what) => write!(f, "found {what}"),
+            Line::Note(what) => write!(f, "note: {what}"),
+            Line::Warning(what) => write!(f, "warning: {what}"),
+            Line::Step(step) => write!(f, "{} {}", step.done, step.what),
+        }
+    }
+}
+
+/// Decides what `init` has to do: whatever is missing is made, whatever is there is left as it is, and whatever
+/// is there but cannot serve is a problem.
+pub fn plan(found: &Found, names: &Names, write_back: bool) -> InitPlan {
+    let mut plan = InitPlan { lines: Vec::new(), problems: server_problems(&found.server) };
+    if found.server.standby {
+        plan.problems
+            .push(Problem::new("the server is a standby", "run `postrider init` against the primary"));
+    }
+    plan.problems.extend(name_problems(names));
+    if write_back {
+        plan_schema(&mut plan, found);
+    }
+    plan_table(&mut plan, found, names, write_back);
+    plan_publication(&mut plan, found, names);
+    plan_slot(&mut plan, found, names);
+    plan
+}
+
+fn plan_schema(plan: &mut InitPlan, found: &Found) {
+    let role = &found.role.name;
+    for lack in &found.lacks {
+        plan.problems.push(Problem::new(
+            format!("role {role} lacks {lack}"),
+            format!("GRANT {lack} TO {}", identifier(role)),
+        ));
+    }
+    let pending: Vec<_> =
+        MIGRATIONS.iter().filter(|migration| !found.migrations.contains(&migration.version)).collect();
+    if pending.is_empty() {
+        plan.lines.push(Line::Found("schema postrider".to_owned()));
+    } else if found.lacks.is_empty() {
+        need_create_in_database(plan, found, "schema postrider");
+    }
+    for migration in pending {
+        let what = format!("schema postrider, migration {:04}_{}", migration.version, migration.name);
+        plan.step("applied", what, migration.sql());
+    }
+}
+
+fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: bool) {
+    let name = &names.table;
+    if let Some(there) = &found.table {
+        plan.lines.push(Line::Found(format!("table {name}")));
+        plan.problems.extend(table_problems(there, names, write_back));
+        let (warnings, notes) = advice(there, names, write_back);
+        plan.lines.extend(warnings.into_iter().map(Line::Warning).chain(notes.into_iter().map(Line::Note)));
+        return;
+    }
+    let mut sql = migrations::outbox(names);
+    let schema = identifier(&name.schema);
+    match &found.table_schema {
+        None => {
+            need_create_in_database(plan, found, &format!("schema {}", name.schema));
+            sql = format!("create schema if not exists {schema};\n{sql}");
+        }
+        Some(there) if !there.create || !there.usage => {
+            let role = &found.role.name;
+            plan.problems.push(Problem::new(
+                format!("role {role} may not create tables in schema {}", name.schema),
+                format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {}", identifier(role)),
+            ));
+        }
+        Some(_) => {}
+    }
+    plan.step("created", format!("table {name}"), sql);
+}
+
+fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names) {
+    let (name, role) = (&names.publication, &found.role.name);
+    let covered = found.publication.as_ref().is_some_and(|there| there.member.is_some());
+    if !covered && found.table.as_ref().is_some_and(|table| !table.owned) {
+        plan.problems.push(Problem::new(
+            format!("role {role} does not own table {} and may not publish it", names.table),
+            "run `postrider init` as its owner, or as a member of that role",
+        ));
+    }
+    let Some(there) = &found.publication else {
+        need_create_in_database(plan, found, &format!("publication {name}"));
+        let sql = format!(
+            "create publication {} for table {} with (publish = 'insert', publish_via_partition_root = true);\n",
+            identifier(name),
+            table(&names.table)
+        );
+        return plan.step("created", format!("publication {name}"), sql);
+    };
+    plan.lines.push(Line::Found(format!("publication {name}")));
+    plan.problems.extend(publication_problems(there, found.table.as_ref(), names));
+    plan.lines.extend(publication_notes(there, names).into_iter().map(Line::Note));
+    // A new table comes into a publication for all tables by itself.
+    if covered || (there.all_tables && found.table.is_none()) {
+        return;
+    }
+    if there.all_tables {
+        plan.problems.push(Problem::new(
+            format!("publication {name} does not publish table {}", names.table),
+            "set postgres.publication to another name",
+        ));
+        return;
+    }
+    if !there.owned {
+        plan.problems.push(Problem::new(
+            format!(
+                "role {role} does not own publication {name} and may not add table {} to it",
+                names.table
+            ),
+            "run `postrider init` as its owner, or set postgres.publication to another name",
+        ));
+    }
+    let sql = format!("alter publication {} add table {};\n", identifier(name), table(&names.table));
+    plan.step("extended", format!("publication {name} by table {}", names.table), sql);
+}
+
+fn plan_slot(plan: &mut InitPlan, found: &Found, names: &Names) {
+    let name = &names.slot;
+    if let Some(there) = &found.slot {
+        plan.lines.push(Line::Found(format!("slot {name}")));
+        plan.problems.extend(slot_problems(there, &found.server, names));
+        if there.failover == Some(false) {
+            plan.lines.push(Line::Note(format!(
+                "slot {name} is not failover-enabled: a standby that is promoted does not have it"
+            )));
+        }
+        return;
+    }
+    if !found.role.replication {
+        plan.problems.push(replication_problem(&found.role.name));
+    }
+    if found.server.slots >= found.server.slots_max {
+        plan.problems.push(Problem::new(
+            format!("all {} replication slots are taken", found.server.slots_max),
+            "ALTER SYSTEM SET max_replication_slots to more and restart the server, or drop a slot that is not used",
+        ));
+    }
+    let failover = if found.server.version_num >= 170_000 { ", failover => true" } else { "" };
+    let sql =
+        format!("select pg_create_logical_replication_slot({}, 'pgoutput'{failover});\n", literal(name));
+    plan.step("created", format!("slot {name}"), sql);
+}
+
+fn need_create_in_database(plan: &mut InitPlan, found: &Found, what: &str) {
+    if !found.role.create_in_database {
+        let (role, database) = (&found.role.name, &found.server.database);
+        plan.problems.push(Problem::new(
+            format!("role {role} may not create {what} in database {database}"),
+            format!("GRANT CREATE ON DATABASE {} TO {}", identifier(database), identifier(role)),
+        ));
+    }
+}

@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
+use tokio_postgres::config::Config;
+
+use crate::StoreError;
+
+/// What secures a connection where `sslmode` asks for it.
+pub type Tls = postgres_openssl::MakeTlsConnector;
+
+// libpq waits for ever by default. A relay must notice, within a time a person would wait, that a server does
+// not answer; half a minute leaves room for a loaded one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+// A status that is confirmed to the slot must survive a crash of the server, so its commit must have been
+// flushed (PostgreSQL documentation, "Asynchronous Commit"); the other values of the setting all flush. With
+// row_security off a policy that would hide rows is an error instead of rows that are never found.
+const SETTINGS: &str = "
+select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';
+set row_security = off;
+";
+
+/// An open connection. Dropping it closes it.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    connection: JoinHandle<()>,
+}
+
+/// Opens a connection whose commits are durable when they return, named `postrider` unless the configuration
+/// names it otherwise. Must be called on a tokio runtime.
+///
+/// # Errors
+///
+/// Transient where the server cannot be reached, is starting or has no room; definite where it refuses the
+/// role, the password or the database.
+pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> {
+    let doing = "connecting to PostgreSQL";
+    let mut config = config.clone();
+    if config.get_application_name().is_none() {
+        config.application_name("postrider");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    let opening = async {
+        let (client, connection) = config.connect(tls.clone()).await.map_err(StoreError::postgres(doing))?;
+        let session = Session {
+            client,
+            connection: tokio::spawn(async move {
+                // Whoever waits for an answer gets the same error; here it only ends the task.
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection to PostgreSQL has ended");
+                }
+            }),
+        };
+        session.run(SETTINGS, doing).await?;
+        Ok(session)
+    };
+    let timeout = StoreError::transient(doing, format!("no answer within {} s", SETUP_TIMEOUT.as_secs()));
+    tokio::time::timeout(SETUP_TIMEOUT, opening).await.unwrap_or(Err(timeout))
+}
+
+impl Session {
+    /// Whether the connection is known to be gone.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs statements as one query: one transaction unless they say otherwise.
+    pub(crate) async fn run(&self, sql: &str, doing: &str) -> Result<(), StoreError> {
+        self.client.batch_execute(sql).await.map_err(StoreError::postgres(doing))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}

@@ -1,0 +1,175 @@
+//! Whether a table can be the outbox.
+
+use crate::columns::{Need, PARTS, TEMPLATED, Takes, templated};
+use crate::found::{FoundColumn, FoundTable};
+use crate::migrations::definition;
+use crate::names::Names;
+use crate::problem::Problem;
+use crate::quote::{self, identifier};
+
+/// A column that is looked for: its name, what it is for, and what it has to be.
+struct Wanted<'a> {
+    name: &'a str,
+    key: &'a str,
+    need: Need,
+    takes: Takes,
+}
+
+fn wanted(names: &Names, write_back: bool) -> Vec<Wanted<'_>> {
+    let columns = &names.columns;
+    PARTS
+        .iter()
+        .filter(|part| write_back || part.need != Need::WriteBack)
+        .map(|part| Wanted { name: part.name(columns), key: part.key, need: part.need, takes: part.takes })
+        .chain(templated(columns).map(|name| Wanted { name, key: "", need: Need::Always, takes: TEMPLATED }))
+        .collect()
+}
+
+/// What keeps the table from being the outbox, whichever role asks.
+pub(crate) fn table_problems(table: &FoundTable, names: &Names, write_back: bool) -> Vec<Problem> {
+    let name = &names.table;
+    if !matches!(table.kind.as_str(), "r" | "p") {
+        return vec![Problem::new(format!("{name} is no table"), "set postgres.table to the outbox table")];
+    }
+    let mut problems = Vec::new();
+    if !table.logged {
+        problems.push(Problem::new(
+            format!("table {name} is unlogged: what is written to it never reaches the log"),
+            format!("ALTER TABLE {} SET LOGGED", quote::table(name)),
+        ));
+    }
+    problems.extend(missing(table, names, write_back));
+    for wanted in wanted(names, write_back) {
+        let Some(column) = find(table, wanted.name) else { continue };
+        if !wanted.takes.accepts(&column.type_name, column.made_by_user) {
+            problems.push(Problem::new(
+                format!("column {} of {name} is {}", column.name, column.type_name),
+                format!("it takes {}", wanted.takes.names()),
+            ));
+        }
+        if column.generated {
+            problems.push(Problem::new(
+                format!("column {} of {name} is generated, and such columns are not replicated", column.name),
+                "make it an ordinary column that the service writes",
+            ));
+        }
+    }
+    let id = &names.columns.id;
+    if write_back
+        && find(table, id).is_some()
+        && !table.indexes.iter().any(|index| index.usable && index.leads_with.as_ref() == Some(id))
+    {
+        problems.push(Problem::new(
+            format!("no index of {name} begins with {id}: every write-back would read the whole table"),
+            format!("ALTER TABLE {} ADD PRIMARY KEY ({})", quote::table(name), identifier(id)),
+        ));
+    }
+    problems
+}
+
+fn missing(table: &FoundTable, names: &Names, write_back: bool) -> Option<Problem> {
+    let missing: Vec<_> = wanted(names, write_back)
+        .into_iter()
+        .filter(|wanted| wanted.need != Need::Never && find(table, wanted.name).is_none())
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let listed: Vec<_> = missing.iter().map(|wanted| wanted.name).collect();
+    let added: Vec<_> = missing
+        .iter()
+        .map(|wanted| format!("ADD COLUMN {} {}", identifier(wanted.name), definition(wanted.key)))
+        .collect();
+    let only_written = missing.iter().all(|wanted| wanted.need == Need::WriteBack);
+    let instead = if only_written { ", or set writeback.enabled = false" } else { "" };
+    Some(Problem::new(
+        format!("table {} has no column {}", names.table, listed.join(", ")),
+        format!(
+            "ALTER TABLE {} {}; or map the names under [columns]{instead}",
+            quote::table(&names.table),
+            added.join(", ")
+        ),
+    ))
+}
+
+/// What keeps this role from working with the table.
+pub(crate) fn privilege_problems(
+    table: &FoundTable,
+    names: &Names,
+    role: &str,
+    write_back: bool,
+) -> Vec<Problem> {
+    if !write_back {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    let columns = &names.columns;
+    let has = |part: &str, privilege: fn(&FoundColumn) -> bool| find(table, part).is_none_or(privilege);
+    let written = PARTS.iter().filter(|part| part.need == Need::WriteBack);
+    let updates = written.clone().all(|part| has(part.name(columns), |column| column.update));
+    let reads = [&columns.id, &columns.status, &columns.attempts];
+    let selects = reads.iter().all(|name| has(name, |column| column.select));
+    let lacks: Vec<_> =
+        [("SELECT", selects), ("UPDATE", updates)].iter().filter(|(_, has)| !has).map(|(p, _)| *p).collect();
+    if !lacks.is_empty() {
+        problems.push(Problem::new(
+            format!("role {role} may not {} in table {}", lacks.join(" and "), names.table),
+            format!("GRANT {} ON {} TO {}", lacks.join(", "), quote::table(&names.table), identifier(role)),
+        ));
+    }
+    if table.row_security {
+        problems.push(Problem::new(
+            format!("row-level security hides rows of table {} from role {role}", names.table),
+            format!("ALTER ROLE {} BYPASSRLS", identifier(role)),
+        ));
+    }
+    problems
+}
+
+/// What works but could be better: warnings first.
+pub(crate) fn advice(table: &FoundTable, names: &Names, write_back: bool) -> (Vec<String>, Vec<String>) {
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    if !write_back {
+        return (warnings, notes);
+    }
+    let columns = &names.columns;
+    let changed: Vec<&str> =
+        PARTS.iter().filter(|part| part.need == Need::WriteBack).map(|part| part.name(columns)).collect();
+    for index in table.indexes.iter().filter(|index| index.ends_hot) {
+        let touched: Vec<_> =
+            index.touches.iter().map(String::as_str).filter(|name| changed.contains(name)).collect();
+        if !touched.is_empty() {
+            warnings.push(format!(
+                "index {} of {} covers {}, which write-back changes: it ends HOT updates and halves the throughput; \
+                 drop it if nothing else needs it",
+                index.name,
+                names.table,
+                touched.join(", ")
+            ));
+        }
+    }
+    if table.kind == "r" && table.fillfactor > 90 {
+        notes.push(format!(
+            "table {} has fillfactor {}: ALTER TABLE {} SET (fillfactor = 50) lets rows written from then on be \
+             updated on their own page",
+            names.table,
+            table.fillfactor,
+            quote::table(&names.table)
+        ));
+    }
+    let status = find(table, &columns.status);
+    if status
+        .is_some_and(|column| column.default.as_ref().is_none_or(|default| !default.starts_with("'INIT'")))
+    {
+        notes.push(format!(
+            "column {} of {} does not default to 'INIT': rows that say anything else when they are inserted are \
+             published but never become PUBLISH",
+            columns.status, names.table
+        ));
+    }
+    (warnings, notes)
+}
+
+fn find<'a>(table: &'a FoundTable, name: &str) -> Option<&'a FoundColumn> {
+    table.columns.iter().find(|column| column.name == name)
+}

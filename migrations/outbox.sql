@@ -1,0 +1,36 @@
+-- The outbox table. Names in braces are replaced by those of the configuration, quoted.
+--
+-- fillfactor 50 leaves room on the row's own page for the versions that PUBLISH and COMPLETE make. Together
+-- with the absence of any index on a column that changes, every such update is a HOT one. Do not add an index
+-- whose columns or predicate touch a column below "written by Postrider": it halves the throughput.
+create table if not exists {table} (
+    -- written by the service, in the transaction of its business change
+    {id} uuid primary key,
+    {aggregate_type} text not null,
+    {aggregate_id} text not null,
+    {event_type} text not null,
+    {payload} jsonb,
+    {headers} jsonb,
+    {topic} text,
+    {partition_key} text,
+    {created_at} timestamptz not null default now(),
+    -- written by Postrider
+    {status} text not null default 'INIT',
+    {published_at} timestamptz,
+    {completed_at} timestamptz,
+    {kafka_topic} text,
+    {kafka_partition} int,
+    {kafka_offset} bigint,
+    {attempts} int not null default 0,
+    {last_attempt_at} timestamptz,
+    {last_error} text
+) with (fillfactor = 50);
+comment on table {table} is 'Transactional outbox: a row inserted here with a business change is streamed to Kafka by Postrider.';
+comment on column {table}.{id} is 'Names the event, here and in the record''s header id. UUID v7 recommended.';
+comment on column {table}.{payload} is 'The record''s value, byte for byte. NULL becomes a tombstone.';
+comment on column {table}.{headers} is 'Further headers of the record: a JSON object.';
+comment on column {table}.{topic} is 'The record''s topic; NULL: as routing.topic says.';
+comment on column {table}.{partition_key} is 'The record''s key; NULL: as routing.key says.';
+comment on column {table}.{status} is 'INIT, then PUBLISH (acknowledged by the broker), then COMPLETE (consumed); or FAILED (given up, see the last error).';
+comment on column {table}.{kafka_offset} is 'With topic and partition: where the record is.';
+comment on column {table}.{attempts} is 'How often the event was sent, the first time included.';
