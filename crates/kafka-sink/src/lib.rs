@@ -1,5 +1,29 @@
 //! From an outbox row to a Kafka record, and from its delivery back to the row.
+//!
+//! [`Routing`] says where a row goes, [`client_config`] with what settings, [`Sink`] publishes it and reports
+//! where the broker stored it.
 
+mod context;
+mod failure;
+#[cfg(test)]
+mod fixture;
+mod headers;
+mod inbox;
+mod outage;
+mod properties;
+mod property_rules;
 mod published;
+mod quiet;
+mod refusal;
+mod routing;
+mod sink;
+mod template;
+mod topics;
 
+pub use failure::{Failure, PublishError, Report, SinkError};
+pub use outage::Outage;
+pub use properties::{PropertyProblem, client_config};
 pub use published::{Place, Published};
+pub use refusal::Refusal;
+pub use routing::{Routing, RoutingError};
+pub use sink::Sink;

@@ -1,0 +1,103 @@
+//! Why a record cannot be published.
+
+use std::fmt;
+
+use rdkafka::types::RDKafkaErrorCode;
+
+/// Why this one record cannot be published, whatever is tried: said for the person who is to mend it, with
+/// the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(Box<Reason>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reason {
+    NullColumn { part: &'static str, column: String },
+    TopicName { topic: String, reason: &'static str },
+    Headers { reason: String },
+    TooLargeToSend { topic: String, record_bytes: usize, setting: &'static str, max_bytes: usize },
+    TooLargeForTopic { topic: String, record_bytes: usize },
+    BatchTooLarge { topic: String, record_bytes: usize, batch_bytes: usize },
+    Broker { topic: String, code: RDKafkaErrorCode, remedy: &'static str },
+}
+
+impl Refusal {
+    /// A template met a NULL.
+    pub(crate) fn null_column(part: &'static str, column: &str) -> Self {
+        Refusal(Box::new(Reason::NullColumn { part, column: column.to_owned() }))
+    }
+
+    /// The topic's name is none that Kafka takes.
+    pub(crate) fn topic_name(topic: &[u8], reason: &'static str) -> Self {
+        let topic = String::from_utf8_lossy(topic).into_owned();
+        Refusal(Box::new(Reason::TopicName { topic, reason }))
+    }
+
+    /// The headers column holds what cannot become headers.
+    pub(crate) fn headers(reason: String) -> Self {
+        Refusal(Box::new(Reason::Headers { reason }))
+    }
+
+    /// Larger than the producer's own `setting` allows.
+    pub(crate) fn too_large_to_send(
+        topic: &str,
+        record_bytes: usize,
+        setting: &'static str,
+        max_bytes: usize,
+    ) -> Self {
+        let topic = topic.to_owned();
+        Refusal(Box::new(Reason::TooLargeToSend { topic, record_bytes, setting, max_bytes }))
+    }
+
+    /// The broker refused the batch of the record as too large; batches are of at most `batch_bytes`, unless
+    /// they are one record.
+    pub(crate) fn too_large(topic: &str, record_bytes: usize, batch_bytes: usize) -> Self {
+        let topic = topic.to_owned();
+        Refusal(Box::new(if record_bytes >= batch_bytes {
+            Reason::TooLargeForTopic { topic, record_bytes }
+        } else {
+            Reason::BatchTooLarge { topic, record_bytes, batch_bytes }
+        }))
+    }
+
+    /// The broker refused the record with `code`.
+    pub(crate) fn broker(topic: &str, code: RDKafkaErrorCode, remedy: &'static str) -> Self {
+        Refusal(Box::new(Reason::Broker { topic: topic.to_owned(), code, remedy }))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Reason::NullColumn { part, column } => {
+                write!(
+                    f,
+                    "its {part} is made of column `{column}`, which is NULL; give the row a value there, or a {part} of its own"
+                )
+            }
+            Reason::TopicName { topic, reason } => {
+                write!(f, "Kafka takes no topic named {topic:?}: {reason}")
+            }
+            Reason::Headers { reason } => write!(
+                f,
+                "its headers are no JSON object ({reason}); an object of header names and values, or NULL, is what can be sent"
+            ),
+            Reason::TooLargeToSend { topic, record_bytes, setting, max_bytes } => write!(
+                f,
+                "the record for topic {topic} takes {record_bytes} bytes, more than {setting} of [kafka.properties] allows ({max_bytes} bytes); raise it, and the topic's max.message.bytes where that is lower, or make the row smaller"
+            ),
+            Reason::TooLargeForTopic { topic, record_bytes } => write!(
+                f,
+                "the record takes {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes), or make the row smaller"
+            ),
+            Reason::BatchTooLarge { topic, record_bytes, batch_bytes } => write!(
+                f,
+                "topic {topic} refused, as too large, the batch that this record of {record_bytes} bytes was in; set batch.size of [kafka.properties] (now {batch_bytes}) to no more than the topic's max.message.bytes, or raise that, or make the row smaller"
+            ),
+            Reason::Broker { topic, code, remedy } => {
+                write!(f, "Kafka refused the record for topic {topic}: {code}; {remedy}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
