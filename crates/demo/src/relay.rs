@@ -1,0 +1,171 @@
+//! The relay: the real program, as a child process.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::usage::Usage;
+
+const INIT: Duration = Duration::from_secs(60);
+/// The contract says 10 s for a drain; a busy machine may be late in telling.
+const DRAIN: Duration = Duration::from_secs(20);
+const TICK: Duration = Duration::from_millis(20);
+
+/// How the relay is run.
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) postgres_url: String,
+    pub(crate) kafka_brokers: String,
+    pub(crate) log: PathBuf,
+}
+
+/// A running relay. Dropped, it is killed.
+pub(crate) struct Relay {
+    child: Child,
+    watcher: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.path);
+        // The demo shows the relay as it is by default, whatever the caller has configured for another one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("POSTRIDER_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .arg(subcommand)
+            .env("POSTRIDER_POSTGRES_URL", &self.postgres_url)
+            .env("POSTRIDER_KAFKA_BROKERS", &self.kafka_brokers)
+            .stdin(Stdio::null())
+            // A Ctrl-C at the terminal is for the demo, which ends the relay first and its servers then.
+            .process_group(0);
+        command
+    }
+
+    /// Runs `init`, showing what it says.
+    pub(crate) async fn init(&self) -> Result<()> {
+        let mut child = self.command("init").spawn().with_context(|| self.path.display().to_string())?;
+        match ended(&mut child, INIT).await? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("`postrider init` ended with {status}; what it said is above"),
+            None => {
+                end(&mut child);
+                bail!("`postrider init` did not end within {INIT:?}")
+            }
+        }
+    }
+
+    /// Starts `run`; its output is appended to the log.
+    pub(crate) fn run(&self) -> Result<Relay> {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log);
+        let log: File = log.with_context(|| self.log.display().to_string())?;
+        let child = self
+            .command("run")
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| self.path.display().to_string())?;
+        let watcher = match watch(child.id()) {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                let mut child = child;
+                end(&mut child);
+                return Err(error);
+            }
+        };
+        Ok(Relay { child, watcher, log: self.log.clone() })
+    }
+}
+
+/// A shell that ends the relay when this process is gone, however it went: then nobody holds the other end of
+/// its standard input.
+fn watch(relay: u32) -> Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r _; kill -TERM \"$0\"", &relay.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.spawn().context("sh")
+}
+
+impl Relay {
+    /// An error with the end of the log once the relay is no longer there.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(anyhow!("the relay ended by itself with {status}{}", tail(&self.log))),
+        }
+    }
+
+    /// Peak memory and processor time so far.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        Usage::of(self.child.id())
+    }
+
+    /// Sends SIGTERM and waits for the end: how it ended and how long that took.
+    pub(crate) async fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
+        self.check()?;
+        let asked_at = Instant::now();
+        let process = i32::try_from(self.child.id()).context("a process id")?;
+        kill(Pid::from_raw(process), Signal::SIGTERM).context("sending SIGTERM to the relay")?;
+        match ended(&mut self.child, DRAIN).await? {
+            Some(status) => Ok((status, asked_at.elapsed())),
+            None => {
+                end(&mut self.child);
+                bail!("the relay did not end within {DRAIN:?} of SIGTERM and was killed{}", tail(&self.log))
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // The watcher first: afterwards the relay's process id may be another process's.
+        end(&mut self.watcher);
+        end(&mut self.child);
+    }
+}
+
+/// How the process ended, or `None` where it did not in time.
+async fn ended(child: &mut Child, within: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + within;
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(Some(status)),
+            None if Instant::now() > deadline => return Ok(None),
+            None => tokio::time::sleep(TICK).await,
+        }
+    }
+}
+
+/// Both fail only for a process that has ended already.
+fn end(child: &mut Child) {
+    child.kill().ok();
+    child.wait().ok();
+}
+
+/// The end of the relay's log, as part of an error.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(15)..].join("\n  ");
+    if end.is_empty() {
+        return format!("; its log {} is empty", log.display());
+    }
+    format!("; the end of its log {}:\n  {end}", log.display())
+}
+
+/// `exit 0` or what happened instead.
+pub(crate) fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, signal) => format!("killed by signal {}", signal.unwrap_or_default()),
+    }
+}
