@@ -1,7 +1,47 @@
 //! The `init` command.
 
+use std::io::{self, Write};
+
+use anyhow::{Result, bail};
+use outbox_store::{InitPlan, apply, connect, inspect, plan};
+use tracing::error;
+
 use crate::Config;
 
-pub(crate) async fn init(_config: &Config, _dry_run: bool) -> anyhow::Result<()> {
-    anyhow::bail!("temporary")
+/// Makes what is missing in the database and says on standard output what it did and what it found; with
+/// `dry_run` it prints the SQL instead, as a script for psql.
+///
+/// # Errors
+///
+/// The server cannot be reached or refuses something, or what is there cannot serve: then nothing is done.
+pub(crate) async fn init(config: &Config, dry_run: bool) -> Result<()> {
+    let names = config.names();
+    let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
+    let found = inspect(&session, &names).await?;
+    let plan = plan(&found, &names, config.writeback);
+    if dry_run {
+        say(&plan.to_string());
+    }
+    refuse(&plan)?;
+    if !dry_run {
+        apply(&session, &plan, |line| say(&format!("{line}\n"))).await?;
+    }
+    Ok(())
+}
+
+fn refuse(plan: &InitPlan) -> Result<()> {
+    for problem in &plan.problems {
+        error!("{problem}");
+    }
+    match plan.problems.len() {
+        0 => Ok(()),
+        1 => bail!("nothing was done: there is a problem to be put right first"),
+        count => bail!("nothing was done: there are {count} problems to be put right first"),
+    }
+}
+
+/// A reader that has gone away, as `head` does, must not end the work halfway.
+fn say(text: &str) {
+    let mut output = io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }

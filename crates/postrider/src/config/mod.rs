@@ -2,7 +2,11 @@
 
 mod connection;
 mod conninfo;
+#[cfg(test)]
+mod example_tests;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod keys;
 mod nearest;
 mod problem;
@@ -10,12 +14,16 @@ mod properties;
 mod raw;
 mod settings;
 mod source;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::fmt;
 
 use outbox::{Columns, Limits, TableName};
+use outbox_store::Names;
 use postgres_openssl::MakeTlsConnector;
+use rdkafka::ClientConfig;
 
 pub use problem::{BadConfig, Origin, Problem};
 pub use properties::KafkaProperties;
@@ -60,12 +68,14 @@ pub struct Postgres {
 }
 
 /// The broker.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kafka {
     /// `host:port`, at least one.
     pub brokers: Vec<String>,
     /// librdkafka's properties as they were set.
     pub properties: KafkaProperties,
+    /// A client's configuration made of both.
+    pub client: ClientConfig,
 }
 
 /// Where records go.
@@ -75,6 +85,9 @@ pub struct Routing {
     pub topic: String,
     /// The key's template.
     pub key: String,
+    /// The two, ready to be used. The columns of the user's own that they read are in the order of
+    /// [`Columns::others`] of [`Config::columns`].
+    pub compiled: kafka_sink::Routing,
 }
 
 /// What is logged, and how.
@@ -105,6 +118,16 @@ pub struct Loaded {
 }
 
 impl Config {
+    /// The names of everything in the database.
+    pub fn names(&self) -> Names {
+        Names {
+            table: self.postgres.table.clone(),
+            columns: self.columns.clone(),
+            publication: self.postgres.publication.clone(),
+            slot: self.postgres.slot.clone(),
+        }
+    }
+
     /// Reads the file and the environment over it.
     ///
     /// # Errors
@@ -129,8 +152,8 @@ impl Config {
 fn read(settings: &mut Settings, source: &Source) -> Option<Config> {
     let postgres = postgres(settings, source);
     let kafka = kafka(settings);
-    let columns = columns(settings);
-    let routing = routing(settings);
+    let mut columns = columns(settings);
+    let routing = routing(settings, &mut columns);
     let writeback = settings.value(&keys::WRITEBACK_ENABLED);
     let limits = limits(settings);
     let log = log(settings);
@@ -168,7 +191,17 @@ fn postgres(settings: &mut Settings, source: &Source) -> Option<Postgres> {
 fn kafka(settings: &mut Settings) -> Option<Kafka> {
     let brokers = settings.required(&keys::BROKERS);
     let properties = KafkaProperties(settings.properties());
-    Some(Kafka { brokers: brokers?, properties })
+    // The properties are checked whether or not there are brokers to connect to.
+    let joined = brokers.as_ref().map_or("none:1".to_owned(), |brokers| brokers.join(","));
+    match kafka_sink::client_config(&joined, &properties.0) {
+        Ok(client) => Some(Kafka { brokers: brokers?, properties, client }),
+        Err(problems) => {
+            for problem in problems {
+                settings.refuse(&problem.key, problem.reason);
+            }
+            None
+        }
+    }
 }
 
 fn columns(settings: &mut Settings) -> Columns {
@@ -214,10 +247,24 @@ fn fields(columns: &mut Columns) -> [&mut String; 18] {
     ]
 }
 
-fn routing(settings: &mut Settings) -> Option<Routing> {
-    let topic = settings.value(&keys::TOPIC);
-    let key = settings.value(&keys::KEY);
-    Some(Routing { topic: topic?, key: key? })
+fn routing(settings: &mut Settings, columns: &mut Columns) -> Option<Routing> {
+    // A template names columns as the table does, so that the defaults follow the mapping.
+    let mapped = |default: &str| {
+        let named = default.replace("{aggregate_type}", &format!("{{{}}}", columns.aggregate_type));
+        named.replace("{aggregate_id}", &format!("{{{}}}", columns.aggregate_id))
+    };
+    let mut template = |key| settings.if_set(key).unwrap_or_else(|| key.default.map(mapped));
+    let (topic, key) = (template(&keys::TOPIC), template(&keys::KEY));
+    let (topic, key) = (topic?, key?);
+    match kafka_sink::Routing::compile(&topic, &key, columns) {
+        Ok(compiled) => Some(Routing { topic, key, compiled }),
+        Err(error) => {
+            for (setting, problem) in error.problems() {
+                settings.refuse(setting, problem.to_owned());
+            }
+            None
+        }
+    }
 }
 
 fn limits(settings: &mut Settings) -> Option<Limits> {
@@ -231,6 +278,15 @@ fn log(settings: &mut Settings) -> Option<Log> {
     let level = settings.value(&keys::LOG_LEVEL);
     let format = if format? == "json" { LogFormat::Json } else { LogFormat::Text };
     Some(Log { format, level: level? })
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka")
+            .field("brokers", &self.brokers)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Postgres {

@@ -43,14 +43,18 @@ impl Settings {
 
     /// The key's value, its default when it is not set; `None` when it has neither or it is no good.
     pub(crate) fn value<T: PartialEq>(&mut self, key: &Key<T>) -> Option<T> {
-        let Some(entry) = self.entries.get(key.name) else {
-            return key.default.and_then(|text| (key.parse)(&Raw::Variable(text.to_owned())));
-        };
+        let default = || key.default.and_then(|text| (key.parse)(&Raw::Variable(text.to_owned())));
+        self.if_set(key).unwrap_or_else(default)
+    }
+
+    /// The key's value if it is set; `Some(None)` when it is no good.
+    pub(crate) fn if_set<T: PartialEq>(&mut self, key: &Key<T>) -> Option<Option<T>> {
+        let entry = self.entries.get(key.name)?;
         let value = (key.parse)(&entry.raw);
         if value.is_none() {
             self.problems.push(refusal(key, entry));
         }
-        value
+        Some(value)
     }
 
     /// The value of a key that has no default.

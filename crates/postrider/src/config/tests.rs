@@ -1,0 +1,348 @@
+use std::path::PathBuf;
+
+use outbox::Limits;
+use proptest::prelude::*;
+
+use super::fixture::{REQUIRED, load, problems, source};
+use super::{Config, LogFormat, keys};
+
+fn good(toml: &str, variables: &[(&str, &str)]) -> Config {
+    load(toml, variables).unwrap().config
+}
+
+#[test]
+fn what_is_required_is_enough() {
+    let loaded = Config::load(&source(None, &REQUIRED, &[])).unwrap();
+    let config = loaded.config;
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(config.postgres.connection.get_password(), Some(&b"hunter2"[..]));
+    assert_eq!(
+        (config.postgres.slot.as_str(), config.postgres.publication.as_str()),
+        ("postrider", "postrider")
+    );
+    assert_eq!(config.postgres.table.to_string(), "public.outbox");
+    assert_eq!(config.kafka.brokers, ["broker:9092"]);
+    assert_eq!(config.limits, Limits { events_max: 10_000, bytes_max: 16 << 20 });
+    assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Text, "info"));
+    assert!(config.writeback);
+    assert_eq!(config.columns, outbox::Columns::default());
+}
+
+#[test]
+fn without_anything_both_required_keys_are_asked_for() {
+    let problems = problems(Config::load(&source(None, &[], &[])));
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[0].starts_with("postgres.url: is required; set it in the file or as POSTRIDER_POSTGRES_URL")
+    );
+    assert!(problems[1].starts_with("kafka.brokers: is required"));
+}
+
+#[test]
+fn a_variable_wins_over_the_file_and_an_empty_one_counts_as_unset() {
+    let toml =
+        "[postgres]\nslot = 'a'\n[limits]\nin_flight_bytes = '1KiB'\n[kafka.properties]\n'linger.ms' = 1";
+    let variables = [
+        ("POSTRIDER_POSTGRES_SLOT", "b"),
+        ("POSTRIDER_LIMITS_IN_FLIGHT_BYTES", ""),
+        ("POSTRIDER_KAFKA_PROPERTIES_LINGER_MS", "2"),
+    ];
+    let config = good(toml, &variables);
+    assert_eq!(config.postgres.slot, "b");
+    assert_eq!(config.limits.bytes_max, 1024);
+    assert_eq!(config.kafka.properties.0["linger.ms"], "2");
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_key_and_what_it_takes() {
+    let toml = "
+        stray = 1
+        routing = 'x'
+        [postgres]
+        url = 'postgres://u:hunter2@/x'
+        slot = 'Upper'
+        pubication = 'p'
+        slot_lost = 'maybe'
+        [kafka]
+        brokers = ['broker']
+        [limits]
+        in_flight_events = 0
+        in_flight_bytes = '0B'
+        [writeback]
+        enabled = 'yes'
+        [columns]
+        topic = 'id'
+        [reconcile]
+        init_after = '0s'
+        [log]
+        level = 'inof'
+        [kafka.properties]
+        'linger.ms' = 1.5
+    ";
+    let variables = [("POSTRIDER_LOG_FORMAT", "yaml"), ("POSTRIDER_HTTP_LISTEN", "nowhere")];
+    let problems = problems(Config::load(&source(Some(toml), &variables, &[])));
+    for expected in [
+        "stray: is not known; the nearest key is ",
+        "routing: is a section: write [routing]",
+        "postgres.url: names no host",
+        "postgres.slot: takes 1 to 63 lower-case letters, digits and underscores, not \"Upper\"",
+        "postgres.pubication: is not known; the nearest key is postgres.publication",
+        "postgres.slot_lost: takes recover or stop, not \"maybe\"",
+        "kafka.brokers: takes one or more of host:port",
+        "limits.in_flight_events: takes a number of at least 1, not 0",
+        "limits.in_flight_bytes: takes a size of at least 1 byte, such as 16MiB, not \"0B\"",
+        "writeback.enabled: takes true or false, not \"yes\"",
+        "columns.topic: names the column \"id\", as columns.id does",
+        "reconcile.init_after: takes a time such as 30s, 5m or 30d, not \"0s\"",
+        "log.level: takes error, warn, info, debug, trace or off",
+        "log.format (POSTRIDER_LOG_FORMAT): takes text or json, not \"yaml\"",
+        "http.listen (POSTRIDER_HTTP_LISTEN): takes an address and a port, such as 127.0.0.1:9464, not \"nowhere\"",
+        "kafka.properties.linger.ms: takes a text, a whole number, true or false",
+    ] {
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}: {problems:#?}");
+    }
+    assert_eq!(problems.len(), 16, "{problems:#?}");
+}
+
+#[test]
+fn a_variable_that_means_nothing_is_a_warning_with_the_nearest_name() {
+    let loaded =
+        load("", &[("POSTRIDER_POSTGRES_SLOTT", "x"), ("OTHER", "y"), ("POSTRIDER_CONFIG", "")]).unwrap();
+    let expected =
+        "POSTRIDER_POSTGRES_SLOTT means nothing; the nearest name that does is POSTRIDER_POSTGRES_SLOT";
+    assert_eq!(loaded.warnings, [expected]);
+}
+
+#[test]
+fn a_key_without_effect_is_a_warning_when_it_is_set() {
+    let loaded = load("[receipts]\nfollow = ['billing']", &[("POSTRIDER_FAILURE_POLICY", "hold")]).unwrap();
+    let expected =
+        ["receipts.follow has no effect in this version", "failure.policy has no effect in this version"];
+    assert_eq!(loaded.warnings, expected);
+}
+
+#[test]
+fn the_named_file_must_be_there_and_the_usual_one_need_not() {
+    let mut missing = source(None, &REQUIRED, &[]);
+    missing.file = Some(PathBuf::from("/etc/absent.toml"));
+    let problem = "/etc/absent.toml: the configuration file cannot be read: entity not found";
+    assert_eq!(problems(Config::load(&missing)), [problem]);
+    let named = [&REQUIRED[..], &[("POSTRIDER_CONFIG", "/etc/absent.toml")]].concat();
+    let told = problems(Config::load(&source(None, &named, &[])));
+    assert_eq!(told, [problem.replace(".toml:", ".toml (POSTRIDER_CONFIG):")]);
+}
+
+#[test]
+fn the_command_lines_file_comes_before_the_variables_and_that_before_the_usual_one() {
+    let files = [("/a.toml", "[postgres]\nslot = 'a'"), ("/b.toml", "[postgres]\nslot = 'b'")];
+    let variables = [&REQUIRED[..], &[("POSTRIDER_CONFIG", "/b.toml")]].concat();
+    let mut both = source(Some("[postgres]\nslot = 'c'"), &variables, &files);
+    assert_eq!(Config::load(&both).unwrap().config.postgres.slot, "b");
+    both.file = Some(PathBuf::from("/a.toml"));
+    assert_eq!(Config::load(&both).unwrap().config.postgres.slot, "a");
+}
+
+#[test]
+fn broken_toml_is_told_with_line_and_column_and_without_the_line() {
+    let toml = "[postgres]\nurl = \"postgres://u:hunter2@db/shop\" x\n";
+    let problems = problems(Config::load(&source(Some(toml), &[("POSTRIDER_LOG_FORMAT", "yaml")], &[])));
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("postrider.toml: it is no TOML at line 2, column 38: "), "{problems:?}");
+    assert!(!problems[0].contains("hunter2"));
+}
+
+#[test]
+fn lists_are_lists_or_separated_by_commas() {
+    let brokers = |value: &str| {
+        let variables = [REQUIRED[0], ("POSTRIDER_KAFKA_BROKERS", value)];
+        Config::load(&source(None, &variables, &[])).map(|loaded| loaded.config.kafka.brokers)
+    };
+    assert_eq!(brokers("a:1, [::1]:2").unwrap(), ["a:1", "[::1]:2"]);
+    for bad in ["a:1,", "a", "a:0", "a:99999", "a b:1", "u:p@a:1", "a:1,,b:2", "::1:2"] {
+        assert!(brokers(bad).is_err(), "{bad}");
+    }
+    let toml = "[kafka]\nbrokers = ['a:1', 'b:2']";
+    let config = Config::load(&source(Some(toml), &REQUIRED[..1], &[])).unwrap().config;
+    assert_eq!(config.kafka.brokers, ["a:1", "b:2"]);
+}
+
+#[test]
+fn a_property_is_the_same_dotted_quoted_and_as_a_variable() {
+    for toml in
+        ["[kafka.properties]\n'compression.type' = 'zstd'", "[kafka.properties]\ncompression.type = 'zstd'"]
+    {
+        assert_eq!(good(toml, &[]).kafka.properties.0["compression.type"], "zstd", "{toml}");
+    }
+    let config = good("", &[("POSTRIDER_KAFKA_PROPERTIES_COMPRESSION_TYPE", "zstd")]);
+    assert_eq!(config.kafka.properties.0["compression.type"], "zstd");
+    let twice = "[kafka.properties]\n'compression.type' = 'zstd'\ncompression.type = 'lz4'";
+    assert_eq!(problems(load(twice, &[])), ["kafka.properties.compression.type: is set twice"]);
+}
+
+#[test]
+fn every_secret_can_stand_in_a_file() {
+    let files =
+        [("/run/url", "postgres://u:fromfile@db/shop\n"), ("/run/kafka", "secret\r\n"), ("/run/empty", "\n")];
+    let brokers = REQUIRED[1];
+    let load = |toml: &str, variables: &[(&str, &str)]| {
+        Config::load(&source(Some(toml), &[&[brokers], variables].concat(), &files))
+    };
+    let toml = "[postgres]\nurl_file = '/run/url'\n[kafka.properties]\n'sasl.password_file' = '/run/kafka'";
+    let config = load(toml, &[]).unwrap().config;
+    assert_eq!(config.postgres.connection.get_password(), Some(&b"fromfile"[..]));
+    assert_eq!(config.kafka.properties.0["sasl.password"], "secret");
+
+    let variables = [
+        ("POSTRIDER_POSTGRES_URL_FILE", "/run/url"),
+        ("POSTRIDER_KAFKA_PROPERTIES_SASL_PASSWORD_FILE", "/run/kafka"),
+    ];
+    let config = load("[postgres]\nurl = 'postgres://u:old@db/shop'", &variables).unwrap().config;
+    assert_eq!(config.postgres.connection.get_password(), Some(&b"fromfile"[..]));
+    assert_eq!(config.kafka.properties.0["sasl.password"], "secret");
+
+    let config = load(toml, &[REQUIRED[0]]).unwrap().config;
+    assert_eq!(config.postgres.connection.get_password(), Some(&b"hunter2"[..]));
+
+    let told = problems(load("", &[REQUIRED[0], variables[0]]));
+    let expected =
+        "postgres.url (POSTRIDER_POSTGRES_URL): is set twice; give it or postgres.url_file, not both";
+    assert_eq!(told, [expected]);
+    let told = problems(load("[postgres]\nurl_file = '/run/empty'", &[]));
+    assert_eq!(told, ["postgres.url (/run/empty): the file is empty"]);
+    let told = problems(load("[postgres]\nurl_file = '/run/absent'", &[]));
+    assert_eq!(told, ["postgres.url (/run/absent): the file cannot be read: entity not found"]);
+}
+
+#[test]
+fn a_column_of_ones_own_can_be_routed_by() {
+    let config = good("[routing]\ntopic = 'shop.{region}'\n[columns]\naggregate_id = 'order_id'", &[]);
+    assert_eq!(config.columns.aggregate_id, "order_id");
+    assert_eq!(config.columns.others, ["region"]);
+}
+
+#[test]
+fn the_default_templates_follow_the_columns() {
+    let config = good("[columns]\naggregate_id = 'order_id'\naggregate_type = 'kind'", &[]);
+    assert_eq!(
+        (config.routing.topic.as_str(), config.routing.key.as_str()),
+        ("outbox.event.{kind}", "{order_id}")
+    );
+    assert_eq!(config.columns.others, Vec::<String>::new());
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let password = "[kafka.properties]\n'sasl.password' = 'hunter2'\n'ssl.key.password' = 'hunter2'";
+    let loaded = load(password, &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"), "{loaded:?}");
+    for url in [
+        "postgres://u:hunter2@/shop",
+        "postgres://u:hunter2@db:x/shop",
+        "postgres://u:hunter2@db:hunter2/shop",
+        "postgres://u:hunter2@db/shop?hunter2=x",
+        "postgres://u:hunter2@db/shop?sslmode=hunter2",
+        "postgres://u:hunter2@db/shop?sslrootcert=/absent",
+        "postgres://u:hunter2@db/shop?sslmode=verify-full",
+        "postgres://u:hunter2@db/shop?port=hunter2",
+        "postgres://u:x@hunter2@db/shop",
+        "postgres://u:x@hunter2/@db/shop",
+        "postgres://u:hunter2@db/shop?sslpassword=hunter2&sslcert=/absent",
+        "postgres://u:x y hunter2!@db/shop",
+        "host=db user=u password=hunter2 sslmode=x",
+        "host=db user=u password=a hunter2=b",
+        "host=db user=u password='hunter2",
+        "mysql://u:hunter2@db/shop",
+    ] {
+        for toml in [format!("[postgres]\nurl = \"{url}\""), format!("[postgres]\nslot = \"{url}\"")] {
+            let bad = match Config::load(&source(Some(&toml), &REQUIRED[1..], &[])) {
+                Ok(loaded) => format!("{loaded:?}"),
+                Err(bad) => format!("{bad} {bad:?}"),
+            };
+            assert!(!bad.contains("hunter2"), "{url}: {bad}");
+        }
+    }
+    for value in ["['hunter2']", "{ hunter2 = 1 }", "12", "''", "'  '"] {
+        let toml = format!("[postgres]\nurl = {value}\n[kafka.properties]\n'sasl.password' = ['hunter2']");
+        let told = problems(Config::load(&source(Some(&toml), &REQUIRED[1..], &[])));
+        assert!(!told.concat().contains("hunter2"), "{told:?}");
+    }
+}
+
+fn some_key() -> impl Strategy<Value = String> {
+    let names: Vec<String> = keys::all()
+        .map(|key| key.name().to_owned())
+        .chain(
+            ["postgres.url_file", "kafka.properties", "kafka.properties.sasl.password", "kafka", "x.y"]
+                .map(str::to_owned),
+        )
+        .collect();
+    proptest::sample::select(names)
+}
+
+fn some_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("''".to_owned()),
+        Just("[]".to_owned()),
+        Just("{ a.b = 1 }".to_owned()),
+        Just("[1, 'x', [true]]".to_owned()),
+        Just("1.5".to_owned()),
+        Just("2020-01-01".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<bool>().prop_map(|flag| flag.to_string()),
+        "'[ -&(-~]{0,20}'",
+        "'[0-9]{1,25} ?[a-zA-Z]{0,3}'",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_text_for_a_file_is_a_configuration_or_its_problems(text: String) {
+        let _ = Config::load(&source(Some(&text), &[], &[]));
+    }
+
+    #[test]
+    fn any_values_for_the_keys_are_a_configuration_or_its_problems(
+        set in proptest::collection::vec((some_key(), some_value()), 0..12),
+        variables in proptest::collection::vec((some_key(), "[ -~]{0,20}|\\PC{0,10}"), 0..12),
+        broken in any::<bool>(),
+    ) {
+        let mut toml: String = set.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        if broken {
+            toml.push_str("[[[");
+        }
+        let names = variables.iter().map(|(key, _)| super::settings::variable(key)).collect::<Vec<_>>();
+        let variables: Vec<(&str, &str)> =
+            names.iter().zip(&variables).map(|(name, (_, value))| (name.as_str(), value.as_str())).collect();
+        if let Err(bad) = Config::load(&source(Some(&toml), &variables, &[])) {
+            prop_assert!(!bad.problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_problem_hides_another(
+        which in proptest::sample::subsequence(BAD.to_vec(), 1..=BAD.len()),
+    ) {
+        // Without a URL, because setting TLS up takes longer than all the rest.
+        let told = Config::load(&source(None, &[&REQUIRED[1..], &which].concat(), &[])).unwrap_err();
+        let names: Vec<String> = told.problems.iter().map(ToString::to_string).collect();
+        prop_assert_eq!(names.len(), which.len() + 1);
+        for (name, _) in which {
+            prop_assert!(names.iter().any(|problem| problem.contains(name)), "{}: {:?}", name, names);
+        }
+    }
+}
+
+const BAD: [(&str, &str); 12] = [
+    ("POSTRIDER_POSTGRES_SLOT", "A"),
+    ("POSTRIDER_POSTGRES_TABLE", "a.b.c"),
+    ("POSTRIDER_POSTGRES_SLOT_LOST", "x"),
+    ("POSTRIDER_ROUTING_TOPIC", "{"),
+    ("POSTRIDER_ROUTING_KEY", "{payload}"),
+    ("POSTRIDER_COLUMNS_TOPIC", "id"),
+    ("POSTRIDER_LIMITS_IN_FLIGHT_EVENTS", "-1"),
+    ("POSTRIDER_LIMITS_IN_FLIGHT_BYTES", "x"),
+    ("POSTRIDER_RECEIPTS_FOLLOW", "a,,b"),
+    ("POSTRIDER_RETENTION_COMPLETE_AFTER", "soon"),
+    ("POSTRIDER_LOG_LEVEL", "loud"),
+    ("POSTRIDER_KAFKA_PROPERTIES_ACKS", "1"),
+];
