@@ -1,7 +1,7 @@
 //! From an outbox row to a Kafka record, and from its delivery back to the row.
 //!
 //! [`Routing`] says where a row goes, [`client_config`] with what settings, [`Sink`] publishes it and reports
-//! where the broker stored it.
+//! where the broker stored it. [`WriteBack`] writes that to the row.
 
 mod context;
 mod failure;
@@ -19,6 +19,7 @@ mod routing;
 mod sink;
 mod template;
 mod topics;
+mod write_back;
 
 pub use failure::{Failure, PublishError, Report, SinkError};
 pub use outage::Outage;
@@ -27,3 +28,4 @@ pub use published::{Place, Published};
 pub use refusal::Refusal;
 pub use routing::{Routing, RoutingError};
 pub use sink::Sink;
+pub use write_back::{WriteBack, WriteBackError, WriteBackOptions};
