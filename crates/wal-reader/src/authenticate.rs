@@ -42,7 +42,7 @@ pub(crate) async fn authenticate(
         MD5_PASSWORD => {
             refuse_without_binding(config)?;
             let salt = reader.u32("a password's salt")?.to_be_bytes();
-            let hash = md5_hash(connection.user.as_bytes(), password(config)?, salt);
+            let hash = md5_hash(connection.identity.user.as_bytes(), password(config)?, salt);
             frontend::password_message(hash.as_bytes(), &mut out).map_err(|_| zero_in_password())?;
             connection.send(&out).await?;
         }

@@ -14,7 +14,7 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::reader::Reader;
-use crate::server_error::{Phase, ServerError};
+use crate::server_error::{Identity, Phase, ServerError};
 use crate::{Error, Framing, Message};
 
 /// What bytes travel over: a socket, or TLS around it.
@@ -30,13 +30,13 @@ pub(crate) struct Connection {
     pub(crate) framing: Framing,
     pub(crate) parameters: HashMap<String, String>,
     pub(crate) phase: Phase,
-    pub(crate) user: String,
+    pub(crate) identity: Identity,
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Box<dyn Transport>, user: String) -> Self {
+    pub(crate) fn new(transport: Box<dyn Transport>, identity: Identity) -> Self {
         let (framing, parameters) = (Framing::new(), HashMap::new());
-        Connection { transport, framing, parameters, phase: Phase::Connecting, user }
+        Connection { transport, framing, parameters, phase: Phase::Connecting, identity }
     }
 
     pub(crate) async fn send(&mut self, message: &[u8]) -> Result<(), Error> {
@@ -101,7 +101,7 @@ impl Connection {
             tag => {
                 let said = ServerError::parse(&message.body, message.position)?;
                 if tag == ERROR_RESPONSE_TAG || said.says_publication_skipped() {
-                    return Err(said.judge(self.phase, &self.user));
+                    return Err(said.judge(self.phase, &self.identity));
                 }
                 tracing::info!(severity = said.severity, "the server says: {said}");
                 Ok(())

@@ -6,6 +6,13 @@ use crate::error::Kind;
 use crate::reader::Reader;
 use crate::{DecodeError, Error, quote};
 
+/// Whom the server knows us as, for remedies that can be typed in.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) user: String,
+    pub(crate) database: String,
+}
+
 /// What the connection was doing when the server complained: the same SQLSTATE means different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -58,8 +65,8 @@ impl ServerError {
     }
 
     /// The error for the caller: whether it lasts, and what to do about it.
-    pub(crate) fn judge(self, phase: Phase, user: &str) -> Error {
-        let (kind, remedy) = self.kind_and_remedy(phase, user);
+    pub(crate) fn judge(self, phase: Phase, identity: &Identity) -> Error {
+        let (kind, remedy) = self.kind_and_remedy(phase, identity);
         let message = match phase {
             Phase::Connecting => format!("the server refused the replication connection: {self}"),
             Phase::Idle => format!("the server refused a command: {self}"),
@@ -69,7 +76,7 @@ impl ServerError {
         Error::new(kind, message).with_remedy(remedy).with_sqlstate(self.code)
     }
 
-    fn kind_and_remedy(&self, phase: Phase, user: &str) -> (Kind, Option<String>) {
+    fn kind_and_remedy(&self, phase: Phase, identity: &Identity) -> (Kind, Option<String>) {
         let remedy = |text: &str| Some(text.to_owned());
         match (self.code.as_str(), phase) {
             ("42704", Phase::Starting) => {
@@ -102,7 +109,7 @@ impl ServerError {
                     ),
                 )
             }
-            ("55000", Phase::Starting) => (
+            ("55000" | "22023", Phase::Starting) => (
                 Kind::Definite,
                 remedy(
                     "name a logical slot of this database, created with the plugin pgoutput, or create it with `postrider init`",
@@ -110,13 +117,17 @@ impl ServerError {
             ),
             ("42501", Phase::Connecting) if self.routine == "CheckMyDatabase" => (
                 Kind::Definite,
-                Some(format!("GRANT CONNECT ON DATABASE ... TO {}", quote::identifier(user))),
+                Some(format!(
+                    "GRANT CONNECT ON DATABASE {} TO {}",
+                    quote::identifier(&identity.database),
+                    quote::identifier(&identity.user)
+                )),
             ),
             ("42501", Phase::Connecting | Phase::Starting) => (
                 Kind::Definite,
                 Some(format!(
                     "ALTER ROLE {} REPLICATION (on a managed service, grant its replication role)",
-                    quote::identifier(user)
+                    quote::identifier(&identity.user)
                 )),
             ),
             ("28P01", _) => (Kind::Definite, remedy("correct the user name or the password")),

@@ -8,7 +8,7 @@ use tokio_postgres::Config;
 use crate::Error;
 use crate::authenticate::authenticate;
 use crate::connection::Connection;
-use crate::server_error::Phase;
+use crate::server_error::{Identity, Phase};
 use crate::tls::Secured;
 
 /// The first version whose pgoutput has the options `binary` and `messages`.
@@ -25,8 +25,10 @@ pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Connec
             .with_remedy(Some("set the user".to_owned()))
         })?,
     };
-    let mut connection = Connection::new(secured.transport, user);
-    let out = startup_message(config, &connection.user)?;
+    // The server takes the user's name for the database's if it is told none.
+    let database = config.get_dbname().unwrap_or(&user).to_owned();
+    let mut connection = Connection::new(secured.transport, Identity { user, database });
+    let out = startup_message(config, &connection.identity)?;
     connection.send(&out).await?;
     authenticate(&mut connection, config, secured.binding).await?;
     let doing = "waiting for the session to start";
@@ -42,20 +44,17 @@ pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Connec
     Ok(connection)
 }
 
-fn startup_message(config: &Config, user: &str) -> Result<BytesMut, Error> {
+fn startup_message(config: &Config, identity: &Identity) -> Result<BytesMut, Error> {
     let mut parameters = vec![
-        ("user", user),
+        ("user", identity.user.as_str()),
+        ("database", &identity.database),
         ("replication", "database"),
         ("client_encoding", "UTF8"),
         // A role's own setting must not hide the warning that a publication was skipped: it is how PostgreSQL 18
         // says that changes are being lost.
         ("client_min_messages", "warning"),
     ];
-    let optional = [
-        ("database", config.get_dbname()),
-        ("options", config.get_options()),
-        ("application_name", config.get_application_name()),
-    ];
+    let optional = [("options", config.get_options()), ("application_name", config.get_application_name())];
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let mut out = BytesMut::new();
     frontend::startup_message(parameters, &mut out).map_err(|error| {
@@ -73,5 +72,56 @@ fn check_version(connection: &Connection) -> Result<(), Error> {
                 .with_remedy(Some(format!("upgrade it to {SERVER_VERSION_MIN} or later"))))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio_postgres::tls::ChannelBinding;
+
+    use super::*;
+
+    /// A session with a server that says this at once.
+    async fn against(said: &[u8], config: &Config) -> Result<Connection, Error> {
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        theirs.write_all(said).await.expect("room for it");
+        start_up(Secured { transport: Box::new(ours), binding: ChannelBinding::none() }, config).await
+    }
+
+    fn greeting(version: &str) -> Vec<u8> {
+        let mut out = b"R\0\0\0\x08\0\0\0\0S".to_vec();
+        out.extend((4 + "server_version".len() as u32 + version.len() as u32 + 2).to_be_bytes());
+        out.extend(
+            [b"server_version\0", version.as_bytes(), b"\0K\0\0\0\x0C\0\0\0\x01\0\0\0\x02Z\0\0\0\x05I"]
+                .concat(),
+        );
+        out
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_too_old_is_a_definite_error_with_its_version() {
+        let config: Config = "user=u host=h".parse().expect("a configuration");
+        for version in ["9.6.24", "13.14 (Debian 13.14-1)"] {
+            let error = against(&greeting(version), &config).await.err().expect("it is too old");
+            assert!(error.is_definite() && error.to_string().contains(version), "{error}");
+        }
+        for version in ["14.0", "17.2 (Debian 17.2-1)", "18beta1", "19devel"] {
+            assert!(against(&greeting(version), &config).await.is_ok(), "{version}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_greeting_are_a_definite_error() {
+        let config: Config = "user=u host=h".parse().expect("a configuration");
+        for said in [
+            &b"HTTP/1.1 400 Bad Request\r\n"[..],
+            b"R\0\0\0\x05\0",
+            b"Z\0\0\0\x05I",
+            b"R\0\0\0\x08\0\0\0\x07",
+        ] {
+            let error = against(said, &config).await.err().expect("it is no greeting");
+            assert!(error.is_definite(), "{error}");
+        }
     }
 }

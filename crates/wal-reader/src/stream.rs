@@ -198,3 +198,7 @@ impl fmt::Debug for ReplicationStream {
         f.debug_struct("ReplicationStream").field("queued", &self.feedback.queued).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use outbox::Lsn;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use wal_reader::{Change, Decoder, OtherKind, Relation, Tuple, Value};
+
+use crate::encode::{Row, Sent, relation, sent, value};
+
+/// What a message means to a receiver who has heard everything before it; `None` where it must be refused.
+fn agrees(sent: &Sent, change: Option<Change>, known: &mut HashMap<u32, Relation>) -> bool {
+    match (sent, change) {
+        (Sent::Begin { final_lsn, at_us, xid }, Some(change)) => {
+            let final_lsn = Lsn::from_u64(*final_lsn);
+            change == Change::Begin { final_lsn, committed_at_us: *at_us, xid: *xid }
+        }
+        (Sent::Commit { commit_lsn, end_lsn, at_us }, Some(change)) => {
+            let (commit_lsn, end_lsn) = (Lsn::from_u64(*commit_lsn), Lsn::from_u64(*end_lsn));
+            change == Change::Commit { commit_lsn, end_lsn, committed_at_us: *at_us }
+        }
+        (Sent::Relation(relation), Some(Change::Relation(found))) => {
+            known.insert(relation.oid, relation.clone());
+            *relation == *found
+        }
+        (Sent::Insert { oid, new }, change) => match known
+            .get(oid)
+            .filter(|known| known.columns.len() == new.len())
+        {
+            None => change.is_none(),
+            Some(known) => match change {
+                Some(Change::Insert { relation, new: found }) => *relation == *known && same_row(&found, new),
+                _ => false,
+            },
+        },
+        (Sent::Message { transactional, lsn, prefix, content }, Some(change)) => {
+            change
+                == Change::Message {
+                    transactional: *transactional,
+                    lsn: Lsn::from_u64(*lsn),
+                    prefix: Bytes::copy_from_slice(prefix.as_bytes()),
+                    content: Bytes::copy_from_slice(content),
+                }
+        }
+        (Sent::Origin { .. }, Some(change)) => change == Change::Other(OtherKind::Origin),
+        (Sent::Type { .. }, Some(change)) => change == Change::Other(OtherKind::Type),
+        (Sent::Update { .. }, Some(change)) => change == Change::Other(OtherKind::Update),
+        (Sent::Delete { .. }, Some(change)) => change == Change::Other(OtherKind::Delete),
+        (Sent::Truncate { .. }, Some(change)) => change == Change::Other(OtherKind::Truncate),
+        _ => false,
+    }
+}
+
+fn same_row(found: &Tuple, sent: &Row) -> bool {
+    let same = |(index, sent): (usize, &Value<Vec<u8>>)| {
+        let owned = match sent {
+            Value::Null => Value::Null,
+            Value::Unchanged => Value::Unchanged,
+            Value::Text(bytes) => Value::Text(Bytes::copy_from_slice(bytes)),
+            Value::Binary(bytes) => Value::Binary(Bytes::copy_from_slice(bytes)),
+        };
+        let peeked = match found.peek(index) {
+            Some(Value::Text(bytes)) => Some(Value::Text(Bytes::copy_from_slice(bytes))),
+            Some(Value::Binary(bytes)) => Some(Value::Binary(Bytes::copy_from_slice(bytes))),
+            Some(Value::Null) => Some(Value::Null),
+            Some(Value::Unchanged) => Some(Value::Unchanged),
+            None => None,
+        };
+        peeked.as_ref() == Some(&owned) && found.get(index) == Some(owned)
+    };
+    found.len() == sent.len() && found.get(sent.len()).is_none() && sent.iter().enumerate().all(same)
+}
+
+/// A table and a row that fits it.
+fn relation_and_row() -> impl Strategy<Value = (Relation, Row)> {
+    relation(Just(7)).prop_flat_map(|relation| {
+        let columns = relation.columns.len();
+        (Just(relation), vec(value(), columns))
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_server_says_is_understood_as_it_was_meant(history in vec(sent(), 0..40)) {
+        let mut decoder = Decoder::new();
+        let mut known = HashMap::new();
+        for sent in &history {
+            let change = decoder.decode(sent.encode().into()).ok();
+            prop_assert!(agrees(sent, change.clone(), &mut known), "{sent:?} was read as {change:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_fits_its_table_comes_back_value_by_value((relation, row) in relation_and_row()) {
+        let mut decoder = Decoder::new();
+        decoder.decode(Sent::Relation(relation.clone()).encode().into())?;
+        let insert = Sent::Insert { oid: relation.oid, new: row.clone() };
+        match decoder.decode(insert.encode().into())? {
+            Change::Insert { relation: of, new } => {
+                prop_assert_eq!(&*of, &relation);
+                prop_assert!(same_row(&new, &row));
+            }
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn a_message_cut_short_or_followed_by_more_is_an_error_within_it(
+        (relation, row) in relation_and_row(), sent in sent(), more in 1_usize..4,
+    ) {
+        let mut decoder = Decoder::new();
+        decoder.decode(Sent::Relation(relation.clone()).encode().into())?;
+        for sent in [sent, Sent::Insert { oid: relation.oid, new: row }] {
+            let mut bytes = sent.encode();
+            let whole = Bytes::from(bytes.clone());
+            for cut in 0..whole.len() {
+                let error = decoder.decode(whole.slice(..cut)).expect_err("it is cut short");
+                prop_assert!(error.position() <= cut as u64, "{error} in {cut} bytes");
+            }
+            bytes.resize(whole.len() + more, 0);
+            prop_assert!(decoder.decode(bytes.into()).is_err());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_change_or_an_error_within_them(
+        relation in relation(1_u32..4), tag in any::<u8>(), bytes in vec(any::<u8>(), 0..200),
+    ) {
+        let mut decoder = Decoder::new();
+        decoder.decode(Sent::Relation(relation).encode().into())?;
+        let tags = b"BCRIMOYUDT";
+        for first in [tag, tags[usize::from(tag) % tags.len()]] {
+            let message: Bytes = [first].iter().chain(&bytes).copied().collect();
+            let length = message.len() as u64;
+            if let Err(error) = decoder.decode(message) {
+                prop_assert!(error.position() <= length, "{error} in {length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_with_bytes_changed_never_panics(
+        history in vec((sent(), vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)), 0..20),
+    ) {
+        let mut decoder = Decoder::new();
+        for (sent, changes) in history {
+            let mut bytes = sent.encode();
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            let length = bytes.len() as u64;
+            if let Err(error) = decoder.decode(bytes.into()) {
+                prop_assert!(error.position() <= length, "{error} in {length} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_table_that_was_never_described_is_an_error_at_its_oid() {
+    let insert = Sent::Insert { oid: 9, new: vec![Value::Null] };
+    let error = Decoder::new().decode(insert.encode().into()).expect_err("never described");
+    assert_eq!(error.position(), 1);
+    assert!(error.what().contains("relation 9"), "{error}");
+}
+
+#[test]
+fn values_are_slices_of_the_message_they_came_in() {
+    let mut decoder = Decoder::new();
+    let column =
+        wal_reader::Column { name: "c".to_owned(), type_oid: 17, type_modifier: -1, part_of_key: false };
+    let relation = Relation {
+        oid: 1,
+        namespace: String::new(),
+        name: "t".to_owned(),
+        replica_identity: b'd',
+        columns: vec![column],
+    };
+    decoder.decode(Sent::Relation(relation).encode().into()).expect("a relation");
+    let message = Bytes::from(Sent::Insert { oid: 1, new: vec![Value::Binary(vec![7; 100])] }.encode());
+    let memory = message.as_ptr_range();
+    let Ok(Change::Insert { new, .. }) = decoder.decode(message) else { panic!("an insert") };
+    let Some(Value::Binary(value)) = new.get(0) else { panic!("a value") };
+    assert!(memory.contains(&value.as_ptr()));
+}
+
+#[test]
+fn a_count_or_length_beyond_the_message_is_refused_and_reserves_nothing() {
+    let mut decoder = Decoder::new();
+    let mut relation = b"R\0\0\0\x01n\0t\0d".to_vec();
+    relation.extend(i16::MAX.to_be_bytes());
+    let mut message = b"M\0\0\0\0\0\0\0\0\0p\0".to_vec();
+    message.extend(i32::MAX.to_be_bytes());
+    let mut truncate = b"T".to_vec();
+    truncate.extend(i32::MAX.to_be_bytes());
+    truncate.push(0);
+    for bytes in [relation, message, truncate] {
+        let error = decoder.decode(bytes.into()).expect_err("it is not all there");
+        assert!(error.what().contains("left"), "{error}");
+    }
+    for negative in [b"M\0\0\0\0\0\0\0\0\0p\0\xFF\xFF\xFF\xFF".to_vec(), b"D\0\0\0\x01K\xFF\xFF".to_vec()] {
+        let error = decoder.decode(negative.into()).expect_err("negative");
+        assert!(error.what().contains("is -1"), "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_an_error_with_its_position() {
+    let error =
+        Decoder::new().decode(Bytes::from_static(b"R\0\0\0\x01ab\xFF\0t\0d\0\0")).expect_err("not UTF-8");
+    assert_eq!(error.position(), 7);
+}
