@@ -1,1 +1,20 @@
-//! (being written)
+//! What the integration tests share: real servers, the relay as a child process, and proofs.
+//!
+//! A test gets a [`Stage`]: a database, a slot and topics of its own on servers that all tests share, or on
+//! servers of its own where it breaks them.
+
+mod proof;
+mod records;
+mod relay;
+mod rows;
+mod servers;
+mod stage;
+mod wait;
+
+pub use proof::{assert_delivered, assert_keys_in_order, delivered_once};
+pub use records::{Record, read_records};
+pub use relay::Relay;
+pub use rows::{NewRow, Row, read_rows};
+pub use servers::{shared_kafka, shared_postgres};
+pub use stage::{Stage, StageBuilder};
+pub use wait::{DEADLINE, eventually, wait_until};

@@ -1,0 +1,95 @@
+//! From frames of the stream to what the pipeline is told.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use outbox::{Columns, Event, Lsn, TableName};
+use tracing::{info, warn};
+use wal_reader::{Change, Decoder, Layout, Relation};
+
+/// Decodes the stream of one connection and picks the outbox table's rows out of it.
+pub(super) struct Inbox {
+    table: TableName,
+    columns: Columns,
+    decoder: Decoder,
+    layouts: HashMap<u32, Known>,
+}
+
+/// What is known of a relation, as it was described last.
+struct Known {
+    relation: Arc<Relation>,
+    /// `None` for a table that is no outbox.
+    layout: Option<Layout>,
+}
+
+/// One message of the stream, as far as it concerns the outbox.
+pub(super) enum Letter {
+    Begin {
+        final_lsn: Lsn,
+    },
+    Row(Event),
+    Commit {
+        end_lsn: Lsn,
+    },
+    /// Nothing of ours.
+    Other,
+}
+
+impl Inbox {
+    pub(super) fn new(table: TableName, columns: Columns) -> Self {
+        Inbox { table, columns, decoder: Decoder::default(), layouts: HashMap::new() }
+    }
+
+    /// A new connection describes every relation anew.
+    pub(super) fn connected(&mut self) {
+        self.decoder = Decoder::default();
+        self.layouts.clear();
+    }
+
+    /// # Errors
+    ///
+    /// A message that is malformed, a table that cannot be an outbox, a row that is no event.
+    pub(super) fn open(&mut self, data: Bytes) -> Result<Letter> {
+        match self.decoder.decode(data).context("the replication stream cannot be understood")? {
+            Change::Begin { final_lsn, .. } => Ok(Letter::Begin { final_lsn }),
+            Change::Commit { end_lsn, .. } => Ok(Letter::Commit { end_lsn }),
+            Change::Insert { relation, new } => {
+                let Some(layout) = self.layout(&relation)? else { return Ok(Letter::Other) };
+                let event = layout.event(&new).map_err(|bad| {
+                    let id = bad.id.map_or_else(|| "of unknown id".to_owned(), |id| id.to_string());
+                    anyhow::anyhow!("row {id} of {} is no event: {bad}", self.table)
+                })?;
+                Ok(Letter::Row(event))
+            }
+            Change::Relation(_) | Change::Message { .. } | Change::Other(_) => Ok(Letter::Other),
+        }
+    }
+
+    fn layout(&mut self, relation: &Arc<Relation>) -> Result<Option<&Layout>> {
+        let known = match self.layouts.entry(relation.oid) {
+            Entry::Occupied(known) if Arc::ptr_eq(&known.get().relation, relation) => known.into_mut(),
+            entry => {
+                let layout = describe(&self.table, &self.columns, relation)?;
+                entry.insert_entry(Known { relation: Arc::clone(relation), layout }).into_mut()
+            }
+        };
+        Ok(known.layout.as_ref())
+    }
+}
+
+fn describe(table: &TableName, columns: &Columns, relation: &Relation) -> Result<Option<Layout>> {
+    if relation.namespace != table.schema || relation.name != table.name {
+        warn!(
+            "the publication also sends {}.{}, which is not the outbox table {table}; its rows are passed \
+             over. ALTER PUBLICATION … DROP TABLE spares the server the work",
+            relation.namespace, relation.name
+        );
+        return Ok(None);
+    }
+    let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+    info!(columns = names.join(","), "reading {table}");
+    Ok(Some(Layout::new(relation, columns)?))
+}

@@ -1,0 +1,124 @@
+//! The relay: what `postrider run` does from its start to its end.
+
+mod delivery;
+mod inbox;
+mod pump;
+mod resent;
+mod rows;
+mod shutdown;
+mod source;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use kafka_sink::{Sink, WriteBack, WriteBackOptions};
+use outbox::{Lsn, Start};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+use wal_reader::Intake;
+
+use crate::Config;
+use delivery::Delivery;
+use inbox::Inbox;
+use pump::{Ending, Pump};
+use rows::Rows;
+use shutdown::Shutdown;
+use source::{Arrival, Source, Upstream};
+
+/// Relays until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+///
+/// Only what waiting does not mend, with its remedy.
+pub(crate) async fn run(config: Config) -> Result<()> {
+    let mut shutdown = Shutdown::listen()?;
+    let mut pauses = ExponentialBuilder::default().with_jitter().without_max_times().build();
+    loop {
+        match relay(&config, &mut shutdown).await? {
+            Ended::Asked => return Ok(()),
+            Ended::ProducerLost(reason) => {
+                warn!("the Kafka producer has failed: {reason}; starting anew from the slot's position");
+            }
+        }
+        let pause = pauses.next().unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
+        if shutdown.or(sleep(pause)).await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// How a life of the relay ended without a failure.
+enum Ended {
+    Asked,
+    ProducerLost(String),
+}
+
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// For telling the server the last position, which may be away.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// One life: from the slot's confirmed position until it is asked to stop or has to start anew.
+async fn relay(config: &Config, shutdown: &mut Shutdown) -> Result<Ended> {
+    let rows = Rows {
+        postgres: config.postgres.connection.clone(),
+        tls: config.postgres.tls.clone(),
+        names: config.names(),
+    };
+    let Some(checked) = shutdown.or(rows.check(config.writeback)).await else { return Ok(Ended::Asked) };
+    checked?;
+    let mut source = Source::new(upstream(config));
+    let Some(start) = shutdown.or(start(config, &rows, &mut source)).await else { return Ok(Ended::Asked) };
+    let start = start?;
+    let inbox = Inbox::new(config.postgres.table.clone(), config.columns.clone());
+    let mut pump = Pump::new(source, delivery(config)?, inbox, rows, start);
+    let ending = pump.run(shutdown).await;
+    if !matches!(timeout(FAREWELL_MAX, pump.source.finish()).await, Ok(Ok(()))) {
+        info!("the server was not told the last position; it sends a little again at the next start");
+    }
+    pump.delivery.close().await;
+    match ending {
+        Ending::Asked => {
+            info!("stopped");
+            Ok(Ended::Asked)
+        }
+        Ending::ProducerLost(reason) => Ok(Ended::ProducerLost(reason)),
+        Ending::Failed(error) => Err(error),
+    }
+}
+
+/// Takes the slot, then asks where the log ends: no other relay can publish anything after that.
+async fn start(config: &Config, rows: &Rows, source: &mut Source) -> Result<Start> {
+    source.connect(Lsn::ZERO);
+    loop {
+        match source.next(Intake::Closed).await? {
+            Arrival::Connected => break,
+            Arrival::Reconnect => source.connect(Lsn::ZERO),
+            Arrival::Frame(_) => {}
+        }
+    }
+    let horizon = if config.writeback { rows.log_end().await? } else { Lsn::ZERO };
+    Ok(Start { confirmed: Lsn::ZERO, horizon, write_back: config.writeback, limits: config.limits })
+}
+
+fn upstream(config: &Config) -> Upstream {
+    let postgres = &config.postgres;
+    Upstream {
+        postgres: postgres.connection.clone(),
+        tls: postgres.tls.clone(),
+        slot: postgres.slot.clone(),
+        publication: postgres.publication.clone(),
+    }
+}
+
+fn delivery(config: &Config) -> Result<Delivery> {
+    let queue_max = config.limits.events_max;
+    let sink = Sink::new(config.routing.compiled.clone(), config.kafka.client.clone(), queue_max)?;
+    let postgres = &config.postgres;
+    let write_back = config.writeback.then(|| {
+        let options = WriteBackOptions { queue_max, ..WriteBackOptions::default() };
+        WriteBack::start(postgres.connection.clone(), postgres.tls.clone(), config.names(), options)
+    });
+    Ok(Delivery::new(sink, write_back))
+}

@@ -1,0 +1,86 @@
+//! What the relay asks the database outside the stream: at its start, and about events sent again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use outbox::{Lsn, Status};
+use outbox_store::{Names, Session, StoreError, Tls, check_for_run, connect, statuses, wal_flush_position};
+use tokio::time::sleep;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+/// Asks on a connection of its own, made for each question: questions are rare.
+#[derive(Clone)]
+pub(super) struct Rows {
+    pub(super) postgres: tokio_postgres::Config,
+    pub(super) tls: Tls,
+    pub(super) names: Names,
+}
+
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+impl Rows {
+    /// Checks that everything the relay needs is there.
+    ///
+    /// # Errors
+    ///
+    /// All that is missing, each with its remedy.
+    pub(super) async fn check(&self, write_back: bool) -> Result<()> {
+        let check =
+            self.patiently(async |session| check_for_run(session, &self.names, write_back).await).await?;
+        for note in &check.notes {
+            info!("{note}");
+        }
+        if check.problems.is_empty() {
+            return Ok(());
+        }
+        let list: String = check.problems.iter().map(|problem| format!("\n  - {problem}")).collect();
+        bail!("the database is not ready for the relay:{list}")
+    }
+
+    /// Where the log ends now.
+    pub(super) async fn log_end(&self) -> Result<Lsn> {
+        self.patiently(wal_flush_position).await
+    }
+
+    /// What the rows of these ids say; one that is gone, or says none of our words, is left out.
+    pub(super) async fn statuses(self, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Status>> {
+        let found = self.patiently(async |session| statuses(session, &self.names, &ids).await).await?;
+        Ok(found.into_iter().filter_map(|(id, status)| Some((id, status?))).collect())
+    }
+
+    /// Waits out whatever passes.
+    async fn patiently<T>(&self, question: impl AsyncFn(&Session) -> Result<T, StoreError>) -> Result<T> {
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(BACKOFF_MAX)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut told = false;
+        loop {
+            let answer = match connect(&self.postgres, &self.tls).await {
+                Ok(session) => question(&session).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => {
+                    if told {
+                        info!("PostgreSQL answers again");
+                    }
+                    return Ok(answer);
+                }
+                Err(error) if error.is_definite() => return Err(error.into()),
+                Err(error) => {
+                    if !told {
+                        warn!("PostgreSQL cannot be asked: {error}; waiting, nothing is lost");
+                        told = true;
+                    }
+                }
+            }
+            sleep(pauses.next().unwrap_or(BACKOFF_MAX)).await;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Rows of the outbox.
+
+use postgres::{Error, GenericClient};
+use uuid::Uuid;
+
+/// A row as a service inserts it.
+#[derive(Clone, Debug)]
+pub struct NewRow {
+    /// The primary key.
+    pub id: Uuid,
+    /// `aggregate_type`.
+    pub aggregate_type: String,
+    /// `aggregate_id`, the record's key.
+    pub aggregate_id: String,
+    /// The payload's JSON text, `None` for NULL.
+    pub payload: Option<String>,
+    /// The JSON text of the headers.
+    pub headers: Option<String>,
+}
+
+impl NewRow {
+    /// A row of a key, with a number as payload.
+    pub fn of(aggregate_type: &str, aggregate_id: impl ToString, number: impl ToString) -> Self {
+        NewRow {
+            id: Uuid::now_v7(),
+            aggregate_type: aggregate_type.to_owned(),
+            aggregate_id: aggregate_id.to_string(),
+            payload: Some(number.to_string()),
+            headers: None,
+        }
+    }
+
+    /// Inserts it.
+    ///
+    /// # Errors
+    ///
+    /// The database's.
+    pub fn insert(&self, client: &mut impl GenericClient) -> Result<u64, Error> {
+        client.execute(
+            "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, headers) \
+             values ($1, $2, $3, 'happened', $4::text::jsonb, $5::text::jsonb)",
+            &[&self.id, &self.aggregate_type, &self.aggregate_id, &self.payload, &self.headers],
+        )
+    }
+}
+
+/// A row as the relay left it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The primary key.
+    pub id: Uuid,
+    /// `aggregate_id`.
+    pub aggregate_id: String,
+    /// `status`.
+    pub status: String,
+    /// Topic, partition and offset, once it is published.
+    pub place: Option<(String, i32, i64)>,
+    /// How often it was sent.
+    pub attempts: i32,
+    /// The payload's text.
+    pub payload: Option<String>,
+}
+
+/// Every row, by id.
+pub fn read_rows(client: &mut impl GenericClient) -> Vec<Row> {
+    let sql = "select id, aggregate_id, status, kafka_topic, kafka_partition, kafka_offset, attempts, \
+               payload::text from outbox order by id";
+    let rows = client.query(sql, &[]).expect("the outbox is read");
+    let row = |row: postgres::Row| Row {
+        id: row.get(0),
+        aggregate_id: row.get(1),
+        status: row.get(2),
+        place: row.get::<_, Option<String>>(3).map(|topic| (topic, row.get(4), row.get(5))),
+        attempts: row.get(6),
+        payload: row.get(7),
+    };
+    rows.into_iter().map(row).collect()
+}

@@ -1,0 +1,200 @@
+//! What one test plays on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::{Client, NoTls};
+use tempfile::TempDir;
+use testbed::{Kafka, Postgres};
+
+use crate::relay::Relay;
+use crate::rows::{NewRow, Row, read_rows};
+use crate::servers::{shared_kafka, shared_postgres};
+use crate::{Record, read_records};
+
+/// A database with an outbox, a slot and topics of its own. Dropped, it gives the slot back.
+pub struct Stage<'a> {
+    postgres: &'a Postgres,
+    kafka: &'a Kafka,
+    database: String,
+    name: String,
+    settings: Vec<(String, String)>,
+    directory: TempDir,
+}
+
+/// What a [`Stage`] is made of.
+pub struct StageBuilder<'a> {
+    postgres: Option<&'a Postgres>,
+    kafka: Option<&'a Kafka>,
+    settings: Vec<(String, String)>,
+}
+
+impl<'a> StageBuilder<'a> {
+    /// On a PostgreSQL of the test's own.
+    pub fn postgres(mut self, postgres: &'a Postgres) -> Self {
+        self.postgres = Some(postgres);
+        self
+    }
+
+    /// On a Kafka of the test's own.
+    pub fn kafka(mut self, kafka: &'a Kafka) -> Self {
+        self.kafka = Some(kafka);
+        self
+    }
+
+    /// With a setting of the relay's, `POSTRIDER_…`.
+    pub fn setting(mut self, variable: &str, value: &str) -> Self {
+        self.settings.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Makes the database and runs `postrider init` in it.
+    pub fn build(self) -> Stage<'a> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let postgres = self.postgres.unwrap_or_else(|| shared_postgres());
+        let stage = Stage {
+            postgres,
+            kafka: self.kafka.unwrap_or_else(|| shared_kafka()),
+            database: postgres.create_database(&name).expect("a database is created"),
+            settings: self.settings,
+            directory: TempDir::new().expect("a directory"),
+            name,
+        };
+        let init = stage.postrider(&["init"]);
+        assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
+        stage
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// On the shared servers.
+    pub fn new() -> Self {
+        Stage::builder().build()
+    }
+
+    /// To choose servers and settings.
+    pub fn builder() -> StageBuilder<'a> {
+        StageBuilder { postgres: None, kafka: None, settings: Vec::new() }
+    }
+
+    /// Starts `postrider run`.
+    pub fn relay(&self) -> Relay {
+        self.relay_with(&[])
+    }
+
+    /// Starts `postrider run` with further settings.
+    pub fn relay_with(&self, settings: &[(&str, &str)]) -> Relay {
+        let mut command = self.command();
+        command.arg("run").envs(settings.iter().copied());
+        Relay::spawn(command, self.directory.path())
+    }
+
+    /// Runs another command of the binary to its end.
+    pub fn postrider(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().expect("postrider runs")
+    }
+
+    /// A connection to the database.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.postgres.url(&self.database), NoTls).expect("the database can be reached")
+    }
+
+    /// The slot's name.
+    pub fn slot(&self) -> &str {
+        &self.name
+    }
+
+    /// The topic of an aggregate type.
+    pub fn topic(&self, aggregate_type: &str) -> String {
+        format!("{}.{aggregate_type}", self.topic_prefix())
+    }
+
+    /// Creates a topic of an aggregate type before the relay does.
+    pub fn create_topic(&self, aggregate_type: &str, partitions: i32, configs: &[(&str, &str)]) {
+        self.kafka
+            .create_topic(&self.topic(aggregate_type), partitions, configs)
+            .expect("a topic is created");
+    }
+
+    /// Commits one row in a transaction of its own.
+    pub fn insert(&self, row: &NewRow) {
+        row.insert(&mut self.client()).expect("a row is inserted");
+    }
+
+    /// Every row of the outbox.
+    pub fn rows(&self) -> Vec<Row> {
+        read_rows(&mut self.client())
+    }
+
+    /// How many rows say so.
+    pub fn count(&self, status: &str) -> i64 {
+        let sql = "select count(*) from outbox where status = $1";
+        self.client().query_one(sql, &[&status]).expect("rows are counted").get(0)
+    }
+
+    /// Every record of the topics of this stage, in the order of each partition.
+    pub fn records(&self) -> Vec<Record> {
+        read_records(self.kafka.brokers(), &self.topic_prefix())
+    }
+
+    /// Up to where the slot is confirmed, as a number of bytes.
+    pub fn confirmed(&self) -> i64 {
+        let sql = "select (confirmed_flush_lsn - '0/0')::int8 from pg_replication_slots where slot_name = $1";
+        self.client().query_one(sql, &[&self.name]).expect("the slot is there").get(0)
+    }
+
+    /// Where the log ends, as a number of bytes.
+    pub fn log_end(&self) -> i64 {
+        let sql = "select (pg_current_wal_lsn() - '0/0')::int8";
+        self.client().query_one(sql, &[]).expect("the log's end is known").get(0)
+    }
+
+    fn topic_prefix(&self) -> String {
+        format!("{}-{}", self.name, self.database)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .current_dir(self.directory.path())
+            .env("POSTRIDER_POSTGRES_URL", self.postgres.url(&self.database))
+            .env("POSTRIDER_KAFKA_BROKERS", self.kafka.brokers())
+            .env("POSTRIDER_POSTGRES_SLOT", &self.name)
+            .env("POSTRIDER_ROUTING_TOPIC", format!("{}.{{aggregate_type}}", self.topic_prefix()))
+            .envs(self.settings.iter().map(|(variable, value)| (variable, value)));
+        command
+    }
+}
+
+impl Default for Stage<'_> {
+    fn default() -> Self {
+        Stage::new()
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        let Ok(mut client) = Client::connect(&self.postgres.url(&self.database), NoTls) else { return };
+        let end = "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1";
+        let drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+                    where slot_name = $1 and not active";
+        // Best effort: a slot left behind keeps log of a server that ends with the tests.
+        for _ in 0..100 {
+            let _ = client.execute(end, &[&self.name]);
+            if matches!(client.execute(drop, &[&self.name]), Ok(1)) {
+                return;
+            }
+        }
+    }
+}
+
+/// The binary that was built beside the tests.
+fn binary() -> PathBuf {
+    let tests = std::env::current_exe().expect("the test binary has a path");
+    let built = tests.parent().and_then(Path::parent).map(|directory| directory.join("postrider"));
+    built
+        .filter(|path| path.exists())
+        .expect("postrider is built beside the tests: run script/test, or cargo build --release first")
+}

@@ -1,0 +1,13 @@
+//! `postrider run` against real servers: what it delivers and what it survives.
+
+mod content;
+mod idle;
+mod kafka_outage;
+mod memory;
+mod postgres_outage;
+mod refusal;
+mod restart;
+mod standby;
+mod table_change;
+mod transactions;
+mod without_write_back;

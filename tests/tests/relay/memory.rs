@@ -1,0 +1,52 @@
+//! Memory stays flat, whatever the size of a transaction.
+
+use integration_tests::{NewRow, Stage, wait_until};
+
+const ROWS: i64 = 1_000_000;
+const MEMORY_PEAK_MAX_KIB: u64 = 50 * 1024;
+
+#[test]
+fn a_transaction_of_a_million_rows_flows_through_in_flat_memory() {
+    let stage = Stage::new();
+    stage.create_topic("bulk", 6, &[]);
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    let sql = format!(
+        "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload) \
+         select gen_random_uuid(), 'bulk', (n % 1000)::text, 'counted', \
+         jsonb_build_object('n', n, 'fill', repeat('x', 300)) from generate_series(1, {ROWS}) n"
+    );
+    stage.client().batch_execute(&sql).expect("inserted in one transaction");
+    let mut peaks_kib = Vec::new();
+    for tenth in 1..=10 {
+        wait_until_published(&stage, ROWS / 10 * tenth);
+        peaks_kib.push(relay.memory_peak_kib());
+    }
+    println!(
+        "peak memory of the relay after each tenth of {ROWS} rows in one transaction, KiB: {peaks_kib:?}"
+    );
+    let peak_kib = relay.memory_peak_kib();
+    assert!(peak_kib < MEMORY_PEAK_MAX_KIB, "{peak_kib} KiB is more than {MEMORY_PEAK_MAX_KIB} KiB");
+    stage.insert(&NewRow::of("bulk", "after", 1));
+    wait_until_published(&stage, ROWS + 1);
+    assert!(relay.stop().success());
+    let sum: i64 = ends(&stage);
+    assert_eq!(sum, ROWS + 1, "every row is on the broker exactly once");
+}
+
+/// Every row has a place of its own, and the places fill the partitions without a gap.
+fn ends(stage: &Stage<'_>) -> i64 {
+    let sql = "select sum(n)::int8 from (
+                 select max(kafka_offset) + 1 as n, count(*) as rows, count(distinct kafka_offset) as places
+                 from outbox group by kafka_topic, kafka_partition) p where n = rows and n = places";
+    stage.client().query_one(sql, &[]).expect("places are counted").get(0)
+}
+
+/// By the progress rows, which cost less to read than a million outbox rows.
+fn wait_until_published(stage: &Stage<'_>, rows: i64) {
+    let mut client = stage.client();
+    wait_until(&format!("{rows} rows are published"), || {
+        let sql = "select coalesce(sum(\"offset\" + 1), 0)::int8 from postrider.progress where slot = $1";
+        client.query_one(sql, &[&stage.slot()]).expect("progress is read").get::<_, i64>(0) >= rows
+    });
+}

@@ -1,0 +1,41 @@
+//! The outbox table changes while it is read.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
+
+#[test]
+fn a_column_added_and_dropped_under_load_disturbs_nothing() {
+    let stage = Stage::new();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    let stop = AtomicBool::new(false);
+    let total = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut client = stage.client();
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                NewRow::of("wide", number % 3, number).insert(&mut client).expect("inserted");
+                number += 1;
+            }
+            number
+        });
+        let mut client = stage.client();
+        let changes = [
+            "alter table outbox add column tenant text default 'none'",
+            "alter table outbox add column extra int",
+            "alter table outbox drop column extra",
+            "alter table outbox drop column tenant",
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            wait_until("rows flow", || stage.count("PUBLISH") > number as i64 * 50);
+            client.batch_execute(change).expect(change);
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer ends")
+    });
+    wait_until("all is published", || stage.count("PUBLISH") == total);
+    assert!(relay.stop().success());
+    assert_keys_in_order(&assert_delivered(&stage));
+}
