@@ -238,6 +238,10 @@ fn default_properties(server: &Server, port: u16, controller_port: u16) -> BTree
         ("transaction.state.log.num.partitions", "3"),
         ("share.coordinator.state.topic.replication.factor", "1"),
         ("share.coordinator.state.topic.min.isr", "1"),
+        // After a SIGKILL the controller refuses the broker until the old one's session has ended, 9 s by
+        // default.
+        ("broker.session.timeout.ms", "4000"),
+        ("broker.heartbeat.interval.ms", "500"),
         // A quarter of the heap by default.
         ("log.cleaner.dedupe.buffer.size", "16777216"),
     ]
