@@ -31,11 +31,12 @@ Everything runs, the relay again too. In another terminal:
   psql {url} -c 'select * from outbox order by created_at desc limit 5'
   {programs}/shop sell --seconds 10
   {programs}/shop consume --group me --from-beginning
-  {programs}/postrider --help
+  {postrider} --help
   tail -f {log}
 The topics: {topics}. Ctrl-C ends everything.",
         brokers = servers.kafka_brokers(),
         programs = programs.display(),
+        postrider = program.path.display(),
         log = program.log.display(),
         topics = shop::TOPICS.join(", "),
     );

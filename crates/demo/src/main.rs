@@ -29,18 +29,16 @@ use crate::relay::Program;
 use crate::servers::Servers;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("demo: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(&Args::parse()).unwrap_or_else(|error| fail(&error))
 }
 
-/// Whether the proof holds.
-fn run(args: &Args) -> Result<bool> {
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("demo: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Success where the proof holds.
+fn run(args: &Args) -> Result<ExitCode> {
     let own = std::env::current_exe().context("looking for the programs")?;
     let programs = own.parent().unwrap_or(Path::new("."));
     let relay = args.postrider.clone().unwrap_or_else(|| programs.join("postrider"));
@@ -62,10 +60,17 @@ fn run(args: &Args) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let held = runtime.block_on(show(args, &servers, &program, programs));
     drop(runtime);
+    // What is wrong comes before the seconds that cleaning up takes.
+    let code = match held {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
+    };
     servers.end();
-    held
+    Ok(code)
 }
 
+/// Whether the proof holds.
 async fn show(args: &Args, servers: &Servers, program: &Program, programs: &Path) -> Result<bool> {
     let report = tokio::select! {
         () = interrupted()? => bail!("interrupted"),

@@ -52,11 +52,12 @@ impl Display for Report {
         match &self.relay {
             Some(Performance { usage, status, drained_in }) => writeln!(
                 f,
-                "  the relay: peak memory {:.1} MiB, {:.2} s of processor time; SIGTERM: {} after {:.2} s",
+                "  the relay: peak memory {:.1} MiB, {:.2} s of processor time; SIGTERM: {} after {:.2} s{}",
                 usage.peak_rss_kib as f64 / 1024.0,
                 usage.cpu_seconds,
                 describe(*status),
                 drained_in.as_secs_f64(),
+                if status.success() { "" } else { "  WRONG" },
             )?,
             None => writeln!(f, "  the relay: none ran")?,
         }

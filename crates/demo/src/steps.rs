@@ -33,7 +33,7 @@ impl Step {
             let (bar, style) = match length {
                 None => (ProgressBar::new_spinner(), "{spinner} {prefix} {msg} {elapsed}"),
                 Some(length) => {
-                    (ProgressBar::new(millis(length)), "{spinner} {prefix} [{bar:30}] {msg} {elapsed}")
+                    (ProgressBar::new(millis(length)), "{spinner} {prefix} [{wide_bar}] {msg} {elapsed}")
                 }
             };
             if let Ok(style) = ProgressStyle::with_template(style) {

@@ -19,8 +19,8 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// Tries until it works: errors that waiting can cure are logged and waited out, with 0.1 s to 5 s between
-/// two tries. `None` when `stop` says so first.
+/// Tries until it works: errors that waiting can cure are waited out, with 0.1 s to 5 s between two tries, and
+/// logged where the reason is another one than before. `None` when `stop` says so first.
 ///
 /// # Errors
 /// The first one that waiting does not cure.
@@ -37,6 +37,7 @@ where
         .without_max_times()
         .with_jitter()
         .build();
+    let mut waiting_for = String::new();
     loop {
         let tried = tokio::select! {
             _ = stop.wait_for(|&stop| stop) => return Ok(None),
@@ -47,7 +48,11 @@ where
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
-        warn!(error = &error as &dyn std::error::Error, "waiting");
+        let reason = error.with_causes();
+        if reason != waiting_for {
+            warn!("waiting: {reason}");
+            waiting_for = reason;
+        }
         let delay = delays.next().unwrap_or(Duration::from_secs(5));
         tokio::select! {
             _ = stop.wait_for(|&stop| stop) => return Ok(None),

@@ -42,6 +42,12 @@ impl Error {
         move |source| Error::Kafka { doing, source }
     }
 
+    /// The message and those of its causes, in one line.
+    pub(crate) fn with_causes(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.to_string(), |line, cause| format!("{line}: {cause}"))
+    }
+
     /// Whether waiting can help: a server that is away or starting, a table that is still to be made, a
     /// transaction that lost against another one.
     pub fn is_transient(&self) -> bool {

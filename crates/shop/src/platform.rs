@@ -103,7 +103,7 @@ pub fn consume(
     consumer.subscribe(&TOPICS).map_err(Error::kafka("subscribing"))?;
 
     let mut joined = false;
-    let mut last_error = None;
+    let mut waiting_for = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let polled = consumer.poll(POLL);
         let at = Instant::now();
@@ -117,18 +117,17 @@ pub fn consume(
         match polled {
             None => {}
             Some(Ok(message)) => {
-                last_error = None;
+                waiting_for.clear();
                 platform.arrived(&Arrival { message: &message, at });
                 // Fails only for a partition this consumer has just lost: its next owner reads the record again.
                 consumer.store_offset_from_message(&message).ok();
             }
             Some(Err(error)) if is_definite(&error) => return Err(Error::kafka("consuming")(error)),
             // librdkafka repeats itself while a broker is away; one line per reason is enough.
+            Some(Err(error)) if waiting_for.contains(&error) => {}
             Some(Err(error)) => {
-                if last_error.as_ref() != Some(&error) {
-                    warn!(%error, "waiting");
-                }
-                last_error = Some(error);
+                warn!("waiting: {error}");
+                waiting_for.push(error);
             }
         }
     }

@@ -35,8 +35,8 @@ pub struct Day {
     pub seed: u64,
 }
 
-/// Creates the shop's tables where they are missing, opens the tills and serves until the day is over or `stop`
-/// becomes true; what is begun then is finished. The day begins when the first till is open.
+/// Creates the shop's tables where they are missing, opens the tills and serves until the day is over, `stop`
+/// becomes true or its sender is dropped; what is begun then is finished. The day begins when the first till is open.
 ///
 /// A database that is away, or an outbox table that is not there yet, is waited for. A customer whose
 /// connection breaks is not served again.
@@ -49,8 +49,12 @@ pub async fn sell(
     ledger: Arc<dyn Ledger>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let ready = patiently(&mut stop, async || create_tables(&connect(&shop.postgres).await?).await).await?;
-    if ready.is_none() {
+    // One till waits for what is missing, so that the log does not say it once per till.
+    let ready = patiently(&mut stop, async || {
+        create_tables(&connect(&shop.postgres).await?).await?;
+        Till::open(&shop.postgres, &shop.outbox).await
+    });
+    if ready.await?.is_none() {
         return Ok(());
     }
     let queue = Arc::new(Mutex::new(None));
@@ -95,7 +99,7 @@ async fn serve(
             match till.serve(&order, &*ledger).await {
                 Ok(()) => {}
                 Err(error) if error.is_transient() => {
-                    warn!(error = &error as &dyn std::error::Error, order = %order.id, "the till closes");
+                    warn!(order = %order.id, "a till closes: {}", error.with_causes());
                     break;
                 }
                 Err(error) => return Err(error),
