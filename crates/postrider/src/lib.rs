@@ -10,7 +10,7 @@ mod run;
 
 pub use cli::{Cli, Command, execute};
 pub use config::{
-    BadConfig, Config, Kafka, KafkaProperties, Loaded, Log, LogFormat, Origin, Postgres, Problem, Routing,
-    Source,
+    BadConfig, Config, Kafka, KafkaProperties, Loaded, Log, LogFormat, Origin, Postgres, Problem, ReadFile,
+    Routing, Source,
 };
 pub use logging::start as start_logging;

@@ -152,3 +152,61 @@ fn tls_options(config: &mut tokio_postgres::Config, parameters: Parameters) -> R
     config.ssl_mode(if only_sockets { SslMode::Disable } else { mode });
     Ok(options)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text).map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn the_last_of_a_parameter_counts() {
+        let (config, _) = parse("postgres://u@db:1/shop?host=other&port=2").unwrap();
+        assert_eq!(config.get_hosts(), [Host::Tcp("other".to_owned())]);
+        assert_eq!(config.get_ports(), [2]);
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let (config, _) = parse("host=db").unwrap();
+        assert_eq!(config.get_connect_timeout(), Some(&CONNECT_TIMEOUT));
+        assert_eq!(config.get_application_name(), Some("postrider"));
+        let (config, _) = parse("host=db connect_timeout=3 application_name=mine").unwrap();
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        assert_eq!(config.get_application_name(), Some("mine"));
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_tls_whatever_sslmode_says() {
+        let (config, _) = parse("postgres://%2Frun%2Fpostgresql/shop?sslmode=require").unwrap();
+        assert_eq!(config.get_ssl_mode(), SslMode::Disable);
+        let (config, _) = parse("host=/run/postgresql,db sslmode=require").unwrap();
+        assert_eq!(config.get_ssl_mode(), SslMode::Require);
+    }
+
+    #[test]
+    fn several_hosts_go_with_as_many_ports_or_one() {
+        assert!(parse("host=a,b port=1,2 target_session_attrs=read-write").is_ok());
+        assert!(parse("host=a,b port=1").is_ok());
+        assert_eq!(error("host=a,b port=1,2,3"), "has 2 hosts and 3 ports");
+        assert_eq!(error("host=a,b hostaddr=127.0.0.1"), "has 2 hosts and 1 hostaddrs");
+        assert_eq!(error("user=u"), "names no host");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_by_what_is() {
+        assert_eq!(
+            error("host=db sslmod=require"),
+            "has a parameter that is not known; the nearest is sslmode"
+        );
+        assert!(
+            error("host=db hunter2=x").starts_with("has a parameter that is not known; these are: user, ")
+        );
+        let takes = "has a value for target_session_attrs that target_session_attrs does not take";
+        assert_eq!(error("host=db target_session_attrs=hunter2"), takes);
+        assert!(error("host=db sslnegotiation=direct").contains("only with sslmode=require"));
+        assert!(error("host='d b'").starts_with("has a host that is none"));
+    }
+}

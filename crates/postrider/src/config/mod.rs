@@ -27,7 +27,7 @@ use rdkafka::ClientConfig;
 
 pub use problem::{BadConfig, Origin, Problem};
 pub use properties::KafkaProperties;
-pub use source::Source;
+pub use source::{ReadFile, Source};
 
 use settings::Settings;
 

@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Reads a whole file.
+pub type ReadFile = Box<dyn Fn(&Path) -> io::Result<Vec<u8>>>;
+
 /// Everything a configuration is made from, so that a test can make it up.
 pub struct Source {
     /// The file named on the command line.
@@ -12,7 +15,7 @@ pub struct Source {
     /// The environment.
     pub variables: BTreeMap<OsString, OsString>,
     /// Reads a file: the configuration itself, a secret, a certificate.
-    pub read: Box<dyn Fn(&Path) -> io::Result<Vec<u8>>>,
+    pub read: ReadFile,
 }
 
 impl Source {

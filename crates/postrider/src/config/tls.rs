@@ -143,3 +143,58 @@ fn read(path: &Path, parameter: &str, source: &Source) -> Result<Vec<u8>, String
 fn unusable(path: &Path, parameter: &str, what: &str) -> String {
     format!("names an {parameter} that holds no usable {what} in PEM form: {}", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::asn1::Asn1Time;
+    use openssl::hash::MessageDigest;
+    use openssl::pkey::Private;
+    use openssl::rsa::Rsa;
+    use openssl::symm::Cipher;
+
+    use super::super::fixture;
+    use super::*;
+
+    fn key() -> PKey<Private> {
+        PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()
+    }
+
+    fn certificate(key: &PKey<Private>) -> String {
+        let mut builder = X509::builder().unwrap();
+        builder.set_pubkey(key).unwrap();
+        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+        builder.sign(key, MessageDigest::sha256()).unwrap();
+        String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
+    }
+
+    fn result(certificate: &str, key: &[u8], password: Option<&str>) -> Result<(), String> {
+        let key = std::str::from_utf8(key).unwrap();
+        let source = fixture::source(None, &[], &[("/own.crt", certificate), ("/own.key", key)]);
+        let options = TlsOptions {
+            certificate: Some(PathBuf::from("/own.crt")),
+            key: Some(PathBuf::from("/own.key")),
+            password: password.map(str::to_owned),
+            ..TlsOptions::default()
+        };
+        connector(&options, &source).map(drop)
+    }
+
+    #[test]
+    fn a_client_certificate_goes_with_its_key_and_the_keys_password() {
+        let (own, other) = (key(), key());
+        let certificate = certificate(&own);
+        let plain = own.private_key_to_pem_pkcs8().unwrap();
+        assert_eq!(result(&certificate, &plain, None), Ok(()));
+        let locked = own.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"hunter2").unwrap();
+        assert_eq!(result(&certificate, &locked, Some("hunter2")), Ok(()));
+        for (key, password) in [(&locked, None), (&locked, Some("hunter3")), (&b"no key".to_vec(), None)] {
+            let message = result(&certificate, key, password).unwrap_err();
+            assert!(message.contains("/own.key") && !message.contains("hunter"), "{message}");
+        }
+        let foreign = result(&certificate, &other.private_key_to_pem_pkcs8().unwrap(), None).unwrap_err();
+        assert!(foreign.contains("does not belong"), "{foreign}");
+        let none = result("no certificate", &plain, None).unwrap_err();
+        assert!(none.contains("/own.crt"), "{none}");
+    }
+}

@@ -1,0 +1,9 @@
+//! The program itself, through its command line.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod configuration;
+mod init;
+mod postrider;
+mod tls;
+mod usage;
