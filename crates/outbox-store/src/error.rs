@@ -34,6 +34,12 @@ impl StoreError {
         }
     }
 
+    /// Whether the server takes no connections because it is shutting down or starting up.
+    pub fn is_server_closed(&self) -> bool {
+        let closed = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
+        self.code.as_ref().is_some_and(|code| closed.contains(code))
+    }
+
     pub(crate) fn postgres(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> StoreError {
         let doing = doing.into();
         move |error| match error.as_db_error() {

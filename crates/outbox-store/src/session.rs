@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_postgres::config::Config;
@@ -28,6 +29,8 @@ set row_security = off;
 pub struct Session {
     client: Client,
     connection: JoinHandle<()>,
+    /// Its sender lives as long as the connection.
+    alive: watch::Receiver<()>,
 }
 
 /// Opens a connection whose commits are durable when they return, named `postrider` unless the configuration
@@ -51,9 +54,12 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
     }
     let opening = async {
         let (client, connection) = config.connect(tls.clone()).await.map_err(StoreError::postgres(doing))?;
+        let (living, alive) = watch::channel(());
         let session = Session {
             client,
+            alive,
             connection: tokio::spawn(async move {
+                let _living = living;
                 // Whoever waits for an answer gets the same error; here it only ends the task.
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection to PostgreSQL has ended");
@@ -71,6 +77,12 @@ impl Session {
     /// Whether the connection is known to be gone.
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Waits until the connection is gone, which an idle one is told of by the server. Cancel-safe.
+    pub async fn closed(&self) {
+        // Nothing is ever sent, so this ends with the sender.
+        let _ = self.alive.clone().changed().await;
     }
 
     pub(crate) fn client(&self) -> &Client {

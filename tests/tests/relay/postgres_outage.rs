@@ -1,7 +1,7 @@
 //! The database is away.
 
 use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
-use testbed::Postgres;
+use testbed::{Kafka, Postgres};
 
 #[test]
 fn a_database_restarted_in_the_middle_loses_and_repeats_nothing() {
@@ -47,4 +47,35 @@ fn a_database_away_at_the_start_is_waited_for() {
     assert!(relay.stop().success(), "SIGTERM with the database away is exit code 0");
     postgres.start_again().expect("PostgreSQL starts again");
     assert_delivered(&stage);
+}
+
+/// A server that shuts down waits for its replication connections to confirm everything; what cannot be
+/// delivered cannot be confirmed.
+#[test]
+fn a_database_can_shut_down_although_the_broker_is_away() {
+    let postgres = Postgres::start().expect("PostgreSQL");
+    let kafka = Kafka::start().expect("Kafka");
+    for write_back in ["true", "false"] {
+        let stage = Stage::builder()
+            .postgres(&postgres)
+            .kafka(&kafka)
+            .setting("POSTRIDER_WRITEBACK_ENABLED", write_back)
+            .setting("POSTRIDER_LIMITS_IN_FLIGHT_EVENTS", "3")
+            .build();
+        let mut relay = stage.relay();
+        relay.wait_until_streaming();
+        kafka.pause().expect("Kafka is paused");
+        for number in 0..10 {
+            stage.insert(&NewRow::of("held", 0, number));
+        }
+        postgres.stop().expect("PostgreSQL shuts down");
+        postgres.start_again().expect("PostgreSQL starts again");
+        kafka.resume().expect("Kafka goes on");
+        let end = stage.log_end();
+        wait_until("all is confirmed", || stage.confirmed() >= end);
+        assert!(relay.stop().success());
+        let records = stage.records();
+        assert_eq!(records.len(), 10, "write-back {write_back}");
+        assert_keys_in_order(&records);
+    }
 }

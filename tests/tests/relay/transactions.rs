@@ -12,10 +12,10 @@ fn rolled_back_transactions_and_savepoints_leave_nothing_on_the_broker() {
     for number in 0..20 {
         let mut transaction = client.transaction().expect("begins");
         NewRow::of("kept", number, 1).insert(&mut transaction).expect("inserted");
-        let mut savepoint = transaction.savepoint("inner").expect("savepoint");
+        let mut savepoint = transaction.savepoint("undone").expect("savepoint");
         NewRow::of("undone", number, 2).insert(&mut savepoint).expect("inserted");
         savepoint.rollback().expect("rolls back");
-        let mut released = transaction.savepoint("released").expect("savepoint");
+        let mut released = transaction.savepoint("kept").expect("savepoint");
         NewRow::of("kept", number, 3).insert(&mut released).expect("inserted");
         released.commit().expect("released");
         transaction.commit().expect("commits");

@@ -5,6 +5,7 @@ mod inbox;
 mod pump;
 mod resent;
 mod rows;
+mod server_watch;
 mod shutdown;
 mod source;
 

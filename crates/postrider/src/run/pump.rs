@@ -17,6 +17,7 @@ use super::delivery::{Delivered, Delivery};
 use super::inbox::{Inbox, Letter};
 use super::resent::{Answered, Resent};
 use super::rows::Rows;
+use super::server_watch::ServerWatch;
 use super::shutdown::Shutdown;
 use super::source::{Arrival, Source};
 
@@ -27,6 +28,7 @@ pub(super) struct Pump {
     pipeline: Pipeline,
     inbox: Inbox,
     rows: Rows,
+    server: ServerWatch,
     resent: Resent,
     /// Events admitted and not yet taken by the producer, in order. Nothing is read while there are any.
     ready: VecDeque<(Token, Event)>,
@@ -82,12 +84,14 @@ impl Pump {
     pub(super) fn new(source: Source, delivery: Delivery, inbox: Inbox, rows: Rows, start: Start) -> Self {
         let mut pipeline = Pipeline::new(start);
         pipeline.connected();
+        let server = ServerWatch::start(rows.postgres.clone(), rows.tls.clone());
         Pump {
             source,
             delivery,
             pipeline,
             inbox,
             rows,
+            server,
             resent: Resent::default(),
             ready: VecDeque::new(),
             phase: Phase::Streaming,
@@ -153,6 +157,9 @@ impl Pump {
             Happening::Answered(answered) => return self.take_answers(answered),
             Happening::Tick => {
                 self.source.check_silence(self.takes_more());
+                if self.server.is_server_closed() {
+                    self.source.release();
+                }
                 self.source.report(self.pipeline.confirmable());
             }
             Happening::Retry | Happening::TimeIsUp => {}

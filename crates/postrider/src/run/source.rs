@@ -142,6 +142,14 @@ impl Source {
         }
     }
 
+    /// Gives the connection back to a server that shuts down, which waits for nothing else.
+    pub(super) fn release(&mut self) {
+        if matches!(self.state, State::Up(_)) {
+            warn!("PostgreSQL is shutting down; waiting for it to come back, nothing is lost");
+            self.wait();
+        }
+    }
+
     /// How often the server is to hear from us.
     pub(super) fn status_interval(&self) -> Duration {
         self.status_interval
