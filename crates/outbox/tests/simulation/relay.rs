@@ -1,0 +1,244 @@
+//! One run of the relay: what the real pump does around the core, without its I/O.
+
+use std::collections::VecDeque;
+
+use outbox::{Admission, Lsn, OutOfOrder, Pipeline, Start, Status, Token, Verdict};
+
+use crate::broker::Broker;
+use crate::log::Log;
+use crate::server::Message;
+
+/// Everything here is gone when the process is.
+pub(crate) struct Relay {
+    pub(crate) pipeline: Pipeline,
+    /// The stream is no longer read; what is in flight is completed.
+    pub(crate) is_draining: bool,
+    /// What the pipeline should know of itself, kept independently of it.
+    pub(crate) account: Account,
+    to_ask: VecDeque<Flight>,
+    /// Questions under way, on one connection: answered in the order they were asked.
+    windows: VecDeque<Window>,
+    to_write: VecDeque<Flight>,
+    /// Write-back statements under way, on several connections: answered in any order.
+    pub(crate) batches: Vec<Batch>,
+}
+
+#[derive(Clone, Copy)]
+struct Flight {
+    token: usize,
+    event: usize,
+}
+
+struct Window {
+    flights: Vec<Flight>,
+    answers: Option<Vec<Option<Status>>>,
+}
+
+pub(crate) struct Batch {
+    flights: Vec<Flight>,
+    pub(crate) is_applied: bool,
+}
+
+impl Batch {
+    pub(crate) fn events(&self) -> Vec<usize> {
+        self.flights.iter().map(|flight| flight.event).collect()
+    }
+}
+
+/// The driver's own books.
+#[derive(Default)]
+pub(crate) struct Account {
+    /// By token, the event in flight under it and its size.
+    flights: Vec<Option<(usize, usize)>>,
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) newest_bytes: usize,
+    /// A token that was given out while another event still flew under it.
+    pub(crate) token_reused: Option<usize>,
+    /// The commit record of the transaction begun and not yet read to its end, on whatever connection.
+    pub(crate) open: Option<Lsn>,
+    /// The commit record of the first transaction this run was sent.
+    pub(crate) first: Option<Lsn>,
+    /// Up to here everything had been read.
+    pub(crate) read: Lsn,
+    /// What this run sent to the broker, in that order.
+    pub(crate) produced: Vec<usize>,
+    pub(crate) skipped: usize,
+    pub(crate) dropped: usize,
+}
+
+impl Account {
+    fn admitted(&mut self, token: usize, event: usize, bytes: usize) {
+        if self.flights.len() <= token {
+            self.flights.resize(token + 1, None);
+        }
+        if self.flights[token].replace((event, bytes)).is_some() {
+            self.token_reused = Some(token);
+        }
+        self.events += 1;
+        self.bytes += bytes;
+        self.newest_bytes = bytes;
+    }
+
+    /// The first event, in the order of commit, that is in flight.
+    pub(crate) fn first_in_flight(&self) -> Option<usize> {
+        self.flights.iter().flatten().map(|(event, _)| *event).min()
+    }
+
+    fn settled(&mut self, token: usize) {
+        if let Some((_, bytes)) = self.flights[token].take() {
+            self.events -= 1;
+            self.bytes -= bytes;
+        }
+    }
+}
+
+impl Relay {
+    pub(crate) fn new(start: Start) -> Self {
+        Relay {
+            pipeline: Pipeline::new(start),
+            is_draining: false,
+            account: Account { read: start.confirmed, ..Account::default() },
+            to_ask: VecDeque::new(),
+            windows: VecDeque::new(),
+            to_write: VecDeque::new(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Whether the pump would take a message off the connection.
+    pub(crate) fn is_reading(&self) -> bool {
+        !self.is_draining && self.pipeline.has_room()
+    }
+
+    pub(crate) fn read(
+        &mut self,
+        message: Message,
+        log: &Log,
+        broker: &mut Broker,
+    ) -> Result<(), OutOfOrder> {
+        match message {
+            Message::Begin(final_lsn) => {
+                self.pipeline.begin(final_lsn)?;
+                self.account.first.get_or_insert(final_lsn);
+                if final_lsn >= self.account.read {
+                    self.account.open = Some(final_lsn);
+                }
+            }
+            Message::Insert { event, bytes } => match self.pipeline.event(bytes)? {
+                Admission::Publish(token) => {
+                    self.account.admitted(token.to_usize(), event, bytes);
+                    self.produce(Flight { token: token.to_usize(), event }, log, broker);
+                }
+                Admission::Ask(token) => {
+                    self.account.admitted(token.to_usize(), event, bytes);
+                    self.to_ask.push_back(Flight { token: token.to_usize(), event });
+                }
+                Admission::Drop => self.account.dropped += 1,
+            },
+            Message::Commit(end) => {
+                self.pipeline.commit(end)?;
+                if end > self.account.read {
+                    self.account.read = end;
+                    self.account.open = None;
+                }
+            }
+            Message::Keepalive(end) => self.pipeline.keepalive(end),
+        }
+        Ok(())
+    }
+
+    fn produce(&mut self, flight: Flight, log: &Log, broker: &mut Broker) {
+        self.account.produced.push(flight.event);
+        broker.produce(log.events[flight.event].key, flight.event, flight.token);
+    }
+
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.to_ask.is_empty()
+    }
+
+    pub(crate) fn ask(&mut self, window_max: usize) {
+        let flights = self.to_ask.drain(..window_max.min(self.to_ask.len())).collect();
+        self.windows.push_back(Window { flights, answers: None });
+    }
+
+    pub(crate) fn has_unanswered_window(&self) -> bool {
+        self.windows.iter().any(|window| window.answers.is_none())
+    }
+
+    /// The database reads the rows of the oldest question it has not read yet.
+    pub(crate) fn window_is_read(&mut self, status: impl Fn(usize) -> Option<Status>) {
+        if let Some(window) = self.windows.iter_mut().find(|window| window.answers.is_none()) {
+            window.answers = Some(window.flights.iter().map(|flight| status(flight.event)).collect());
+        }
+    }
+
+    pub(crate) fn has_answered_window(&self) -> bool {
+        self.windows.front().is_some_and(|window| window.answers.is_some())
+    }
+
+    pub(crate) fn window_is_answered(&mut self, log: &Log, broker: &mut Broker) -> Result<(), OutOfOrder> {
+        let Some(window) = self.windows.pop_front() else { return Ok(()) };
+        for (flight, row) in window.flights.into_iter().zip(window.answers.into_iter().flatten()) {
+            match self.pipeline.answered(Token::from_usize(flight.token), row)? {
+                Verdict::Publish => self.produce(flight, log, broker),
+                Verdict::Skip => {
+                    self.account.settled(flight.token);
+                    self.account.skipped += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// The connection of the questions is lost: they are asked again.
+    pub(crate) fn windows_are_lost(&mut self) {
+        for window in &mut self.windows {
+            window.answers = None;
+        }
+    }
+
+    pub(crate) fn acknowledged(
+        &mut self,
+        (token, event): (usize, usize),
+        write_back: bool,
+    ) -> Result<(), OutOfOrder> {
+        self.pipeline.acknowledged(Token::from_usize(token))?;
+        if write_back {
+            self.to_write.push_back(Flight { token, event });
+        } else {
+            self.account.settled(token);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn can_write(&self) -> bool {
+        !self.to_write.is_empty()
+    }
+
+    pub(crate) fn write(&mut self, batch_max: usize) {
+        let flights = self.to_write.drain(..batch_max.min(self.to_write.len())).collect();
+        self.batches.push(Batch { flights, is_applied: false });
+    }
+
+    pub(crate) fn batch_is_answered(&mut self, batch: usize) -> Result<(), OutOfOrder> {
+        for flight in self.batches.swap_remove(batch).flights {
+            self.pipeline.written(Token::from_usize(flight.token))?;
+            self.account.settled(flight.token);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to do for anything that was read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.account.events == 0
+            && self.to_ask.is_empty()
+            && self.windows.is_empty()
+            && self.to_write.is_empty()
+            && self.batches.is_empty()
+    }
+}
