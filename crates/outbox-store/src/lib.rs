@@ -14,6 +14,8 @@ mod inspect;
 mod migrations;
 mod names;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod problem;
 mod publish;
 mod publish_rows;

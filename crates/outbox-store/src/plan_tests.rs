@@ -1,0 +1,371 @@
+//! What is decided from what was found, without a server.
+
+use crate::found::{
+    Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
+    FoundTable, Member,
+};
+use crate::{InitPlan, Names, Problem, plan, problems_for_run};
+
+fn nothing() -> Found {
+    Found {
+        server: FoundServer {
+            version_num: 170_002,
+            version: "17.2".to_owned(),
+            standby: false,
+            wal_level: "logical".to_owned(),
+            slots_max: 10,
+            slots: 0,
+            database: "shop".to_owned(),
+        },
+        role: FoundRole { name: "relay".to_owned(), replication: true, create_in_database: true },
+        table_schema: Some(FoundSchema { usage: true, create: true }),
+        table: None,
+        publication: None,
+        slot: None,
+        migrations: Vec::new(),
+        lacks: Vec::new(),
+    }
+}
+
+fn column(name: &str, type_name: &str) -> FoundColumn {
+    FoundColumn {
+        name: name.to_owned(),
+        type_name: type_name.to_owned(),
+        made_by_user: false,
+        generated: false,
+        default: (name == "status").then(|| "'INIT'::text".to_owned()),
+        select: true,
+        update: true,
+    }
+}
+
+fn everything() -> Found {
+    let time = "timestamp with time zone";
+    let columns = [
+        ("id", "uuid"),
+        ("aggregate_type", "text"),
+        ("aggregate_id", "text"),
+        ("event_type", "text"),
+        ("payload", "jsonb"),
+        ("headers", "jsonb"),
+        ("topic", "text"),
+        ("partition_key", "text"),
+        ("created_at", time),
+        ("status", "text"),
+        ("published_at", time),
+        ("completed_at", time),
+        ("kafka_topic", "text"),
+        ("kafka_partition", "integer"),
+        ("kafka_offset", "bigint"),
+        ("attempts", "integer"),
+        ("last_attempt_at", time),
+        ("last_error", "text"),
+    ];
+    Found {
+        table: Some(FoundTable {
+            kind: "r".to_owned(),
+            logged: true,
+            owned: true,
+            row_security: false,
+            fillfactor: 50,
+            columns: columns.iter().map(|(name, type_name)| column(name, type_name)).collect(),
+            indexes: vec![FoundIndex {
+                name: "outbox_pkey".to_owned(),
+                usable: true,
+                leads_with: Some("id".to_owned()),
+                touches: vec!["id".to_owned()],
+                ends_hot: true,
+            }],
+        }),
+        publication: Some(FoundPublication {
+            owned: true,
+            all_tables: false,
+            inserts: true,
+            more: Vec::new(),
+            via_root: true,
+            member: Some(Member { row_filter: None, columns: None }),
+        }),
+        slot: Some(FoundSlot {
+            plugin: Some("pgoutput".to_owned()),
+            database: Some("shop".to_owned()),
+            temporary: false,
+            wal_status: Some("reserved".to_owned()),
+            invalidation_reason: None,
+            failover: Some(true),
+        }),
+        migrations: vec![1],
+        ..nothing()
+    }
+}
+
+fn planned(found: &Found) -> InitPlan {
+    plan(found, &Names::default(), true)
+}
+
+/// The problems of `init` and of `run` with what `change` makes of a database that has everything.
+fn problems_of(change: impl FnOnce(&mut Found)) -> (Vec<String>, Vec<String>) {
+    let mut found = everything();
+    change(&mut found);
+    let text = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
+    let run = problems_for_run(&found, &Names::default(), true);
+    (text(planned(&found).problems), text(run.problems))
+}
+
+/// One and the same problem for both.
+fn problem_of(change: impl FnOnce(&mut Found)) -> String {
+    let (init, run) = problems_of(change);
+    assert_eq!(init, run);
+    assert_eq!(init.len(), 1, "{init:?}");
+    init.concat()
+}
+
+fn table(found: &mut Found) -> &mut FoundTable {
+    found.table.as_mut().expect("it is there")
+}
+
+fn publication(found: &mut Found) -> &mut FoundPublication {
+    found.publication.as_mut().expect("it is there")
+}
+
+fn slot(found: &mut Found) -> &mut FoundSlot {
+    found.slot.as_mut().expect("it is there")
+}
+
+#[test]
+fn an_empty_database_gets_schema_table_publication_and_slot_in_this_order() {
+    let plan = planned(&nothing());
+    let steps: Vec<_> = plan.steps().map(|step| step.what.as_str()).collect();
+    assert_eq!(
+        steps,
+        [
+            "schema postrider, migration 0001_progress",
+            "table public.outbox",
+            "publication postrider",
+            "slot postrider"
+        ]
+    );
+    assert_eq!(plan.problems, []);
+    let script = plan.to_string();
+    assert!(script.contains("create table if not exists \"public\".\"outbox\""), "{script}");
+    assert!(
+        script.contains("pg_create_logical_replication_slot('postrider', 'pgoutput', failover => true)"),
+        "{script}"
+    );
+}
+
+#[test]
+fn where_everything_is_there_nothing_is_done() {
+    let plan = planned(&everything());
+    let lines: Vec<_> = plan.lines.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "found schema postrider",
+            "found table public.outbox",
+            "found publication postrider",
+            "found slot postrider"
+        ]
+    );
+    assert_eq!(problems_of(|_| {}), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn run_needs_everything_and_names_init() {
+    let run = problems_for_run(&nothing(), &Names::default(), true);
+    let problems: Vec<_> = run.problems.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "there is no table public.outbox; run `postrider init`",
+            "there is no publication postrider; run `postrider init`",
+            "there is no slot postrider; run `postrider init`",
+            "schema postrider lacks migration 0001_progress; run `postrider init`",
+        ]
+    );
+}
+
+#[test]
+fn a_pure_relay_needs_no_schema_and_no_status_columns() {
+    let mut found = everything();
+    found.migrations.clear();
+    table(&mut found).columns.truncate(5);
+    table(&mut found).indexes.clear();
+    assert_eq!(problems_for_run(&found, &Names::default(), false).problems, []);
+    let plan = plan(&found, &Names::default(), false);
+    assert_eq!((plan.problems.len(), plan.steps().count()), (0, 0));
+}
+
+#[test]
+fn servers_that_cannot_are_named_with_what_helps() {
+    assert_eq!(
+        problem_of(|found| found.server.wal_level = "replica".to_owned()),
+        "wal_level is replica; ALTER SYSTEM SET wal_level = logical, then restart the server"
+    );
+    let old = problem_of(|found| {
+        found.server.version_num = 130_011;
+        found.server.version = "13.11".to_owned();
+    });
+    assert_eq!(old, "the server is PostgreSQL 13.11; Postrider needs PostgreSQL 14 or later");
+    let (init, _) = problems_of(|found| found.server.standby = true);
+    assert_eq!(init, ["the server is a standby; run `postrider init` against the primary"]);
+}
+
+#[test]
+fn a_missing_column_comes_with_its_alter_table() {
+    let problem = problem_of(|found| {
+        table(found).columns.retain(|column| !["status", "kafka_offset"].contains(&column.name.as_str()));
+    });
+    assert_eq!(
+        problem,
+        "table public.outbox has no column status, kafka_offset; ALTER TABLE \"public\".\"outbox\" ADD COLUMN \
+         \"status\" text not null default 'INIT', ADD COLUMN \"kafka_offset\" bigint; or map the names under \
+         [columns], or set writeback.enabled = false"
+    );
+    let optional = ["headers", "topic", "partition_key", "created_at"];
+    let without =
+        problems_of(|found| table(found).columns.retain(|column| !optional.contains(&column.name.as_str())));
+    assert_eq!(without, (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_column_of_a_type_that_cannot_serve_is_named() {
+    for (name, type_name, takes) in [
+        ("id", "text", "uuid"),
+        ("payload", "integer", "jsonb, json, text, character varying, bytea"),
+        ("kafka_offset", "integer", "bigint"),
+    ] {
+        let problem = problem_of(|found| {
+            let column = table(found).columns.iter_mut().find(|column| column.name == name);
+            column.expect("it is there").type_name = type_name.to_owned();
+        });
+        assert_eq!(problem, format!("column {name} of public.outbox is {type_name}; it takes {takes}"));
+    }
+}
+
+#[test]
+fn a_table_that_is_not_in_the_log_or_no_table_is_named() {
+    assert!(problem_of(|found| table(found).logged = false).contains("SET LOGGED"));
+    assert!(problem_of(|found| table(found).kind = "v".to_owned()).starts_with("public.outbox is no table"));
+    assert!(problem_of(|found| table(found).indexes.clear()).contains("ADD PRIMARY KEY (\"id\")"));
+}
+
+#[test]
+fn a_publication_that_cannot_serve_is_named() {
+    assert!(problem_of(|found| publication(found).inserts = false).contains("SET (publish = 'insert')"));
+    let partitions = problem_of(|found| {
+        table(found).kind = "p".to_owned();
+        publication(found).via_root = false;
+    });
+    assert!(partitions.contains("publish_via_partition_root"), "{partitions}");
+    let listed = problem_of(|found| {
+        let columns =
+            ["id", "aggregate_type", "aggregate_id", "event_type", "headers", "topic", "partition_key"];
+        let columns = columns.map(str::to_owned).to_vec();
+        publication(found).member = Some(Member { row_filter: None, columns: Some(columns) });
+    });
+    assert!(listed.starts_with("publication postrider leaves out column payload, created_at"), "{listed}");
+}
+
+#[test]
+fn a_publication_without_the_table_is_extended_by_init_and_refused_by_run() {
+    let mut found = everything();
+    publication(&mut found).member = None;
+    let plan = planned(&found);
+    let steps: Vec<_> = plan.steps().map(|step| step.sql.as_str()).collect();
+    assert_eq!(steps, ["alter publication \"postrider\" add table \"public\".\"outbox\";\n"]);
+    assert_eq!(
+        problems_for_run(&found, &Names::default(), true).problems[0].to_string(),
+        "publication postrider does not publish table public.outbox; run `postrider init`"
+    );
+}
+
+#[test]
+fn what_a_publication_does_beyond_need_is_noted() {
+    let mut found = everything();
+    publication(&mut found).all_tables = true;
+    publication(&mut found).more = vec!["update".to_owned(), "delete".to_owned()];
+    publication(&mut found).member = Some(Member { row_filter: Some("(a > 1)".to_owned()), columns: None });
+    let run = problems_for_run(&found, &Names::default(), true);
+    assert_eq!(run.problems, []);
+    let notes = run.notes.join("\n");
+    for said in ["FOR ALL TABLES", "publishes update, delete besides inserts", "with (a > 1)"] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
+}
+
+#[test]
+fn a_slot_that_cannot_serve_is_named() {
+    for (change, said) in [
+        (
+            &(|slot: &mut FoundSlot| slot.plugin = Some("wal2json".to_owned())) as &dyn Fn(&mut FoundSlot),
+            "wal2json",
+        ),
+        (&|slot| slot.plugin = None, "a physical one"),
+        (&|slot| slot.database = Some("other".to_owned()), "belongs to database other, not shop"),
+        (&|slot| slot.temporary = true, "temporary"),
+        (&|slot| slot.wal_status = Some("lost".to_owned()), "is lost"),
+        (&|slot| slot.invalidation_reason = Some("idle_timeout".to_owned()), "invalidated it (idle_timeout)"),
+    ] {
+        let problem = problem_of(|found| change(slot(found)));
+        assert!(
+            problem.contains(said) && problem.contains("pg_drop_replication_slot('postrider')"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn a_role_that_may_not_is_told_what_to_be_granted() {
+    let mut found = nothing();
+    found.role.create_in_database = false;
+    found.role.replication = false;
+    found.server.slots = 10;
+    let problems: Vec<_> = planned(&found).problems.iter().map(Problem::to_string).collect();
+    let grant = "GRANT CREATE ON DATABASE \"shop\" TO \"relay\"";
+    assert_eq!(problems[0], format!("role relay may not create schema postrider in database shop; {grant}"));
+    assert_eq!(
+        problems[1],
+        format!("role relay may not create publication postrider in database shop; {grant}")
+    );
+    assert!(problems[2].starts_with("role relay may not replicate; ALTER ROLE \"relay\" REPLICATION"));
+    assert!(
+        problems[3].starts_with("all 10 replication slots are taken; ALTER SYSTEM SET max_replication_slots")
+    );
+}
+
+#[test]
+fn an_index_on_a_column_that_changes_is_a_warning_and_a_full_page_a_note() {
+    let mut found = everything();
+    let index = |name: &str, touches: &str, ends_hot| FoundIndex {
+        name: name.to_owned(),
+        usable: true,
+        leads_with: Some("created_at".to_owned()),
+        touches: vec!["created_at".to_owned(), touches.to_owned()],
+        ends_hot,
+    };
+    table(&mut found).indexes.extend([
+        index("by_status", "status", true),
+        index("by_type", "event_type", true),
+        index("brin", "status", false),
+    ]);
+    table(&mut found).fillfactor = 100;
+    let lines: Vec<_> = planned(&found).lines.iter().map(ToString::to_string).collect();
+    let warnings: Vec<_> = lines.iter().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 1, "{lines:?}");
+    assert!(warnings[0].contains("index by_status of public.outbox covers status"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("note") && line.contains("SET (fillfactor = 50)")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_name_that_the_server_would_cut_is_refused_before_it_is_used() {
+    let mut names = Names { slot: "My-Slot".to_owned(), ..Names::default() };
+    names.table.name = "o".repeat(64);
+    let problems: Vec<_> = plan(&nothing(), &names, true).problems.iter().map(Problem::to_string).collect();
+    assert!(
+        problems[0].starts_with("postgres.table: 'ooo") && problems[0].ends_with("a name has 1 to 63 bytes")
+    );
+    assert!(problems[1].starts_with("postgres.slot: 'My-Slot' cannot be"), "{problems:?}");
+}
