@@ -107,7 +107,7 @@ async fn a_slot_of_another_database_or_plugin_or_kind_is_definite() {
     let mut place = Place::new(shared(), "a text").await;
     let other = Place::new(shared(), "a text").await;
     let sql = format!(
-        "SELECT pg_create_physical_replication_slot('physical_{0}'); SELECT pg_create_logical_replication_slot('other_{0}', 'test_decoding')",
+        "SELECT pg_create_physical_replication_slot('physical_{0}', true); SELECT pg_create_logical_replication_slot('other_{0}', 'test_decoding')",
         place.slot
     );
     let possible = place.sql.batch_execute(&sql).await.is_ok();
@@ -179,7 +179,7 @@ async fn names_may_hold_any_character() {
     place.mark("end").await;
     assert_eq!(listener.rows_until("end").await, [["a=x"]]);
 
-    place.slot = r#"no 'such' "slot""#.to_owned();
+    place.slot = "no 'such' slot".to_owned();
     let error = refused_start(&place).await;
     assert!(error.is_slot_missing() && error.to_string().contains(&place.slot), "{error}");
     place.slot = "zero\0byte".to_owned();
