@@ -14,6 +14,12 @@ pub type Tls = postgres_openssl::MakeTlsConnector;
 // not answer; half a minute leaves room for a loaded one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+// A connection that waits for an answer has nothing on the wire, so only keepalives tell that its peer is gone.
+// tokio-postgres has libpq's two hours, after which nobody would still be waiting.
+const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVES_RETRIES: u32 = 3;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 // A status that is confirmed to the slot must survive a crash of the server, so its commit must have been
@@ -51,6 +57,15 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
     }
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    if config.get_keepalives_idle() == KEEPALIVES_IDLE_DEFAULT {
+        config.keepalives_idle(KEEPALIVES_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVES_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVES_RETRIES);
     }
     let opening = async {
         let (client, connection) = config.connect(tls.clone()).await.map_err(StoreError::postgres(doing))?;
