@@ -19,6 +19,8 @@ pub struct Published {
     pub token: Token,
     /// The row's primary key.
     pub id: Uuid,
+    /// The transaction that inserted the row, as in [`outbox::Event::xid`].
+    pub xid: Option<u32>,
     /// The topic the record went to.
     pub topic: Arc<str>,
     /// Where in the topic it is.

@@ -1,6 +1,7 @@
 //! The write-back of PUBLISH: from the broker's acknowledgement to a durable status on the row.
 
 mod batch;
+mod hidden;
 mod retry;
 mod worker;
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub use inspect::inspect;
 pub use names::Names;
 pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;
-pub use publish::PublishWriter;
+pub use publish::{PublishWriter, Written};
 pub use publish_rows::{PublishRow, PublishRows};
 pub use session::{Session, Tls, connect};
 pub use slot::{SlotState, slot_state, wal_flush_position};

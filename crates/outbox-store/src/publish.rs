@@ -17,10 +17,22 @@ set enable_mergejoin = off;
 set plan_cache_mode = force_generic_plan;
 ";
 
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// How many rows went from INIT to PUBLISH.
+    pub rows: u64,
+    /// The transactions that were not visible yet, ascending: their rows were not found.
+    pub unseen_xids: Vec<u32>,
+}
+
 /// Writes acknowledged events to their rows, on a connection of its own.
 ///
 /// One statement, hence one transaction, per batch: rows that still say INIT become PUBLISH with their place,
 /// and the progress of each partition moves up. Rows that say anything else, or are gone, are left as they are.
+///
+/// A row can be there and not be seen: the log tells of a commit before other transactions see it, and with
+/// synchronous replication that lasts until a standby has answered. Such rows are reported, not passed over.
 #[derive(Debug)]
 pub struct PublishWriter {
     session: Session,
@@ -53,20 +65,22 @@ impl PublishWriter {
             Type::TEXT_ARRAY,
             Type::INT4_ARRAY,
             Type::INT8_ARRAY,
+            Type::INT8_ARRAY,
         ];
         let prepared = session.client().prepare_typed(&sql(names), &types).await;
         let statement = prepared.map_err(|error| explained(StoreError::postgres(&*doing)(error), &remedy))?;
         Ok(PublishWriter { session, statement, slot: names.slot.clone(), doing, remedy })
     }
 
-    /// Writes a batch and returns how many rows went from INIT to PUBLISH; fewer than the batch has is success.
-    /// When it returns, the batch is durable. To write the same batch again does no harm, so one whose outcome
+    /// Writes a batch. Rows of the transactions that it returns could not be seen yet and are to be written
+    /// again a little later; for all others fewer rows updated than the batch has is success.
+    /// When it returns, the rest of the batch is durable. To write the same batch again does no harm, so one whose outcome
     /// is unknown is simply repeated. Batches that are awaited at the same time are pipelined.
     ///
     /// # Errors
     ///
     /// Nothing of the batch was written, or, where the connection was lost, all of it or nothing.
-    pub async fn write(&self, batch: &PublishRows) -> Result<u64, StoreError> {
+    pub async fn write(&self, batch: &PublishRows) -> Result<Written, StoreError> {
         let ids: Vec<Uuid> = batch.rows.iter().map(|row| row.id).collect();
         let topics: Vec<&str> = batch.rows.iter().map(|row| &*row.topic).collect();
         let partitions: Vec<i32> = batch.rows.iter().map(|row| row.partition).collect();
@@ -75,6 +89,7 @@ impl PublishWriter {
         let highest_topics: Vec<&str> = highest.iter().map(|(topic, ..)| &**topic).collect();
         let highest_partitions: Vec<i32> = highest.iter().map(|(_, partition, _)| *partition).collect();
         let highest_offsets: Vec<i64> = highest.iter().map(|(_, _, offset)| *offset).collect();
+        let xids: Vec<i64> = batch.xids.iter().copied().map(i64::from).collect();
         self.session
             .client()
             .query_one(
@@ -88,10 +103,18 @@ impl PublishWriter {
                     &highest_topics,
                     &highest_partitions,
                     &highest_offsets,
+                    &xids,
                 ],
             )
             .await
-            .map(|row| row.get::<_, i64>(0).unsigned_abs())
+            .map(|row| Written {
+                rows: row.get::<_, i64>(0).unsigned_abs(),
+                unseen_xids: row
+                    .get::<_, Vec<i64>>(1)
+                    .into_iter()
+                    .filter_map(|xid| xid.try_into().ok())
+                    .collect(),
+            })
             .map_err(|error| explained(StoreError::postgres(&*self.doing)(error), &self.remedy))
     }
 
@@ -105,9 +128,11 @@ fn explained(error: StoreError, remedy: &str) -> StoreError {
     if error.code() == Some("42501") { error.with_remedy(remedy) } else { error }
 }
 
-// now() is when the statement's transaction began. That was after the row's own transaction had committed, or
-// its event would not have been read from the log, so published_at is never before the created_at of the same
-// clock.
+// now() is when the statement's transaction began. That was after the row's commit record was written, or its
+// event would not have been read from the log, so published_at is never before the created_at of the same clock.
+//
+// Whether a transaction is visible is asked of the very snapshot with which the rows were looked for. The log
+// names transactions by 32 bits; the other 32 are those of the number nearest to the snapshot's.
 fn sql(names: &Names) -> String {
     let columns = &names.columns;
     format!(
@@ -135,7 +160,18 @@ with batch as materialized (
     set "offset" = excluded."offset", written_at = excluded.written_at
     where excluded."offset" > p."offset"
 )
-select count(*) from written"#,
+select
+    (select count(*) from written),
+    array(
+        select x.xid
+        from unnest($9::int8[]) as x (xid),
+            (select s, pg_snapshot_xmax(s)::text::int8 from pg_current_snapshot() as s) as now (snapshot, next),
+            lateral (
+                select now.next - 2147483648
+                    + (x.xid - (now.next & 4294967295) + 2147483648 + 4294967296) % 4294967296
+            ) as whole (xid)
+        where whole.xid > 2 and not pg_visible_in_snapshot(whole.xid::text::xid8, now.snapshot)
+    )"#,
         table = table(&names.table),
         id = identifier(&columns.id),
         status = identifier(&columns.status),

@@ -8,6 +8,8 @@ use uuid::Uuid;
 pub struct PublishRow {
     /// The row's primary key.
     pub id: Uuid,
+    /// The transaction that inserted the row, as the log names it, if it may not be visible yet.
+    pub xid: Option<u32>,
     /// The topic the record went to.
     pub topic: Arc<str>,
     /// The partition's number.
@@ -26,6 +28,8 @@ pub struct PublishRows {
     pub(crate) rows: Vec<PublishRow>,
     /// Per partition the highest offset among all that were given.
     pub(crate) highest: Vec<(Arc<str>, i32, i64)>,
+    /// The transactions that inserted the rows, each once.
+    pub(crate) xids: Vec<u32>,
 }
 
 impl PublishRows {
@@ -41,9 +45,12 @@ impl PublishRows {
         rows.reverse();
         rows.sort_by_key(|row| row.id);
         rows.dedup_by_key(|row| row.id);
+        let mut xids: Vec<u32> = rows.iter().filter_map(|row| row.xid).collect();
+        xids.sort_unstable();
+        xids.dedup();
         let highest =
             highest.into_iter().map(|((topic, partition), offset)| (topic, partition, offset)).collect();
-        PublishRows { rows, highest }
+        PublishRows { rows, highest, xids }
     }
 
     /// How many rows are to be written.
@@ -63,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(id: u128, topic: &str, partition: i32, offset: i64) -> PublishRow {
-        PublishRow { id: Uuid::from_u128(id), topic: topic.into(), partition, offset }
+        PublishRow { id: Uuid::from_u128(id), xid: Some(7), topic: topic.into(), partition, offset }
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub struct Event {
     pub partition_key: Option<Bytes>,
     /// When the row was made, in microseconds since 1970-01-01 UTC.
     pub created_at_us: Option<i64>,
+    /// The transaction that inserted the row, as the log names it. The log tells of a commit before other
+    /// transactions see its rows; `None` where the row was read as a row.
+    pub xid: Option<u32>,
     /// The values of [`Columns::others`], in that order.
     pub others: Vec<Option<Bytes>>,
 }

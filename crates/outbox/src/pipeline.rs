@@ -11,18 +11,16 @@ use crate::{Lsn, Progress, Status, resend_is_needed};
 pub struct Limits {
     /// The most events.
     pub events_max: usize,
-    /// The most bytes of events. One event larger than this is let through alone.
+    /// How many bytes of events let no more in; the newest event may reach beyond.
     pub bytes_max: usize,
 }
 
 /// What a relay starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The slot's confirmed position.
+    /// The slot's confirmed position. Less than that will not do: a server that comes back from a crash may
+    /// send transactions from before it, and its first keepalives may lie before it.
     pub confirmed: Lsn,
-    /// The end of the log when the relay started: an earlier run may have published whatever committed
-    /// before it, and nothing after.
-    pub horizon: Lsn,
     /// Whether an event is settled by its write-back, or already by the broker's acknowledgement.
     pub write_back: bool,
     /// The bound on what is in flight.
@@ -97,6 +95,7 @@ pub struct Pipeline {
     bytes: usize,
     asked: usize,
     in_transaction: Option<InTransaction>,
+    horizon: Lsn,
     start: Start,
 }
 
@@ -130,6 +129,7 @@ impl Pipeline {
             bytes: 0,
             asked: 0,
             in_transaction: None,
+            horizon: Lsn::ZERO,
             start,
         }
     }
@@ -161,10 +161,14 @@ impl Pipeline {
         self.bytes
     }
 
-    /// A connection starts reading at [`read_position`](Self::read_position).
-    pub fn connected(&mut self) {
+    /// A connection has taken the slot and starts reading at [`read_position`](Self::read_position).
+    ///
+    /// `horizon` is the end of the log then: whoever held the slot before, an earlier run or another relay
+    /// while the connection was lost, may have published what committed before it, and nothing after.
+    pub fn connected(&mut self, horizon: Lsn) {
         self.cursor.connected_again();
         self.in_transaction = None;
+        self.horizon = self.horizon.max(horizon);
     }
 
     /// A transaction begins whose commit record stands at `final_lsn`.
@@ -177,7 +181,7 @@ impl Pipeline {
             Beginning::Continued => self.progress.open(),
             Beginning::New => Some(self.progress.begin()),
         };
-        self.in_transaction = Some(InTransaction { transaction, ask: final_lsn < self.start.horizon });
+        self.in_transaction = Some(InTransaction { transaction, ask: final_lsn < self.horizon });
         Ok(())
     }
 

@@ -127,12 +127,12 @@ impl Layout {
         })
     }
 
-    /// The event that an inserted tuple holds; its values are slices of the tuple's frame.
+    /// The event that a tuple inserted by transaction `xid` holds; its values are slices of the tuple's frame.
     ///
     /// # Errors
     ///
     /// A value is not of its column's type. The server sends no such thing; the row is named, not lost.
-    pub fn event(&self, tuple: &Tuple) -> Result<Event, BadRow> {
+    pub fn event(&self, tuple: &Tuple, xid: u32) -> Result<Event, BadRow> {
         let id = self.id(tuple)?;
         let bad = |column, what| BadRow { id: Some(id), column, what };
         let text = |position: Option<Position>, column| match position {
@@ -152,6 +152,7 @@ impl Layout {
                 None => None,
                 Some(position) => unix_us(tuple, position).map_err(|what| bad("created_at", what))?,
             },
+            xid: Some(xid),
             others: self
                 .others
                 .iter()
@@ -301,7 +302,7 @@ mod tests {
         let (relation, tuple) = inserted(columns);
         let others = others.iter().map(|name| (*name).to_owned()).collect();
         let layout = Layout::new(&relation, &Columns { others, ..Columns::default() }).expect("an outbox");
-        layout.event(&tuple)
+        layout.event(&tuple, 1)
     }
 
     const ID: [u8; 16] = [7; 16];

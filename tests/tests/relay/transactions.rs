@@ -3,6 +3,7 @@
 use std::thread;
 
 use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
+use testbed::Postgres;
 
 #[test]
 fn rolled_back_transactions_and_savepoints_leave_nothing_on_the_broker() {
@@ -63,4 +64,32 @@ fn interleaved_transactions_keep_commit_order_per_key() {
     let records = assert_delivered(&stage);
     assert_keys_in_order(&records);
     assert!(relay.stop().success());
+}
+
+/// The log tells of a commit before other transactions see its rows. With synchronous replication that lasts
+/// until a standby has answered, here until there is no standby to answer any more.
+#[test]
+fn a_row_that_is_delivered_before_it_can_be_seen_says_publish_in_the_end() {
+    let postgres = Postgres::start().expect("PostgreSQL");
+    let stage = Stage::builder().postgres(&postgres).build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    let mut client = stage.client();
+    let mut execute = |sql: &str| client.batch_execute(sql).expect(sql);
+    execute("alter system set synchronous_standby_names = 'nobody'");
+    execute("select pg_reload_conf()");
+    let mut observer = stage.client();
+    let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+    let mut waiting = || observer.query_one(waiting, &[]).expect("activity is seen").get::<_, i64>(0);
+    thread::scope(|scope| {
+        scope.spawn(|| stage.insert(&NewRow::of("early", 1, 1)));
+        wait_until("the service's commit and the write-back both wait for the standby", || waiting() == 2);
+        assert_eq!(stage.count("INIT"), 0, "the row cannot be seen");
+        execute("set synchronous_commit = local");
+        execute("alter system reset synchronous_standby_names");
+        execute("select pg_reload_conf()");
+    });
+    wait_until("the row says where it is", || stage.count("PUBLISH") == 1);
+    assert!(relay.stop().success());
+    assert_delivered(&stage);
 }

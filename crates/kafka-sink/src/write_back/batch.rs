@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use outbox::Token;
 use outbox_store::{PublishRow, PublishRows};
 use tokio::time::Instant;
 
@@ -34,13 +33,18 @@ pub(super) struct Gathering {
 /// A batch to be written, as often as it takes.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) tokens: Vec<Token>,
+    pub(super) events: Vec<Published>,
     pub(super) rows: PublishRows,
 }
 
 impl Gathering {
     pub(super) fn new(limits: Limits) -> Self {
         Gathering { limits, events: Vec::new(), bytes: 0, since: None }
+    }
+
+    /// The most rows of a batch.
+    pub(super) fn rows_max(&self) -> usize {
+        self.limits.rows_max
     }
 
     /// How many more events are certain to fit; one where it is only likely, none when the batch is full.
@@ -82,15 +86,15 @@ impl Gathering {
 }
 
 impl Batch {
-    fn new(events: Vec<Published>) -> Self {
-        let tokens = events.iter().map(|event| event.token).collect();
-        let rows = events.into_iter().map(|event| PublishRow {
+    pub(super) fn new(events: Vec<Published>) -> Self {
+        let rows = events.iter().map(|event| PublishRow {
             id: event.id,
-            topic: event.topic,
+            xid: event.xid,
+            topic: event.topic.clone(),
             partition: event.place.partition,
             offset: event.place.offset,
         });
-        Batch { tokens, rows: PublishRows::new(rows) }
+        Batch { rows: PublishRows::new(rows), events }
     }
 }
 
@@ -98,6 +102,7 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::Place;
+    use outbox::Token;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -105,6 +110,7 @@ mod tests {
         Published {
             token: Token::from_usize(number),
             id: Uuid::from_u128(number as u128),
+            xid: None,
             topic: topic.into(),
             place: Place { partition: 0, offset: number as i64 },
         }
@@ -122,7 +128,7 @@ mod tests {
         gathering.add(&mut vec![event(1, "t")], now);
         assert!(gathering.take(now + Duration::from_millis(2)).is_none());
         let batch = gathering.take(now + Duration::from_millis(3)).expect("it is due");
-        assert_eq!(batch.tokens, [Token::from_usize(1)]);
+        assert_eq!(batch.events, [event(1, "t")]);
         assert_eq!(gathering.due(), None);
     }
 
@@ -143,7 +149,7 @@ mod tests {
         again.token = Token::from_usize(2);
         gathering.add(&mut vec![event(1, "t"), again], now);
         let batch = gathering.take(now).expect("it is full");
-        assert_eq!((batch.tokens.len(), batch.rows.len()), (2, 1));
+        assert_eq!((batch.events.len(), batch.rows.len()), (2, 1));
     }
 
     proptest! {
@@ -166,12 +172,12 @@ mod tests {
                 gathering.add(&mut taken, now);
                 prop_assert!(gathering.bytes < bytes_max + last);
                 if let Some(batch) = gathering.take(now) {
-                    prop_assert!(batch.tokens.len() <= rows_max);
-                    tokens.extend(batch.tokens);
+                    prop_assert!(batch.events.len() <= rows_max);
+                    tokens.extend(batch.events.iter().map(|event| event.token));
                 }
             }
             if let Some(batch) = gathering.take(now + Duration::from_secs(1)) {
-                tokens.extend(batch.tokens);
+                tokens.extend(batch.events.iter().map(|event| event.token));
             }
             prop_assert!(tokens.iter().map(|token| token.to_usize()).eq(0..topics.len()));
         }

@@ -6,12 +6,13 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use outbox::Token;
-use outbox_store::{Names, PublishRows, PublishWriter, StoreError, Tls, connect};
+use outbox_store::{Names, PublishRows, PublishWriter, StoreError, Tls, Written, connect};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::{Batch, Gathering, Limits};
+use super::hidden::Hidden;
 use super::retry::Retry;
 use crate::{Outage, Published};
 
@@ -27,7 +28,7 @@ pub(super) trait Database: Send + 'static {
 
 /// What writes a batch durably, as [`PublishWriter::write`] does.
 pub(super) trait Writer: Send + Sync + 'static {
-    fn write(&self, rows: &PublishRows) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn write(&self, rows: &PublishRows) -> impl Future<Output = Result<Written, StoreError>> + Send;
 }
 
 pub(super) struct PostgreSql {
@@ -45,7 +46,7 @@ impl Database for PostgreSql {
 }
 
 impl Writer for PublishWriter {
-    fn write(&self, rows: &PublishRows) -> impl Future<Output = Result<u64, StoreError>> + Send {
+    fn write(&self, rows: &PublishRows) -> impl Future<Output = Result<Written, StoreError>> + Send {
         PublishWriter::write(self, rows)
     }
 }
@@ -64,6 +65,7 @@ struct Unwritten {
     /// To be written before anything else: their outcome is unknown.
     repeat: VecDeque<Arc<Batch>>,
     in_flight: BTreeMap<u64, Arc<Batch>>,
+    hidden: Hidden,
     next: u64,
 }
 
@@ -75,6 +77,7 @@ impl<D: Database> Worker<D> {
             gathering: Gathering::new(self.limits),
             repeat: VecDeque::new(),
             in_flight: BTreeMap::new(),
+            hidden: Hidden::default(),
             next: 0,
         };
         loop {
@@ -114,14 +117,15 @@ impl<D: Database> Worker<D> {
                 writes.spawn(async move { (number, writer.write(&batch.rows).await) });
             }
             let room = unwritten.gathering.room();
-            let due = unwritten.gathering.due().filter(|_| unwritten.in_flight.len() < IN_FLIGHT_MAX);
+            let due = [unwritten.gathering.due(), unwritten.hidden.due()].into_iter().flatten().min();
+            let due = due.filter(|_| unwritten.in_flight.len() < IN_FLIGHT_MAX);
             tokio::select! {
                 biased;
                 Some(done) = writes.join_next() => match done {
-                    Ok((number, Ok(_))) => {
+                    Ok((number, Ok(written))) => {
                         self.back(retry);
-                        let Some(batch) = unwritten.in_flight.remove(&number) else { continue };
-                        if self.written.send(batch.tokens.clone()).await.is_err() {
+                        let tokens = unwritten.completed(number, &written, Instant::now());
+                        if !tokens.is_empty() && self.written.send(tokens).await.is_err() {
                             return Ok(());
                         }
                     }
@@ -169,6 +173,10 @@ impl<D: Database> Worker<D> {
 
 impl Unwritten {
     fn next_batch(&mut self, now: Instant) -> Option<(u64, Arc<Batch>)> {
+        let hidden = self.hidden.take(now);
+        let batches =
+            hidden.chunks(self.gathering.rows_max()).map(|events| Arc::new(Batch::new(events.to_vec())));
+        self.repeat.extend(batches);
         let batch = match self.repeat.pop_front() {
             Some(batch) => batch,
             None => Arc::new(self.gathering.take(now)?),
@@ -177,6 +185,13 @@ impl Unwritten {
         self.next += 1;
         self.in_flight.insert(number, batch.clone());
         Some((number, batch))
+    }
+
+    /// What of a batch is written; the rest stays here.
+    fn completed(&mut self, number: u64, written: &Written, now: Instant) -> Vec<Token> {
+        let Some(batch) = self.in_flight.remove(&number) else { return Vec::new() };
+        let seen = self.hidden.keep(&batch.events, &written.unseen_xids, now);
+        seen.into_iter().map(|event| event.token).collect()
     }
 
     fn connection_failed(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outbox::Token;
-use outbox_store::{PublishRows, StoreError};
+use outbox_store::{PublishRows, StoreError, Written};
 use uuid::Uuid;
 
 use super::worker::{Database, Writer};
@@ -15,6 +15,8 @@ use crate::{Place, Published};
 #[derive(Clone, Copy, Debug)]
 enum Write {
     Succeeds,
+    /// The rows' transaction is not visible yet.
+    SeesNone,
     TakesMs(u64),
     /// The server did it, but nobody heard of it.
     IsLost,
@@ -46,17 +48,19 @@ impl Scripted {
         self.0.lock().expect("no test panics with it")
     }
 
-    async fn done(&self, rows: usize) -> Result<u64, StoreError> {
+    async fn done(&self, rows: usize) -> Result<Written, StoreError> {
+        let written = || Written { rows: rows as u64, unseen_xids: Vec::new() };
         let write = {
             let mut script = self.script();
             script.batches.push(rows);
             script.writes.pop_front().unwrap_or(Write::Succeeds)
         };
         match write {
-            Write::Succeeds => Ok(0),
+            Write::Succeeds => Ok(written()),
+            Write::SeesNone => Ok(Written { rows: 0, unseen_xids: vec![XID] }),
             Write::TakesMs(ms) => {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
-                Ok(0)
+                Ok(written())
             }
             Write::IsLost => Err(StoreError::transient("writing", "connection lost")),
             Write::IsRefused => Err(StoreError::definite("writing", "permission denied", "grant it")),
@@ -81,7 +85,7 @@ impl Database for Scripted {
 }
 
 impl Writer for Scripted {
-    async fn write(&self, rows: &PublishRows) -> Result<u64, StoreError> {
+    async fn write(&self, rows: &PublishRows) -> Result<Written, StoreError> {
         {
             let mut script = self.script();
             script.executing += 1;
@@ -97,10 +101,13 @@ fn event(number: usize) -> Published {
     Published {
         token: Token::from_usize(number),
         id: Uuid::from_u128(number as u128),
+        xid: Some(XID),
         topic: "t".into(),
         place: Place { partition: 0, offset: number as i64 },
     }
 }
+
+const XID: u32 = 700;
 
 fn options() -> WriteBackOptions {
     WriteBackOptions { batch_rows_max: 10, queue_max: 100, ..WriteBackOptions::default() }
@@ -234,4 +241,15 @@ async fn a_wait_that_is_cancelled_loses_no_completion() {
         }
     }
     assert_eq!(tokens, [Token::from_usize(7)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_cannot_be_seen_yet_are_written_again_and_not_reported_before() {
+    let database = Scripted::with([Write::SeesNone; 12]);
+    let mut write_back = WriteBack::over(database.clone(), options());
+    for number in 0..4 {
+        write_back.submit(event(number)).expect("there is room");
+    }
+    assert_eq!(all_written(&mut write_back, 4).await, [0, 1, 2, 3]);
+    assert_eq!(database.script().batches, [4; 13]);
 }

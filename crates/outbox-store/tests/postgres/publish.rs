@@ -1,11 +1,11 @@
 use outbox::Columns;
-use outbox_store::{PublishRow, PublishRows, PublishWriter, connect};
+use outbox_store::{PublishRow, PublishRows, PublishWriter, Written, connect};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, server, tls};
 
 pub(crate) fn row(id: u128, topic: &str, partition: i32, offset: i64) -> PublishRow {
-    PublishRow { id: Uuid::from_u128(id), topic: topic.into(), partition, offset }
+    PublishRow { id: Uuid::from_u128(id), xid: None, topic: topic.into(), partition, offset }
 }
 
 pub(crate) async fn writer(fixture: &Fixture) -> PublishWriter {
@@ -45,11 +45,11 @@ async fn rows_that_say_init_become_publish_with_their_place_and_the_progress_mov
     insert(&fixture, 1, "INIT").await;
     insert(&fixture, 2, "INIT").await;
     let batch = PublishRows::new([row(2, "t", 3, 8), row(1, "t", 3, 7)]);
-    assert_eq!(writer.write(&batch).await.expect("it is written"), 2);
+    assert_eq!(writer.write(&batch).await.expect("it is written").rows, 2);
     assert_eq!(says(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
     assert_eq!(says(&fixture, 2).await, "PUBLISH t 3 8 1 t t");
     assert_eq!(progress(&fixture).await, "t 3 8");
-    assert_eq!(writer.write(&batch).await.expect("a repetition does no harm"), 0);
+    assert_eq!(writer.write(&batch).await.expect("a repetition does no harm").rows, 0);
     assert_eq!(says(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
 }
 
@@ -61,7 +61,7 @@ async fn no_later_state_is_overwritten_and_a_row_that_is_gone_is_no_error() {
         insert(&fixture, id, status).await;
     }
     let batch = PublishRows::new((1..=5).map(|id| row(id, "t", 0, 10 + id as i64)));
-    assert_eq!(writer.write(&batch).await.expect("it is written"), 0);
+    assert_eq!(writer.write(&batch).await.expect("it is written").rows, 0);
     assert_eq!(says(&fixture, 1).await, "COMPLETE 0 f");
     assert_eq!(says(&fixture, 2).await, "FAILED 0 f");
     assert_eq!(says(&fixture, 3).await, "PUBLISH 0 f");
@@ -118,7 +118,7 @@ async fn columns_under_other_names_and_of_other_types_are_written() {
     let id = Uuid::from_u128(1);
     fixture.execute(&format!("insert into outbox (\"Event Id\") values ('{id}')")).await;
     let written = writer(&fixture).await.write(&PublishRows::new([row(1, "t", 3, 4)])).await;
-    assert_eq!(written.expect("it is written"), 1);
+    assert_eq!(written.expect("it is written").rows, 1);
     let says =
         "select concat_ws(' ', state, kafka_topic, kafka_partition, \"off\"\"set\", tries) from outbox";
     assert_eq!(fixture.text(says).await, "PUBLISH t 3 4 1");
@@ -171,5 +171,46 @@ async fn batches_are_pipelined_on_one_connection() {
     let (first, second) =
         (PublishRows::new([row(1, "t", 0, 1), row(2, "t", 0, 2)]), PublishRows::new([row(3, "t", 0, 3)]));
     let (first, second) = tokio::join!(writer.write(&first), writer.write(&second));
-    assert_eq!((first.expect("it is written"), second.expect("it is written")), (2, 1));
+    assert_eq!((first.expect("it is written").rows, second.expect("it is written").rows), (2, 1));
+}
+
+// As between the commit record in the log and the moment at which others see the transaction.
+#[tokio::test]
+async fn rows_that_cannot_be_seen_yet_are_reported_and_found_later() {
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    insert(&fixture, 1, "INIT").await;
+    let seen: u32 = fixture.text("select xmin::text from outbox").await.parse().expect("a number");
+    fixture.execute("begin").await;
+    insert(&fixture, 2, "INIT").await;
+    let unseen: u32 =
+        fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
+    let batch = PublishRows::new([
+        PublishRow { xid: Some(seen), ..row(1, "t", 0, 1) },
+        PublishRow { xid: Some(unseen), ..row(2, "t", 0, 2) },
+    ]);
+    let first = writer.write(&batch).await.expect("it is written");
+    assert_eq!(first, Written { rows: 1, unseen_xids: vec![unseen] });
+    fixture.execute("commit").await;
+    let second = writer.write(&batch).await.expect("it is written");
+    assert_eq!(second, Written { rows: 1, unseen_xids: vec![] });
+    assert_eq!(says(&fixture, 2).await, "PUBLISH t 0 2 1 t t");
+}
+
+// Rows of a savepoint bear a number of their own; the log and the snapshot go by that of the whole transaction.
+#[tokio::test]
+async fn rows_of_a_savepoint_are_seen_with_their_transaction() {
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    fixture.execute("begin").await;
+    let xid: u32 = fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
+    fixture.execute("savepoint inner_one").await;
+    insert(&fixture, 1, "INIT").await;
+    fixture.execute("release savepoint inner_one").await;
+    let batch = PublishRows::new([PublishRow { xid: Some(xid), ..row(1, "t", 0, 1) }]);
+    let first = writer.write(&batch).await.expect("it is written");
+    assert_eq!(first, Written { rows: 0, unseen_xids: vec![xid] });
+    fixture.execute("commit").await;
+    let second = writer.write(&batch).await.expect("it is written");
+    assert_eq!(second, Written { rows: 1, unseen_xids: vec![] });
 }

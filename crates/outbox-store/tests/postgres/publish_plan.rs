@@ -35,7 +35,7 @@ async fn rows_are_found_by_primary_key_and_updated_hot_however_the_table_has_gro
         let rows = ids.map(|id| row(id, ["orders", "payments"][id as usize % 2], (id % 6) as i32, id as i64));
         let batch = PublishRows::new(rows);
         let start = Instant::now();
-        written += writer.write(&batch).await.expect("it is written");
+        written += writer.write(&batch).await.expect("it is written").rows;
         times.push(start.elapsed());
     }
     assert_eq!(u128::from(written), ROWS);

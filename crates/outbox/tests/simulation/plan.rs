@@ -17,8 +17,6 @@ pub(crate) struct Plan {
     pub(crate) refused_percent: usize,
     pub(crate) keys: usize,
     pub(crate) partitions: usize,
-    /// The relay does not know the slot's position and starts with `Lsn::ZERO`.
-    pub(crate) starts_at_zero: bool,
     /// The most rows one question asks for.
     pub(crate) window_max: usize,
     /// The most rows one write-back statement changes.
@@ -53,7 +51,6 @@ pub(crate) struct ServerHabits {
 
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
-        let starts_at_zero = random.chance(50);
         let ignores_retreat = random.chance(50);
         let starts_early = random.chance(15);
         let is_calm = random.chance(25);
@@ -75,7 +72,6 @@ impl Plan {
             refused_percent: if is_calm { 0 } else { random.pick(&[0, 0, 5]) },
             keys: random.between(1, 4),
             partitions: random.between(1, 3),
-            starts_at_zero,
             window_max: random.between(1, 8),
             batch_max: random.between(1, 6),
             server: ServerHabits {
@@ -83,12 +79,9 @@ impl Plan {
                 keepalives_anytime: random.chance(60),
                 // What such a keepalive says inside a transaction sent a second time would be true of nothing.
                 keepalives_run_ahead: random.chance(20) && !starts_early,
-                // A relay that does not know the slot's position cannot tell such a keepalive from news, so
-                // it needs a server that ignores what it then confirms.
-                keepalives_retreat: random.chance(50) && (!starts_at_zero || ignores_retreat),
+                keepalives_retreat: random.chance(50),
                 ignores_retreat,
-                // A relay that asks for no position would be sent earlier transactions after later ones.
-                forgets_confirmations: !starts_at_zero,
+                forgets_confirmations: random.chance(80),
                 starts_early,
             },
             weights,

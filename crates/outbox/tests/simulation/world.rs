@@ -1,6 +1,6 @@
 //! Everything there is in one history, and what befalls more than one part of it.
 
-use outbox::{Lsn, OutOfOrder, Start};
+use outbox::{OutOfOrder, Start};
 
 use crate::broker::{Broker, Landing};
 use crate::database::Database;
@@ -81,20 +81,18 @@ impl World {
     }
 
     pub(crate) fn start_relay(&mut self) {
-        let confirmed = if self.plan.starts_at_zero { Lsn::ZERO } else { self.server.confirmed };
-        let (horizon, write_back, limits) = (self.log.end(), self.plan.write_back, self.plan.limits);
-        let start = Start { confirmed, horizon, write_back, limits };
+        let confirmed = self.server.confirmed;
+        let (write_back, limits) = (self.plan.write_back, self.plan.limits);
+        let start = Start { confirmed, write_back, limits };
         self.relay = Some(Relay::new(start));
         self.runs += 1;
-        self.note(|| {
-            format!("the relay starts at {confirmed}, horizon {horizon}, write-back {write_back}, {limits:?}")
-        });
+        self.note(|| format!("the relay starts at {confirmed}, write-back {write_back}, {limits:?}"));
     }
 
     pub(crate) fn connect(&mut self) {
         let Some(relay) = &mut self.relay else { return };
         let asked = relay.pipeline.read_position();
-        relay.pipeline.connected();
+        relay.pipeline.connected(self.log.end());
         self.server.connect(&self.log, asked, &mut self.random);
         let confirmed = self.server.confirmed;
         self.note(|| format!("connected, reading from {asked}; the slot stands at {confirmed}"));

@@ -22,6 +22,7 @@ pub(super) struct Delivery {
 
 struct Parcel {
     id: Uuid,
+    xid: Option<u32>,
     topic: Arc<str>,
 }
 
@@ -64,7 +65,7 @@ impl Delivery {
         if self.parcels.len() <= index {
             self.parcels.resize_with(index + 1, || None);
         }
-        self.parcels[index] = Some(Parcel { id: event.id, topic });
+        self.parcels[index] = Some(Parcel { id: event.id, xid: event.xid, topic });
         self.publishing += 1;
         Ok(())
     }
@@ -102,12 +103,13 @@ impl Delivery {
 
     fn reported(&mut self, Report { token, outcome }: Report) -> Result<Option<Delivered>> {
         let parcel = self.parcels.get_mut(token.to_usize()).and_then(Option::take);
-        let Parcel { id, topic } = parcel.context("Kafka reported on a record that was never published")?;
+        let Parcel { id, xid, topic } =
+            parcel.context("Kafka reported on a record that was never published")?;
         self.publishing -= 1;
         match outcome {
             Ok(place) => {
                 if let Some(write_back) = &mut self.write_back {
-                    write_back.submit(Published { token, id, topic, place })?;
+                    write_back.submit(Published { token, id, xid, topic, place })?;
                     self.writing += 1;
                 }
                 Ok(Some(Delivered::Acknowledged(token)))

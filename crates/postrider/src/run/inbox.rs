@@ -16,6 +16,8 @@ pub(super) struct Inbox {
     columns: Columns,
     decoder: Decoder,
     layouts: HashMap<u32, Known>,
+    /// The transaction under way.
+    xid: u32,
 }
 
 /// What is known of a relation, as it was described last.
@@ -26,6 +28,7 @@ struct Known {
 }
 
 /// One message of the stream, as far as it concerns the outbox.
+#[expect(clippy::large_enum_variant, reason = "a row is the common letter, and is opened at once")]
 pub(super) enum Letter {
     Begin {
         final_lsn: Lsn,
@@ -40,7 +43,7 @@ pub(super) enum Letter {
 
 impl Inbox {
     pub(super) fn new(table: TableName, columns: Columns) -> Self {
-        Inbox { table, columns, decoder: Decoder::default(), layouts: HashMap::new() }
+        Inbox { table, columns, decoder: Decoder::default(), layouts: HashMap::new(), xid: 0 }
     }
 
     /// A new connection describes every relation anew.
@@ -54,11 +57,15 @@ impl Inbox {
     /// A message that is malformed, a table that cannot be an outbox, a row that is no event.
     pub(super) fn open(&mut self, data: Bytes) -> Result<Letter> {
         match self.decoder.decode(data).context("the replication stream cannot be understood")? {
-            Change::Begin { final_lsn, .. } => Ok(Letter::Begin { final_lsn }),
+            Change::Begin { final_lsn, xid, .. } => {
+                self.xid = xid;
+                Ok(Letter::Begin { final_lsn })
+            }
             Change::Commit { end_lsn, .. } => Ok(Letter::Commit { end_lsn }),
             Change::Insert { relation, new } => {
+                let xid = self.xid;
                 let Some(layout) = self.layout(&relation)? else { return Ok(Letter::Other) };
-                let event = layout.event(&new).map_err(|bad| {
+                let event = layout.event(&new, xid).map_err(|bad| {
                     let id = bad.id.map_or_else(|| "of unknown id".to_owned(), |id| id.to_string());
                     anyhow::anyhow!("row {id} of {} is no event: {bad}", self.table)
                 })?;

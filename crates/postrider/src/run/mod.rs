@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use kafka_sink::{Sink, WriteBack, WriteBackOptions};
-use outbox::{Lsn, Start};
+use outbox::{Lsn, Pipeline, Start};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::Intake;
@@ -25,7 +25,7 @@ use inbox::Inbox;
 use pump::{Ending, Pump};
 use rows::Rows;
 use shutdown::Shutdown;
-use source::{Arrival, Source, Upstream};
+use source::{Arrival, Source, Taken, Upstream};
 
 /// Relays until SIGTERM or SIGINT, then drains.
 ///
@@ -70,10 +70,16 @@ async fn relay(config: &Config, shutdown: &mut Shutdown) -> Result<Ended> {
     let Some(checked) = shutdown.or(rows.check(config.writeback)).await else { return Ok(Ended::Asked) };
     checked?;
     let mut source = Source::new(upstream(config));
-    let Some(start) = shutdown.or(start(config, &rows, &mut source)).await else { return Ok(Ended::Asked) };
-    let start = start?;
+    let Some(taken) = shutdown.or(take_slot(&mut source)).await else { return Ok(Ended::Asked) };
+    let taken = taken?;
+    let mut pipeline = Pipeline::new(Start {
+        confirmed: taken.confirmed,
+        write_back: config.writeback,
+        limits: config.limits,
+    });
+    pipeline.connected(taken.horizon);
     let inbox = Inbox::new(config.postgres.table.clone(), config.columns.clone());
-    let mut pump = Pump::new(source, delivery(config)?, inbox, rows, start);
+    let mut pump = Pump::new(source, delivery(config)?, inbox, rows, pipeline);
     let ending = pump.run(shutdown).await;
     if !matches!(timeout(FAREWELL_MAX, pump.source.finish()).await, Ok(Ok(()))) {
         info!("the server was not told the last position; it sends a little again at the next start");
@@ -89,18 +95,16 @@ async fn relay(config: &Config, shutdown: &mut Shutdown) -> Result<Ended> {
     }
 }
 
-/// Takes the slot, then asks where the log ends: no other relay can publish anything after that.
-async fn start(config: &Config, rows: &Rows, source: &mut Source) -> Result<Start> {
+/// Waits until the slot is ours; its own position is where reading starts.
+async fn take_slot(source: &mut Source) -> Result<Taken> {
     source.connect(Lsn::ZERO);
     loop {
         match source.next(Intake::Closed).await? {
-            Arrival::Connected => break,
+            Arrival::Connected(taken) => return Ok(taken),
             Arrival::Reconnect => source.connect(Lsn::ZERO),
             Arrival::Frame(_) => {}
         }
     }
-    let horizon = if config.writeback { rows.log_end().await? } else { Lsn::ZERO };
-    Ok(Start { confirmed: Lsn::ZERO, horizon, write_back: config.writeback, limits: config.limits })
 }
 
 fn upstream(config: &Config) -> Upstream {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
 use kafka_sink::{PublishError, Refusal};
-use outbox::{Admission, Event, Pipeline, Start, Token, Verdict};
+use outbox::{Admission, Event, Pipeline, Token, Verdict};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -80,10 +80,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(7);
 const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 impl Pump {
-    /// The source is connected and starts at the slot's position.
-    pub(super) fn new(source: Source, delivery: Delivery, inbox: Inbox, rows: Rows, start: Start) -> Self {
-        let mut pipeline = Pipeline::new(start);
-        pipeline.connected();
+    /// The source is connected, and the pipeline knows.
+    pub(super) fn new(
+        source: Source,
+        delivery: Delivery,
+        inbox: Inbox,
+        rows: Rows,
+        pipeline: Pipeline,
+    ) -> Self {
         let server = ServerWatch::start(rows.postgres.clone(), rows.tls.clone());
         Pump {
             source,
@@ -163,8 +167,8 @@ impl Pump {
                 self.source.report(self.pipeline.confirmable());
             }
             Happening::Retry | Happening::TimeIsUp => {}
-            Happening::Arrived(Arrival::Connected) => {
-                self.pipeline.connected();
+            Happening::Arrived(Arrival::Connected(taken)) => {
+                self.pipeline.connected(taken.horizon);
                 self.inbox.connected();
             }
             Happening::Arrived(Arrival::Reconnect) => self.source.connect(self.pipeline.read_position()),

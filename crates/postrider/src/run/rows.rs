@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use outbox::{Lsn, Status};
-use outbox_store::{Names, Session, StoreError, Tls, check_for_run, connect, statuses, wal_flush_position};
+use outbox::Status;
+use outbox_store::{Names, Session, StoreError, Tls, check_for_run, connect, statuses};
 use tokio::time::sleep;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -38,11 +38,6 @@ impl Rows {
         }
         let list: String = check.problems.iter().map(|problem| format!("\n  - {problem}")).collect();
         bail!("the database is not ready for the relay:{list}")
-    }
-
-    /// Where the log ends now.
-    pub(super) async fn log_end(&self) -> Result<Lsn> {
-        self.patiently(wal_flush_position).await
     }
 
     /// What the rows of these ids say; one that is gone, or says none of our words, is left out.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use outbox::Lsn;
-use outbox_store::Tls;
+use outbox_store::{StoreError, Tls, slot_state, wal_flush_position};
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{info, warn};
 use wal_reader::{Error, Frame, Intake, ReplicationStream, StandbyStatus, StartReplication};
@@ -36,7 +36,7 @@ pub(super) struct Source {
 
 enum State {
     Idle,
-    Connecting(Pin<Box<dyn Future<Output = Result<Connection, Error>>>>),
+    Connecting(Pin<Box<dyn Future<Output = Result<Connection, ConnectError>>>>),
     Waiting(Pin<Box<Sleep>>),
     Up(Box<ReplicationStream>),
 }
@@ -45,12 +45,23 @@ struct Connection {
     stream: ReplicationStream,
     system: String,
     sender_timeout: Option<Duration>,
+    taken: Taken,
+}
+
+/// What is true from the moment the slot was taken.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    /// The slot's confirmed position.
+    pub(super) confirmed: Lsn,
+    /// The end of the log: nobody else publishes what commits after it.
+    pub(super) horizon: Lsn,
 }
 
 /// What the source has to say.
 pub(super) enum Arrival {
-    /// A connection is up and starts at the position given to [`Source::connect`].
-    Connected,
+    /// A connection is up and starts at the position given to [`Source::connect`], or at the slot's where
+    /// that is later.
+    Connected(Taken),
     /// A message of the stream.
     Frame(Frame),
     /// The connection is gone and its pause over; call [`Source::connect`] for the next one.
@@ -107,7 +118,7 @@ impl Source {
                         self.heard = Instant::now();
                         return Ok(Arrival::Frame(frame));
                     }
-                    Err(error) => self.wait_out(error)?,
+                    Err(error) => self.wait_out(error.into())?,
                 },
             }
         }
@@ -165,7 +176,7 @@ impl Source {
     }
 
     fn connected(&mut self, connection: Connection) -> Result<Arrival> {
-        let Connection { stream, system, sender_timeout } = connection;
+        let Connection { stream, system, sender_timeout, taken } = connection;
         if let Some(known) = self.system.replace(system.clone()).filter(|known| *known != system) {
             bail!(
                 "the server is another cluster (system identifier {system}) than the one this relay was \
@@ -180,10 +191,10 @@ impl Source {
         self.backoff = backoff();
         self.told = None;
         info!(slot = self.upstream.slot, "streaming from PostgreSQL");
-        Ok(Arrival::Connected)
+        Ok(Arrival::Connected(taken))
     }
 
-    fn wait_out(&mut self, error: Error) -> Result<()> {
+    fn wait_out(&mut self, error: ConnectError) -> Result<()> {
         if error.is_definite() {
             self.state = State::Idle;
             return Err(error.into());
@@ -218,14 +229,40 @@ fn backoff() -> ExponentialBackoff {
         .build()
 }
 
-async fn connect(upstream: Upstream, from: Lsn) -> Result<Connection, Error> {
+async fn connect(upstream: Upstream, from: Lsn) -> Result<Connection, ConnectError> {
     let Upstream { postgres, tls, slot, publication } = upstream;
-    let mut client = wal_reader::connect(&postgres, tls).await?;
+    let mut client = wal_reader::connect(&postgres, tls.clone()).await?;
     let system = client.identify_system().await?.system_id.to_string();
     let sender_timeout = sender_timeout(&client.show("wal_sender_timeout").await?);
-    let start = StartReplication { slot, publications: vec![publication], from };
+    let start = StartReplication { slot: slot.clone(), publications: vec![publication], from };
     let stream = client.start_replication(&start).await?;
-    Ok(Connection { stream, system, sender_timeout })
+    let session = outbox_store::connect(&postgres, &tls).await?;
+    let horizon = wal_flush_position(&session).await?;
+    let confirmed = slot_state(&session, &slot).await?.and_then(|slot| slot.confirmed_flush_lsn);
+    let taken = Taken { confirmed: confirmed.unwrap_or(Lsn::ZERO), horizon };
+    Ok(Connection { stream, system, sender_timeout, taken })
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Stream(#[from] Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ConnectError {
+    fn is_definite(&self) -> bool {
+        match self {
+            ConnectError::Stream(error) => error.is_definite(),
+            ConnectError::Store(error) => error.is_definite(),
+        }
+    }
+
+    fn is_slot_in_use(&self) -> bool {
+        matches!(self, ConnectError::Stream(error) if error.is_slot_in_use())
+    }
 }
 
 /// `SHOW` prints a time with the largest unit that divides it; 0 means never.
