@@ -3,7 +3,7 @@ use std::sync::Arc;
 use testbed::Postgres;
 use wal_reader::{Error, StandbyStatus};
 
-use crate::support::{Listener, Place, eventually, shared, within};
+use crate::support::{Listener, Place, client, eventually, shared, within};
 
 /// Reads on until the stream breaks.
 async fn end_of(listener: &mut Listener) -> Error {
@@ -58,7 +58,7 @@ async fn a_terminated_sender_is_worth_another_try() {
 #[tokio::test]
 async fn a_server_that_stops_or_dies_is_worth_another_try() {
     let server = Arc::new(Postgres::start().expect("a server"));
-    let place = Place::new(&server, "a text").await;
+    let mut place = Place::new(&server, "a text").await;
     let mut listener = place.stream().await;
     server.kill().expect("a kill");
     let error = end_of(&mut listener).await;
@@ -67,7 +67,11 @@ async fn a_server_that_stops_or_dies_is_worth_another_try() {
     assert!(!error.is_definite(), "{error}");
 
     server.start_again().expect("a start");
+    place.sql = client(&place.config).await;
     let mut listener = place.stream().await;
+    // A sender that has not quite begun is terminated instead of being given the time to end.
+    place.mark("begun").await;
+    listener.until("begun").await;
     let stop = tokio::task::spawn_blocking({
         let server = Arc::clone(&server);
         move || server.stop()
