@@ -1,0 +1,149 @@
+//! The write-back against a real PostgreSQL that goes away and comes back.
+
+use std::time::Duration;
+
+use kafka_sink::{Place, Published, WriteBack, WriteBackError, WriteBackOptions};
+use openssl::ssl::{SslConnector, SslMethod};
+use outbox::Token;
+use outbox_store::{Names, Tls, apply, connect, inspect, plan};
+use testbed::Postgres;
+use tokio::time::timeout;
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+const ROWS: usize = 30_000;
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn tls() -> Tls {
+    Tls::new(SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL is there").build())
+}
+
+fn config(server: &Postgres) -> tokio_postgres::Config {
+    server.url("postgres").parse().expect("a URL")
+}
+
+async fn sql(server: &Postgres) -> Client {
+    let (client, connection) = config(server).connect(NoTls).await.expect("the server is there");
+    tokio::spawn(connection);
+    client
+}
+
+/// A server with an outbox of [`ROWS`] rows, numbered from 0.
+async fn set_up() -> Postgres {
+    let server = Postgres::start().expect("PostgreSQL starts");
+    let session = connect(&config(&server), &tls()).await.expect("the server is there");
+    let names = Names::default();
+    let found = inspect(&session, &names).await.expect("it can be looked at");
+    apply(&session, &plan(&found, &names, true), |_| {}).await.expect("nothing is in the way");
+    let insert = format!(
+        "insert into outbox (id, aggregate_type, aggregate_id, event_type)
+         select lpad(to_hex(n), 32, '0')::uuid, 'order', n::text, 'placed' from generate_series(0, {ROWS} - 1) as n"
+    );
+    sql(&server).await.batch_execute(&insert).await.expect("rows are inserted");
+    server
+}
+
+fn event(number: usize) -> Published {
+    Published {
+        token: Token::from_usize(number),
+        id: Uuid::from_u128(number as u128),
+        xid: None,
+        topic: "orders".into(),
+        place: Place { partition: 0, offset: number as i64 },
+    }
+}
+
+/// Submits all rows with `disturb` in the middle, and waits until every one is written.
+async fn written_in_spite_of(server: &Postgres, disturb: impl FnOnce(&Postgres)) {
+    let options = WriteBackOptions { batch_rows_max: 100, ..WriteBackOptions::default() };
+    let mut write_back = WriteBack::start(config(server), tls(), Names::default(), options);
+    let mut tokens = Vec::new();
+    let mut submitted = 0;
+    let mut disturb = Some(disturb);
+    while tokens.len() < ROWS {
+        while submitted < ROWS && submitted - tokens.len() < 1000 {
+            write_back.submit(event(submitted)).expect("there is room");
+            submitted += 1;
+        }
+        if tokens.len() > ROWS / 2
+            && let Some(disturb) = disturb.take()
+        {
+            disturb(server);
+        }
+        let more = timeout(DEADLINE, write_back.written(&mut tokens));
+        more.await.expect("it comes back in time").expect("an outage is no error");
+    }
+    let mut numbers: Vec<_> = tokens.iter().map(|token| token.to_usize()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..ROWS), "each is reported once");
+    let sql = sql(server).await;
+    let right = "select count(*) from outbox
+                 where status = 'PUBLISH' and attempts = 1 and kafka_topic = 'orders' and kafka_partition = 0
+                   and kafka_offset = aggregate_id::bigint";
+    let right: i64 = sql.query_one(right, &[]).await.expect("they are counted").get(0);
+    assert_eq!(right, ROWS as i64);
+    let progress = sql.query_one("select \"offset\" from postrider.progress", &[]).await;
+    assert_eq!(progress.expect("one row").get::<_, i64>(0), ROWS as i64 - 1);
+}
+
+#[tokio::test]
+async fn every_row_is_written_when_the_server_is_restarted_in_the_middle() {
+    let server = set_up().await;
+    written_in_spite_of(&server, |server| server.restart().expect("it restarts")).await;
+}
+
+#[tokio::test]
+async fn every_row_is_written_when_the_server_is_killed_in_the_middle() {
+    let server = set_up().await;
+    written_in_spite_of(&server, |server| {
+        server.kill().expect("it is killed");
+        server.start_again().expect("it recovers");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_outage_is_known_while_it_lasts_and_forgotten_after() {
+    let server = set_up().await;
+    server.stop().expect("it stops");
+    let mut write_back =
+        WriteBack::start(config(&server), tls(), Names::default(), WriteBackOptions::default());
+    write_back.submit(event(0)).expect("there is room");
+    let waiting = async {
+        while write_back.outage().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.expect("it is noticed");
+    server.start_again().expect("it starts");
+    let mut tokens = Vec::new();
+    timeout(DEADLINE, write_back.written(&mut tokens)).await.expect("in time").expect("it goes on");
+    assert_eq!(tokens, [Token::from_usize(0)]);
+    assert_eq!(write_back.outage(), None);
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_ends_the_work_with_the_grant_that_mends_it() {
+    let server = set_up().await;
+    let sql = sql(&server).await;
+    sql.batch_execute(
+        "create role relay login password 'secret';
+         grant select, update on outbox to relay; grant usage on schema postrider to relay;
+         grant select, insert, update on postrider.progress to relay",
+    )
+    .await
+    .expect("the role is made");
+    let mut as_relay = config(&server);
+    as_relay.user("relay").password("secret");
+    let mut write_back = WriteBack::start(as_relay, tls(), Names::default(), WriteBackOptions::default());
+    let mut tokens = Vec::new();
+    write_back.submit(event(0)).expect("there is room");
+    timeout(DEADLINE, write_back.written(&mut tokens)).await.expect("in time").expect("it may");
+    sql.batch_execute("revoke update on outbox from relay").await.expect("it is revoked");
+    write_back.submit(event(1)).expect("there is room");
+    let refused = timeout(DEADLINE, write_back.written(&mut tokens)).await.expect("in time");
+    let Err(WriteBackError::Store(error)) = refused else { panic!("{refused:?}") };
+    assert!(error.is_definite());
+    let text = error.to_string();
+    assert!(text.contains("grant the role SELECT and UPDATE") && !text.contains("secret"), "{text}");
+}
