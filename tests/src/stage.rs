@@ -1,6 +1,6 @@
 //! What one test plays on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -139,6 +139,13 @@ impl<'a> Stage<'a> {
         read_records(self.kafka.brokers(), &self.topic_prefix())
     }
 
+    /// How many records have been written back, by the progress of their partitions: cheaper than to count a
+    /// million rows.
+    pub fn written_back(&self) -> i64 {
+        let sql = "select coalesce(sum(\"offset\" + 1), 0)::int8 from postrider.progress where slot = $1";
+        self.client().query_one(sql, &[&self.name]).expect("progress is read").get(0)
+    }
+
     /// Up to where the slot is confirmed, as a number of bytes.
     pub fn confirmed(&self) -> i64 {
         let sql = "select (confirmed_flush_lsn - '0/0')::int8 from pg_replication_slots where slot_name = $1";
@@ -190,11 +197,11 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// The binary that was built beside the tests.
+/// The binary that was built beside the tests, which are in the same directory or in `deps` below it.
 fn binary() -> PathBuf {
     let tests = std::env::current_exe().expect("the test binary has a path");
-    let built = tests.parent().and_then(Path::parent).map(|directory| directory.join("postrider"));
-    built
-        .filter(|path| path.exists())
+    let mut directories = tests.ancestors().skip(1).take(2);
+    directories
+        .find_map(|directory| Some(directory.join("postrider")).filter(|path: &PathBuf| path.exists()))
         .expect("postrider is built beside the tests: run script/test, or cargo build --release first")
 }

@@ -42,11 +42,6 @@ fn ends(stage: &Stage<'_>) -> i64 {
     stage.client().query_one(sql, &[]).expect("places are counted").get(0)
 }
 
-/// By the progress rows, which cost less to read than a million outbox rows.
 fn wait_until_published(stage: &Stage<'_>, rows: i64) {
-    let mut client = stage.client();
-    wait_until(&format!("{rows} rows are published"), || {
-        let sql = "select coalesce(sum(\"offset\" + 1), 0)::int8 from postrider.progress where slot = $1";
-        client.query_one(sql, &[&stage.slot()]).expect("progress is read").get::<_, i64>(0) >= rows
-    });
+    wait_until(&format!("{rows} rows are published"), || stage.written_back() >= rows);
 }
