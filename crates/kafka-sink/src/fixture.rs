@@ -16,6 +16,7 @@ pub(crate) fn event() -> Event {
         topic: None,
         partition_key: None,
         created_at_us: Some(1_700_000_000_123_456),
+        xid: None,
         others: Vec::new(),
     }
 }
