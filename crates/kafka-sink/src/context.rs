@@ -24,11 +24,13 @@ pub(crate) struct Context {
     pub(crate) inbox: Inbox,
     /// A topic to ask brokers about.
     pub(crate) topic: OnceLock<Arc<str>>,
+    /// A record from this size on is alone in its batch.
     batch_bytes: usize,
     watch: Mutex<Watch>,
     /// Whether an acknowledgement is news for the watch, so that a report in quiet times takes no lock for it.
     watching: AtomicBool,
-    fatal: AtomicBool,
+    /// Whether an error has come that may be one that the producer does not survive.
+    alarmed: AtomicBool,
 }
 
 impl Context {
@@ -39,7 +41,7 @@ impl Context {
             batch_bytes,
             watch: Mutex::default(),
             watching: AtomicBool::new(false),
-            fatal: AtomicBool::new(false),
+            alarmed: AtomicBool::new(false),
         }
     }
 
@@ -74,9 +76,9 @@ impl Context {
         }
     }
 
-    /// Whether librdkafka has told of a fatal error.
-    pub(crate) fn is_fatal(&self) -> bool {
-        self.fatal.load(Ordering::Relaxed)
+    /// Whether to look, once, if the producer has given up.
+    pub(crate) fn is_to_look(&self) -> bool {
+        self.alarmed.load(Ordering::Relaxed) && self.alarmed.swap(false, Ordering::Relaxed)
     }
 
     /// What `code` means for a record of `record_bytes` to a topic, `is_known` where a record of the topic has
@@ -85,8 +87,15 @@ impl Context {
         let lost = |kind: SinkErrorKind| Failure::Lost(SinkError::from(kind));
         let owned = || topic.to_owned();
         match fault(code) {
-            Fault::TooLarge => Failure::Refused(Refusal::too_large(topic, record_bytes, self.batch_bytes)),
-            Fault::Record(remedy) => Failure::Refused(Refusal::broker(topic, code, remedy)),
+            // A record that fills a batch travels alone, see `batch.size` among the defaults.
+            Fault::TooLarge if record_bytes >= self.batch_bytes => {
+                Failure::Refused(Refusal::too_large(topic, record_bytes))
+            }
+            Fault::Record(remedy) if self.batch_bytes == 0 => {
+                Failure::Refused(Refusal::broker(topic, code, remedy))
+            }
+            Fault::TooLarge | Fault::Record(_) => lost(SinkErrorKind::Batch { topic: owned(), code }),
+            Fault::Topic(remedy) => Failure::Refused(Refusal::broker(topic, code, remedy)),
             // librdkafka gives a topic its time to appear (topic.metadata.propagation.max.ms) from when it is
             // first used. That time may have passed in an outage; and for a topic that was there and is made
             // anew it is over long since. A new producer gives it again.
@@ -94,8 +103,7 @@ impl Context {
                 lost(SinkErrorKind::TopicUnsure { topic: owned(), code })
             }
             Fault::NoTopic => Failure::Refused(Refusal::broker(topic, code, NO_TOPIC_REMEDY)),
-            Fault::Companion => lost(SinkErrorKind::Companion { topic: owned(), code }),
-            Fault::Full | Fault::Producer => lost(SinkErrorKind::Undelivered { topic: owned(), code }),
+            Fault::Producer => lost(SinkErrorKind::Undelivered { topic: owned(), code }),
         }
     }
 
@@ -121,7 +129,8 @@ impl ProducerContext for Context {
             Ok(message) => {
                 let place = Place { partition: message.partition(), offset: message.offset() };
                 let report = Report { token, outcome: Ok(place) };
-                self.inbox.acknowledged(report, message.topic_ptr() as usize, || message.topic());
+                let handle = message.topic_ptr() as usize;
+                self.inbox.acknowledged(report, message.payload_len(), handle, || message.topic());
                 if self.watching.load(Ordering::Relaxed) {
                     self.answered();
                 }
@@ -130,7 +139,10 @@ impl ProducerContext for Context {
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                 let is_known = self.inbox.knows(message.topic());
                 let failure = self.failure(code, message.topic(), size_bytes(message), is_known);
-                self.inbox.failed(Report { token, outcome: Err(failure) });
+                // A refusal makes the producer give up, and what that costs may be told before the refusal.
+                let is_aftermath = matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::Fatal);
+                let report = Report { token, outcome: Err(failure) };
+                self.inbox.failed(report, message.payload_len(), is_aftermath);
             }
         }
     }
@@ -144,6 +156,9 @@ impl ClientContext for Context {
             (_, "FAIL" | "ERROR") | (Debug | Info, _) => {
                 tracing::debug!(target: "kafka", facility, "{message}");
             }
+            // A fatal error is told by whoever asks for reports, and a setting of ours is no news to the user.
+            (_, "FATAL") => tracing::debug!(target: "kafka", facility, "{message}"),
+            (_, "CONFWARN") if message.contains("enable.gapless.guarantee") => {}
             (Notice, _) => tracing::info!(target: "kafka", facility, "{message}"),
             (Warning, _) => tracing::warn!(target: "kafka", facility, "{message}"),
             (Emerg | Alert | Critical | Error, _) => tracing::error!(target: "kafka", facility, "{message}"),
@@ -157,7 +172,6 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let now = Instant::now();
         match error.rdkafka_error_code() {
-            Some(Code::Fatal) => self.fatal.store(true, Ordering::Relaxed),
             Some(Code::AllBrokersDown) => {
                 let mut watch = self.watch();
                 watch.all_failed(reason, now);
@@ -174,7 +188,11 @@ impl ClientContext for Context {
                 watch.broker_failed(reason, now);
                 self.watching.store(true, Ordering::Relaxed);
             }
-            _ => tracing::warn!(target: "kafka", "{error}: {reason}"),
+            // What is fatal comes with the code of its cause.
+            _ => {
+                tracing::debug!(target: "kafka", "{error}: {reason}");
+                self.alarmed.store(true, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -222,18 +240,24 @@ mod tests {
     #[test]
     fn a_record_refused_alone_is_told_from_one_in_a_batch() {
         let context = Context::new(8, BATCH_BYTES);
-        let tell = |record_bytes| match context.failure(Code::MessageSizeTooLarge, "t", record_bytes, false) {
-            Failure::Refused(refusal) => refusal.to_string(),
-            Failure::Lost(error) => panic!("{error}"),
-        };
-        assert!(tell(2000).contains("2000 bytes, more than topic t allows"), "{}", tell(2000));
-        assert!(tell(10).contains("batch.size"), "{}", tell(10));
+        assert!(matches!(
+            context.failure(Code::MessageSizeTooLarge, "t", 2000, false),
+            Failure::Refused(refusal) if refusal.to_string().contains("2000 bytes, more than topic t allows")
+        ));
+        for (code, record_bytes) in [(Code::MessageSizeTooLarge, 10), (Code::InvalidRecord, 2000)] {
+            assert!(matches!(
+                context.failure(code, "t", record_bytes, false),
+                Failure::Lost(error) if error.needs_singles() && error.is_transient()
+            ));
+            let singles = Context::new(8, 0);
+            assert!(is_refused(&singles.failure(code, "t", record_bytes, false)));
+        }
     }
 
     #[test]
     fn what_became_of_a_purged_record_is_not_known() {
         let context = Context::new(8, BATCH_BYTES);
-        for code in [Code::PurgeQueue, Code::PurgeInflight, Code::Fatal, Code::InvalidDifferentRecord] {
+        for code in [Code::PurgeQueue, Code::PurgeInflight, Code::Fatal] {
             assert!(matches!(failure(&context, code, true), Failure::Lost(error) if error.is_transient()));
         }
     }

@@ -30,7 +30,8 @@ pub enum Failure {
 /// Why an event was not taken by [`Sink::publish`](crate::Sink::publish).
 #[derive(Clone, Debug)]
 pub enum PublishError {
-    /// The queue is full: the same event is to be offered again after the next report.
+    /// As much is in flight as may be: the same event is to be offered again after the next report, which is
+    /// sure to come.
     Full,
     /// This event cannot be published.
     Refused(Refusal),
@@ -56,9 +57,10 @@ pub(crate) enum SinkErrorKind {
     )]
     TopicUnsure { topic: String, code: Code },
     #[error(
-        "another record of the same batch for topic {topic} was refused ({code}); this one is to be sent again"
+        "topic {topic} refused a batch ({code}); its records are to be sent one by one, which tells which of them it was{}",
+        if fault(*code) == Fault::TooLarge { OVERSIZE_HINT } else { "" }
     )]
-    Companion { topic: String, code: Code },
+    Batch { topic: String, code: Code },
     #[error("a record for topic {topic} was not delivered: {code}{}", remedy(*code))]
     Undelivered { topic: String, code: Code },
 }
@@ -71,8 +73,15 @@ impl SinkError {
             SinkErrorKind::Fatal { code, .. } | SinkErrorKind::Undelivered { code, .. } => {
                 remedy(*code).is_empty()
             }
-            SinkErrorKind::Gone | SinkErrorKind::TopicUnsure { .. } | SinkErrorKind::Companion { .. } => true,
+            SinkErrorKind::Gone | SinkErrorKind::TopicUnsure { .. } | SinkErrorKind::Batch { .. } => true,
         }
+    }
+
+    /// Whether a whole batch was refused, so that the next sink is to be a
+    /// [`Sink::new_with_singles`](crate::Sink::new_with_singles): one with usual batches may meet the same
+    /// refusal again without learning whose it is.
+    pub fn needs_singles(&self) -> bool {
+        matches!(&*self.0, SinkErrorKind::Batch { .. })
     }
 }
 
@@ -81,6 +90,10 @@ impl From<SinkErrorKind> for SinkError {
         SinkError(Arc::new(kind))
     }
 }
+
+/// For a topic whose limit is below the size of batches, which then are refused again and again.
+const OVERSIZE_HINT: &str =
+    "; set batch.size of [kafka.properties] to no more than the topic's max.message.bytes, if that is lower";
 
 /// What a person has to do about a code that concerns the producer; empty where a new producer does.
 fn remedy(code: Code) -> &'static str {
@@ -102,16 +115,14 @@ fn remedy(code: Code) -> &'static str {
 /// What an error code of a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The producer's queue has no room at the moment.
-    Full,
     /// The record, or the batch it was in, is too large.
     TooLarge,
-    /// The record or its topic is not acceptable; the text is the remedy.
+    /// The topic takes no record of ours; the text is the remedy.
+    Topic(&'static str),
+    /// A record of the batch is not acceptable; the text is the remedy.
     Record(&'static str),
     /// The topic is not there.
     NoTopic,
-    /// Another record of the batch was not acceptable.
-    Companion,
     /// The producer, the connection or the cluster is at fault, not the record.
     Producer,
 }
@@ -122,18 +133,18 @@ pub(crate) enum Fault {
 /// later librdkafka or broker may bring.
 pub(crate) fn fault(code: Code) -> Fault {
     match code {
-        Code::QueueFull => Fault::Full,
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Fault::TooLarge,
         Code::UnknownTopic
         | Code::UnknownTopicOrPartition
         | Code::UnknownPartition
         | Code::UnknownTopicId => Fault::NoTopic,
-        Code::InvalidDifferentRecord => Fault::Companion,
-        Code::InvalidTopic => Fault::Record("give the row a topic that Kafka accepts"),
+        Code::InvalidTopic => Fault::Topic("give the row a topic that Kafka accepts"),
         Code::TopicAuthorizationFailed => {
-            Fault::Record("give Postrider's Kafka user the right to write to the topic")
+            Fault::Topic("give Postrider's Kafka user the right to write to the topic")
         }
-        Code::InvalidRecord => Fault::Record(
+        // librdkafka 2.12 gives all records of a batch the first code when one was not acceptable, and the
+        // second to its companions when several were not; old brokers do not say which it was at all.
+        Code::InvalidRecord | Code::InvalidDifferentRecord => Fault::Record(
             "the topic's own rules refuse it; a compacted topic, for one, takes no record without a key",
         ),
         Code::InvalidTimestamp => Fault::Record(
@@ -141,7 +152,7 @@ pub(crate) fn fault(code: Code) -> Fault {
         ),
         Code::PolicyViolation => Fault::Record("a policy of the brokers refuses it; ask who runs them"),
         Code::UnsupportedForMessageFormat => {
-            Fault::Record("raise the topic's message.format.version: headers need 0.11 or later")
+            Fault::Topic("raise the topic's message.format.version: headers need 0.11 or later")
         }
         _ => Fault::Producer,
     }
@@ -155,14 +166,10 @@ pub(crate) const NO_TOPIC_REMEDY: &str =
 mod tests {
     use super::*;
 
-    const RECORD: [Code; 6] = [
-        Code::InvalidTopic,
-        Code::TopicAuthorizationFailed,
-        Code::InvalidRecord,
-        Code::InvalidTimestamp,
-        Code::PolicyViolation,
-        Code::UnsupportedForMessageFormat,
-    ];
+    const RECORD: [Code; 4] =
+        [Code::InvalidRecord, Code::InvalidDifferentRecord, Code::InvalidTimestamp, Code::PolicyViolation];
+    const TOPIC: [Code; 3] =
+        [Code::InvalidTopic, Code::TopicAuthorizationFailed, Code::UnsupportedForMessageFormat];
     const TOO_LARGE: [Code; 3] =
         [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize];
     const NO_TOPIC: [Code; 4] =
@@ -180,12 +187,14 @@ mod tests {
         assert!(codes.len() > 150, "{}", codes.len());
         for code in codes {
             let expected = match code {
-                Code::QueueFull => Fault::Full,
-                Code::InvalidDifferentRecord => Fault::Companion,
                 code if TOO_LARGE.contains(&code) => Fault::TooLarge,
                 code if NO_TOPIC.contains(&code) => Fault::NoTopic,
                 code if RECORD.contains(&code) => {
                     assert!(matches!(fault(code), Fault::Record(remedy) if !remedy.is_empty()), "{code}");
+                    continue;
+                }
+                code if TOPIC.contains(&code) => {
+                    assert!(matches!(fault(code), Fault::Topic(remedy) if !remedy.is_empty()), "{code}");
                     continue;
                 }
                 _ => Fault::Producer,

@@ -19,7 +19,16 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct Content {
     reports: Vec<Report>,
+    /// Of the records of `reports`, together.
+    value_bytes: usize,
+    /// Reports that are held back for a whole turn of the producer's thread, those of the turn before, and
+    /// the bytes of the values of both.
+    held: Vec<Report>,
+    held_longer: Vec<Report>,
+    held_bytes: usize,
     broken: Option<SinkError>,
+    /// Whether no report is to come any more, once it is broken.
+    settled: bool,
     /// Of which topics a record has been acknowledged, by librdkafka's own handle, so that no report has to
     /// look at a name. `last` spares most of them the look into the map.
     topics: HashMap<usize, Box<str>>,
@@ -38,18 +47,46 @@ impl Inbox {
     }
 
     /// A record of the topic with this handle and name was acknowledged.
-    pub(crate) fn acknowledged<'n>(&self, report: Report, topic: usize, name: impl FnOnce() -> &'n str) {
+    pub(crate) fn acknowledged<'n>(
+        &self,
+        report: Report,
+        value_bytes: usize,
+        topic: usize,
+        name: impl FnOnce() -> &'n str,
+    ) {
         let mut content = self.lock();
         if content.last != topic {
             content.last = topic;
             content.topics.entry(topic).or_insert_with(|| name().into());
         }
-        self.put(content, report);
+        self.put(content, report, value_bytes);
     }
 
-    /// A record was not stored.
-    pub(crate) fn failed(&self, report: Report) {
-        self.put(self.lock(), report);
+    /// A record was not stored. What is but the aftermath of another's failure is held back for a turn, so
+    /// that the cause is handed out first.
+    pub(crate) fn failed(&self, report: Report, value_bytes: usize, is_aftermath: bool) {
+        let mut content = self.lock();
+        if is_aftermath {
+            content.held.push(report);
+            content.held_bytes += value_bytes;
+        } else {
+            self.put(content, report, value_bytes);
+        }
+    }
+
+    /// A turn of the producer's thread is over.
+    pub(crate) fn turn(&self) {
+        let mut content = self.lock();
+        let content = &mut *content;
+        if content.held.is_empty() && content.held_longer.is_empty() {
+            return;
+        }
+        content.reports.append(&mut content.held_longer);
+        std::mem::swap(&mut content.held, &mut content.held_longer);
+        if content.held_longer.is_empty() {
+            content.value_bytes += std::mem::take(&mut content.held_bytes);
+        }
+        self.filled.notify_one();
     }
 
     /// Whether a record of this topic has been acknowledged.
@@ -61,6 +98,11 @@ impl Inbox {
     pub(crate) fn broke(&self, error: SinkError) {
         self.lock().broken.get_or_insert(error);
         self.is_broken.store(true, Ordering::Release);
+    }
+
+    /// No report will come any more.
+    pub(crate) fn settled(&self) {
+        self.lock().settled = true;
         self.filled.notify_one();
     }
 
@@ -79,9 +121,9 @@ impl Inbox {
         Sender(self)
     }
 
-    /// Waits for a report, and appends all there are. Reports that came before the producer broke are taken
-    /// first. Cancel-safe.
-    pub(crate) async fn take(&self, into: &mut Vec<Report>) -> Result<(), SinkError> {
+    /// Waits for a report, and appends all there are; returns the bytes of their records' values. Reports that
+    /// came before the producer broke are taken first. Cancel-safe.
+    pub(crate) async fn take(&self, into: &mut Vec<Report>) -> Result<usize, SinkError> {
         loop {
             {
                 let mut content = self.lock();
@@ -92,9 +134,10 @@ impl Inbox {
                     } else {
                         into.append(&mut content.reports);
                     }
-                    return Ok(());
+                    return Ok(std::mem::take(&mut content.value_bytes));
                 }
-                if let Some(error) = &content.broken {
+                let is_holding = !content.held.is_empty() || !content.held_longer.is_empty();
+                if let Some(error) = content.broken.as_ref().filter(|_| content.settled && !is_holding) {
                     return Err(error.clone());
                 }
             }
@@ -102,8 +145,9 @@ impl Inbox {
         }
     }
 
-    fn put(&self, mut content: MutexGuard<'_, Content>, report: Report) {
+    fn put(&self, mut content: MutexGuard<'_, Content>, report: Report, value_bytes: usize) {
         let was_empty = content.reports.is_empty();
+        content.value_bytes += value_bytes;
         content.reports.push(report);
         drop(content);
         if was_empty {
@@ -118,7 +162,11 @@ impl Inbox {
 
 impl Drop for Sender<'_> {
     fn drop(&mut self) {
+        // What is held back is let go: there is no further turn.
+        self.0.turn();
+        self.0.turn();
         self.0.broke(SinkErrorKind::Gone.into());
+        self.0.settled();
     }
 }
 
@@ -145,9 +193,9 @@ mod tests {
         let inbox = Inbox::new(8);
         let mut reports = vec![report(9)];
         for number in 0..3 {
-            inbox.acknowledged(report(number), 1, || "orders");
+            inbox.acknowledged(report(number), 10, 1, || "orders");
         }
-        inbox.take(&mut reports).await.unwrap();
+        assert_eq!(inbox.take(&mut reports).await.unwrap(), 30);
         assert_eq!(tokens(&reports), [9, 0, 1, 2]);
     }
 
@@ -162,7 +210,7 @@ mod tests {
                 _ = &mut waiting => panic!("nothing was reported"),
                 () = std::future::ready(()) => {}
             }
-            inbox.failed(report(1));
+            inbox.failed(report(1), 10, false);
         }
         inbox.take(&mut reports).await.unwrap();
         assert_eq!(tokens(&reports), [1]);
@@ -176,7 +224,7 @@ mod tests {
                 let inbox = Arc::clone(&inbox);
                 move || {
                     let _sender = inbox.sender();
-                    inbox.acknowledged(report(1), 1, || "orders");
+                    inbox.acknowledged(report(1), 10, 1, || "orders");
                     assert!(!panics, "on purpose");
                 }
             });
@@ -186,6 +234,26 @@ mod tests {
             assert_eq!(inbox.take(&mut reports).await.unwrap_err(), SinkErrorKind::Gone.into());
             assert_eq!(thread.join().is_err(), panics);
         }
+    }
+
+    #[tokio::test]
+    async fn an_aftermath_is_handed_out_behind_its_cause_and_before_the_end() {
+        let inbox = Inbox::new(8);
+        let mut reports = Vec::new();
+        inbox.failed(report(2), 10, true);
+        inbox.turn();
+        inbox.failed(report(1), 10, false);
+        inbox.broke(SinkErrorKind::Gone.into());
+        inbox.settled();
+        assert_eq!(inbox.take(&mut reports).await.unwrap(), 10);
+        inbox.turn();
+        assert_eq!(inbox.take(&mut reports).await.unwrap(), 10);
+        assert_eq!(tokens(&reports), [1, 2]);
+        inbox.failed(report(3), 10, true);
+        drop(inbox.sender());
+        inbox.take(&mut reports).await.unwrap();
+        assert_eq!(tokens(&reports), [1, 2, 3]);
+        assert!(inbox.take(&mut reports).await.is_err());
     }
 
     #[tokio::test]
@@ -201,7 +269,7 @@ mod tests {
     fn topics_with_an_acknowledged_record_are_known() {
         let inbox = Inbox::new(8);
         for (topic, name) in [(1, "orders"), (2, "payments"), (1, "orders"), (1, "orders")] {
-            inbox.acknowledged(report(0), topic, || name);
+            inbox.acknowledged(report(0), 10, topic, || name);
         }
         assert!(inbox.knows("orders") && inbox.knows("payments") && !inbox.knows("refunds"));
     }

@@ -10,6 +10,7 @@ mod fixture;
 mod headers;
 mod inbox;
 mod outage;
+mod producer;
 mod properties;
 mod property_rules;
 mod published;

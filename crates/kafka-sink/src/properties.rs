@@ -12,8 +12,11 @@ use crate::property_rules::{ALIASES, is_secret, objection};
 use crate::quiet::Quiet;
 
 /// What Postrider sets where the user says nothing.
-const DEFAULTS: [(&str, &str); 15] = [
+const DEFAULTS: [(&str, &str); 16] = [
     ("enable.idempotence", "true"),
+    // With a record that the broker refuses, the producer gives up: without this, records that were sent
+    // after it, of its key too, would be stored while it waits for a person.
+    ("enable.gapless.guarantee", "true"),
     ("request.required.acks", "all"),
     // What a Java producer does with a key.
     ("partitioner", "murmur2_random"),
@@ -27,8 +30,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     // an outage and would be tried again for ever.
     ("message.max.bytes", "100000000"),
     // Brokers refuse a whole batch as too large, and librdkafka does not split it. With batches well below
-    // any usual max.message.bytes (1 MiB by default), a record that breaks the limit travels alone and takes
-    // no other with it. Five such batches on the wire per broker still carry some 100 MB/s at 5 ms.
+    // any usual max.message.bytes (1 MiB by default), a record that breaks the limit travels alone, and it is
+    // known which it was. Five such batches on the wire per broker still carry some 100 MB/s at 5 ms.
     ("batch.size", "131072"),
     // What is in flight is bounded by the relay, far below these; the bytes are above message.max.bytes, so
     // that the largest record fits an empty queue.
@@ -242,6 +245,7 @@ mod tests {
             ("metadata.broker.list", "kafka:9092"),
             ("delivery.report.only.error", "true"),
             ("queuing.strategy", "lifo"),
+            ("enable.gapless.guarantee", "false"),
             ("test.mock.num.brokers", "3"),
         ] {
             let problem = problem(name, value);
@@ -278,10 +282,12 @@ mod tests {
 
     #[test]
     fn what_librdkafka_finds_in_the_whole_is_told_with_its_property() {
-        let problem = problem("ssl.ca.location", "/no/such/file.pem");
-        assert!(problem.reason.contains("ssl.ca.location"), "{problem}");
-        let problem = self::problem("sasl.mechanism", "NOPE");
-        assert!(problem.key.starts_with("kafka.properties"), "{problem}");
+        let properties = [("security.protocol", "ssl"), ("ssl.ca.location", "/no/such/file.pem")];
+        let problems = config(&properties).unwrap_err();
+        assert!(problems[0].reason.contains("ssl.ca.location"), "{problems:?}");
+        let problems =
+            config(&[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "NOPE")]).unwrap_err();
+        assert!(problems[0].key.starts_with("kafka.properties"), "{problems:?}");
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) fn objection(name: &str, value: &str) -> Option<&'static str> {
             ["true", "t", "1"].into_iter().any(is),
             "takes true: without it a retry can store a record twice or out of order",
         ),
+        "enable.gapless.guarantee" => (
+            ["true", "t", "1"].into_iter().any(is),
+            "takes true: without it, records behind one that the broker refused are stored, and overtake it",
+        ),
         "partitioner" => (
             is("murmur2_random") || is("murmur2"),
             "takes murmur2_random or murmur2: with another, a key's records and those of a Java producer part ways",

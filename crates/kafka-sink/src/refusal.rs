@@ -16,7 +16,6 @@ enum Reason {
     Headers { reason: String },
     TooLargeToSend { topic: String, record_bytes: usize, setting: &'static str, max_bytes: usize },
     TooLargeForTopic { topic: String, record_bytes: usize },
-    BatchTooLarge { topic: String, record_bytes: usize, batch_bytes: usize },
     Broker { topic: String, code: RDKafkaErrorCode, remedy: &'static str },
 }
 
@@ -48,15 +47,9 @@ impl Refusal {
         Refusal(Box::new(Reason::TooLargeToSend { topic, record_bytes, setting, max_bytes }))
     }
 
-    /// The broker refused the batch of the record as too large; batches are of at most `batch_bytes`, unless
-    /// they are one record.
-    pub(crate) fn too_large(topic: &str, record_bytes: usize, batch_bytes: usize) -> Self {
-        let topic = topic.to_owned();
-        Refusal(Box::new(if record_bytes >= batch_bytes {
-            Reason::TooLargeForTopic { topic, record_bytes }
-        } else {
-            Reason::BatchTooLarge { topic, record_bytes, batch_bytes }
-        }))
+    /// The broker refused the record, which was alone in its batch, as too large.
+    pub(crate) fn too_large(topic: &str, record_bytes: usize) -> Self {
+        Refusal(Box::new(Reason::TooLargeForTopic { topic: topic.to_owned(), record_bytes }))
     }
 
     /// The broker refused the record with `code`.
@@ -88,10 +81,6 @@ impl fmt::Display for Refusal {
             Reason::TooLargeForTopic { topic, record_bytes } => write!(
                 f,
                 "the record takes {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes), or make the row smaller"
-            ),
-            Reason::BatchTooLarge { topic, record_bytes, batch_bytes } => write!(
-                f,
-                "topic {topic} refused, as too large, the batch that this record of {record_bytes} bytes was in; set batch.size of [kafka.properties] (now {batch_bytes}) to no more than the topic's max.message.bytes, or raise that, or make the row smaller"
             ),
             Reason::Broker { topic, code, remedy } => {
                 write!(f, "Kafka refused the record for topic {topic}: {code}; {remedy}")

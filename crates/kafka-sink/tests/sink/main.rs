@@ -1,0 +1,10 @@
+//! The sink against a real Kafka.
+
+#![allow(missing_docs, reason = "tests say what they do by their names")]
+#![allow(clippy::unwrap_used, reason = "a test's own helpers may; clippy.toml lets only the test functions")]
+
+mod outages;
+mod partitions;
+mod records;
+mod refusals;
+mod support;

@@ -1,0 +1,131 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kafka_sink::{PublishError, Report, Sink};
+use outbox::{Event, Token};
+use rdkafka::Message as _;
+use testbed::Kafka;
+
+use crate::support::{DEADLINE, consume, event, kafka, place, publish, sink, topic, within};
+
+/// Number `number` of the key it falls to.
+fn numbered(topic: &str, number: usize) -> Event {
+    event(topic, &format!("key-{}", number % 20), &(number / 20).to_string())
+}
+
+/// Waits for what shows only from outside, taking reports meanwhile.
+async fn until(sink: &mut Sink, reports: &mut Vec<Report>, condition: impl Fn(&Sink, usize) -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition(sink, reports.len()) {
+        assert!(Instant::now() < deadline, "it took longer than the deadline");
+        let _ = tokio::time::timeout(Duration::from_millis(20), sink.reports(reports)).await;
+    }
+}
+
+/// Each key's records, which must be stored once each and in order.
+fn assert_once_and_in_order(kafka: &Kafka, topic: &str, partitions: i32, per_key: usize) {
+    let mut keys: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+    for message in consume(kafka, topic, partitions) {
+        let number = std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap();
+        keys.entry(message.key().unwrap().to_vec()).or_default().push(number);
+    }
+    assert_eq!(keys.len(), 20);
+    for (key, numbers) in keys {
+        assert_eq!(numbers, (0..per_key).collect::<Vec<_>>(), "{}", String::from_utf8_lossy(&key));
+    }
+}
+
+#[tokio::test]
+async fn a_broker_killed_in_the_middle_costs_no_record_no_order_and_no_copy() {
+    const COUNT: usize = 20_000;
+    let kafka = Kafka::start().unwrap();
+    let topic = topic(&kafka, 3, &[]);
+    let mut sink = sink(&kafka, &[]);
+    let mut reports = Vec::new();
+    for number in 0..COUNT {
+        while let Err(error) = sink.publish(&numbered(&topic, number), Token::from_usize(number)) {
+            assert!(matches!(error, PublishError::Full), "{error:?}");
+            within(sink.reports(&mut reports)).await.unwrap();
+        }
+        if number == COUNT / 2 {
+            until(&mut sink, &mut reports, |_, count| count > 0).await;
+            kafka.kill().unwrap();
+        }
+    }
+    until(&mut sink, &mut reports, |sink, _| sink.outage().is_some()).await;
+    assert!(!sink.outage().unwrap().reason.is_empty());
+    let during = reports.len();
+    assert!(during < COUNT, "nothing was in flight when the broker went");
+    kafka.start_again().unwrap();
+    until(&mut sink, &mut reports, |_, count| count == COUNT).await;
+    for report in &reports {
+        place(report);
+    }
+    until(&mut sink, &mut reports, |sink, _| sink.outage().is_none()).await;
+    assert_eq!(sink.in_flight(), 0);
+    assert_once_and_in_order(&kafka, &topic, 3, COUNT / 20);
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_later_is_waited_for_and_its_return_is_noticed_without_a_record() {
+    let kafka = Kafka::builder().prepare().unwrap();
+    let mut waiting = sink(&kafka, &[]);
+    let mut idle = sink(&kafka, &[]);
+    for number in 0..100 {
+        waiting.publish(&numbered("auto.made", number), Token::from_usize(number)).unwrap();
+    }
+    let mut reports = Vec::new();
+    until(&mut waiting, &mut reports, |sink, _| sink.outage().is_some()).await;
+    until(&mut idle, &mut Vec::new(), |sink, _| sink.outage().is_some()).await;
+    kafka.start_again().unwrap();
+    until(&mut waiting, &mut reports, |_, count| count == 100).await;
+    for report in &reports {
+        place(report);
+    }
+    until(&mut idle, &mut Vec::new(), |sink, _| sink.outage().is_none()).await;
+    assert_once_and_in_order(&kafka, "auto.made", 3, 5);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_back_pressure_and_goes_on_after_a_report() {
+    let topic = topic(kafka(), 1, &[]);
+    let mut sink = sink(kafka(), &[("queue.buffering.max.messages", "10"), ("linger.ms", "50")]);
+    let mut number = 0;
+    let full = loop {
+        match sink.publish(&numbered(&topic, number), Token::from_usize(number)) {
+            Ok(_) => number += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, PublishError::Full), "{full:?}");
+    assert_eq!(number, 10);
+    let mut reports = Vec::new();
+    until(&mut sink, &mut reports, |_, count| count == number).await;
+    let events: Vec<_> = (0..200).map(|number| numbered(&topic, number)).collect();
+    publish(&mut sink, &events).await;
+    assert_eq!(consume(kafka(), &topic, 1).len(), 210);
+}
+
+#[tokio::test]
+async fn closing_with_the_broker_away_returns() {
+    for pauses in [false, true] {
+        let kafka = Kafka::start().unwrap();
+        let topic = topic(&kafka, 3, &[]);
+        let mut sink = sink(&kafka, &[]);
+        publish(&mut sink, &[numbered(&topic, 0)]).await;
+        if pauses {
+            kafka.pause().unwrap()
+        } else {
+            kafka.kill().unwrap()
+        }
+        for number in 0..1000 {
+            sink.publish(&numbered(&topic, number), Token::from_usize(number)).unwrap();
+        }
+        let started = Instant::now();
+        within(sink.close()).await;
+        println!("closed within {:?} (paused: {pauses})", started.elapsed());
+        if pauses {
+            kafka.resume().unwrap();
+        }
+    }
+}
