@@ -30,8 +30,9 @@ pub enum Failure {
 /// Why an event was not taken by [`Sink::publish`](crate::Sink::publish).
 #[derive(Clone, Debug)]
 pub enum PublishError {
-    /// As much is in flight as may be: the same event is to be offered again after the next report, which is
-    /// sure to come.
+    /// As much is in flight as may be, or the producer has given up and the reports that say why are still to
+    /// be taken: the same event is to be offered again after [`Sink::reports`](crate::Sink::reports), which is
+    /// sure to return.
     Full,
     /// This event cannot be published.
     Refused(Refusal),

@@ -133,6 +133,12 @@ impl Producer {
         if inbox.is_broken() { inbox.broken() } else { None }
     }
 
+    /// The error that librdkafka's producer gave up with, where it did.
+    pub(crate) fn fatal_error(&self) -> Option<SinkError> {
+        let error = self.inner.client().fatal_error();
+        error.map(|(code, reason)| SinkErrorKind::Fatal { code, reason }.into())
+    }
+
     /// Hands over a record, without waiting for anything.
     pub(crate) fn send(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), KafkaError> {
         self.inner.send(record).map_err(|(error, _)| error)

@@ -104,7 +104,7 @@ impl Sink {
     /// [`PublishError`]; the event was not taken, and no report will come for it.
     pub fn publish(&mut self, event: &Event, token: Token) -> Result<Arc<str>, PublishError> {
         if let Some(error) = self.producer.broken() {
-            return Err(PublishError::Broken(error));
+            return Err(self.broken(error));
         }
         let value_bytes = event.payload.as_ref().map_or(0, bytes::Bytes::len);
         let is_full = self.in_flight >= self.limits.records_max
@@ -158,7 +158,13 @@ impl Sink {
     /// is to be published by a new sink. Reports that came before are handed out first.
     pub async fn reports(&mut self, into: &mut Vec<Report>) -> Result<(), SinkError> {
         let before = into.len();
-        let value_bytes = self.producer.context().inbox.take(into).await?;
+        let value_bytes = match self.producer.context().inbox.take(into).await {
+            Ok(value_bytes) => value_bytes,
+            Err(error) => {
+                (self.in_flight, self.value_bytes) = (0, 0);
+                return Err(error);
+            }
+        };
         self.in_flight = self.in_flight.saturating_sub(into.len() - before);
         self.value_bytes = self.value_bytes.saturating_sub(value_bytes);
         Ok(())
@@ -191,11 +197,19 @@ impl Sink {
             let refusal = Refusal::too_large_to_send(topic, event.size_bytes(), setting, max_bytes);
             return PublishError::Refused(refusal);
         }
+        if let Some(error) = self.producer.fatal_error() {
+            return self.broken(error);
+        }
         let context = self.producer.context();
         match context.failure(code, topic, event.size_bytes(), context.inbox.knows(topic)) {
             Failure::Refused(refusal) => PublishError::Refused(refusal),
-            Failure::Lost(error) => PublishError::Broken(self.producer.broken().unwrap_or(error)),
+            Failure::Lost(error) => PublishError::Broken(error),
         }
+    }
+
+    /// The reports that are still to come tell more than the error: which record was refused.
+    fn broken(&self, error: SinkError) -> PublishError {
+        if self.in_flight > 0 { PublishError::Full } else { PublishError::Broken(error) }
     }
 }
 
