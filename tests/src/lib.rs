@@ -3,6 +3,7 @@
 //! A test gets a [`Stage`]: a database, a slot and topics of its own on servers that all tests share, or on
 //! servers of its own where it breaks them.
 
+mod load;
 mod proof;
 mod records;
 mod relay;
@@ -11,6 +12,7 @@ mod servers;
 mod stage;
 mod wait;
 
+pub use load::{Load, LoadEnd};
 pub use proof::{assert_delivered, assert_keys_in_order, delivered_once};
 pub use records::{Record, read_records};
 pub use relay::Relay;

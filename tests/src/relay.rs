@@ -56,7 +56,8 @@ impl Relay {
         self.signal(Signal::SIGTERM);
     }
 
-    /// SIGTERM, and the exit status.
+    /// SIGTERM, and the exit status. A process that has only just been started may not listen to it yet: wait
+    /// for something that it does.
     pub fn stop(mut self) -> ExitStatus {
         self.ask_to_stop();
         self.wait()

@@ -29,7 +29,8 @@ fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_
     stage.relay().wait_until_failed();
     let sql = "update outbox set status = 'FAILED', last_error = 'too large' where id = $1";
     stage.client().execute(sql, &[&large.id]).expect("marked");
-    let relay = stage.relay();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
     wait_until("all others are published", || stage.count("PUBLISH") == 8);
     assert!(relay.stop().success());
     assert!(stage.confirmed() > after);

@@ -1,21 +1,21 @@
 //! The outbox table changes while it is read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
+use integration_tests::{Load, NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
 
 #[test]
 fn a_column_added_and_dropped_under_load_disturbs_nothing() {
     let stage = Stage::new();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
-    let stop = AtomicBool::new(false);
+    let load = Load::default();
     let total = thread::scope(|scope| {
+        let until_ended = load.until_dropped();
         let writer = scope.spawn(|| {
             let mut client = stage.client();
             let mut number = 0;
-            while !stop.load(Ordering::Relaxed) {
+            while load.goes_on() {
                 NewRow::of("wide", number % 3, number).insert(&mut client).expect("inserted");
                 number += 1;
             }
@@ -32,7 +32,7 @@ fn a_column_added_and_dropped_under_load_disturbs_nothing() {
             wait_until("rows flow", || stage.count("PUBLISH") > number as i64 * 50);
             client.batch_execute(change).expect(change);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(until_ended);
         writer.join().expect("the writer ends")
     });
     wait_until("all is published", || stage.count("PUBLISH") == total);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kafka_sink::{Failure, PublishError, Published, Refusal, Report, Sink, WriteBack};
+use kafka_sink::{Failure, PublishError, Published, Refusal, Report, Sink, SinkError, WriteBack};
 use outbox::{Event, Token};
 use uuid::Uuid;
 
@@ -11,6 +11,8 @@ use uuid::Uuid;
 /// to be written back.
 pub(super) struct Delivery {
     sink: Sink,
+    /// The producer has given up, and every record has its report.
+    sink_has_ended: bool,
     write_back: Option<WriteBack>,
     /// By token. Tokens are used again, so this is as long as the most events ever in flight.
     parcels: Vec<Option<Parcel>>,
@@ -31,14 +33,15 @@ pub(super) enum Delivered {
     Acknowledged(Token),
     Written(Token),
     Refused(Uuid, Refusal),
-    /// The producer gave it up, and with it itself.
-    Lost(String),
+    /// The producer gave up, and with it this event or all that it still held.
+    Lost(SinkError),
 }
 
 impl Delivery {
     pub(super) fn new(sink: Sink, write_back: Option<WriteBack>) -> Self {
         Delivery {
             sink,
+            sink_has_ended: false,
             write_back,
             parcels: Vec::new(),
             publishing: 0,
@@ -74,9 +77,9 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The producer or the write-back has ended: what they hold will never be reported.
+    /// The write-back has ended: what it holds will never be written.
     pub(super) async fn progress(&mut self, delivered: &mut Vec<Delivered>) -> Result<()> {
-        let Delivery { sink, write_back, reports, written, .. } = self;
+        let Delivery { sink, sink_has_ended, write_back, reports, written, .. } = self;
         let write_back = async {
             match write_back {
                 Some(write_back) => write_back.written(written).await,
@@ -86,7 +89,11 @@ impl Delivery {
         tokio::select! {
             biased;
             outcome = write_back => outcome.context("delivery cannot be written back to the outbox table")?,
-            outcome = sink.reports(reports) => outcome.context("the Kafka producer has ended")?,
+            outcome = sink.reports(reports), if !*sink_has_ended => if let Err(error) = outcome {
+                *sink_has_ended = true;
+                self.publishing = 0;
+                delivered.push(Delivered::Lost(error));
+            },
         }
         self.writing -= self.written.len();
         delivered.extend(self.written.drain(..).map(Delivered::Written));
@@ -115,7 +122,7 @@ impl Delivery {
                 Ok(Some(Delivered::Acknowledged(token)))
             }
             Err(Failure::Refused(refusal)) => Ok(Some(Delivered::Refused(id, refusal))),
-            Err(Failure::Lost(error)) => Ok(Some(Delivered::Lost(error.to_string()))),
+            Err(Failure::Lost(error)) => Ok(Some(Delivered::Lost(error))),
         }
     }
 }

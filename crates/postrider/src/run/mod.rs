@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use kafka_sink::{Sink, WriteBack, WriteBackOptions};
+use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
 use outbox::{Lsn, Pipeline, Start};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -35,13 +35,15 @@ use source::{Arrival, Source, Taken, Upstream};
 pub(crate) async fn run(config: Config) -> Result<()> {
     let mut shutdown = Shutdown::listen()?;
     let mut pauses = ExponentialBuilder::default().with_jitter().without_max_times().build();
+    let mut batching = Batching::Usual;
     loop {
-        match relay(&config, &mut shutdown).await? {
+        let error = match relay(&config, batching, &mut shutdown).await? {
             Ended::Asked => return Ok(()),
-            Ended::ProducerLost(reason) => {
-                warn!("the Kafka producer has failed: {reason}; starting anew from the slot's position");
-            }
-        }
+            Ended::ProducerLost(error) if error.is_transient() => error,
+            Ended::ProducerLost(error) => return Err(error.into()),
+        };
+        warn!("{error}; starting anew from the slot's position, what is published already is skipped");
+        batching = if error.needs_singles() { Batching::Singles } else { Batching::Usual };
         let pause = pauses.next().unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
         if shutdown.or(sleep(pause)).await.is_none() {
             return Ok(());
@@ -52,7 +54,15 @@ pub(crate) async fn run(config: Config) -> Result<()> {
 /// How a life of the relay ended without a failure.
 enum Ended {
     Asked,
-    ProducerLost(String),
+    ProducerLost(SinkError),
+}
+
+/// How the producer's first records travel.
+#[derive(Clone, Copy)]
+enum Batching {
+    Usual,
+    /// One by one, to learn which record of a refused batch was meant.
+    Singles,
 }
 
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -61,7 +71,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// One life: from the slot's confirmed position until it is asked to stop or has to start anew.
-async fn relay(config: &Config, shutdown: &mut Shutdown) -> Result<Ended> {
+async fn relay(config: &Config, batching: Batching, shutdown: &mut Shutdown) -> Result<Ended> {
     let rows = Rows {
         postgres: config.postgres.connection.clone(),
         tls: config.postgres.tls.clone(),
@@ -79,7 +89,7 @@ async fn relay(config: &Config, shutdown: &mut Shutdown) -> Result<Ended> {
     });
     pipeline.connected(taken.horizon);
     let inbox = Inbox::new(config.postgres.table.clone(), config.columns.clone());
-    let mut pump = Pump::new(source, delivery(config)?, inbox, rows, pipeline);
+    let mut pump = Pump::new(source, delivery(config, batching)?, inbox, rows, pipeline);
     let ending = pump.run(shutdown).await;
     if !matches!(timeout(FAREWELL_MAX, pump.source.finish()).await, Ok(Ok(()))) {
         info!("the server was not told the last position; it sends a little again at the next start");
@@ -90,7 +100,7 @@ async fn relay(config: &Config, shutdown: &mut Shutdown) -> Result<Ended> {
             info!("stopped");
             Ok(Ended::Asked)
         }
-        Ending::ProducerLost(reason) => Ok(Ended::ProducerLost(reason)),
+        Ending::ProducerLost(error) => Ok(Ended::ProducerLost(error)),
         Ending::Failed(error) => Err(error),
     }
 }
@@ -117,9 +127,13 @@ fn upstream(config: &Config) -> Upstream {
     }
 }
 
-fn delivery(config: &Config) -> Result<Delivery> {
+fn delivery(config: &Config, batching: Batching) -> Result<Delivery> {
     let queue_max = config.limits.events_max;
-    let sink = Sink::new(config.routing.compiled.clone(), config.kafka.client.clone(), queue_max)?;
+    let make = match batching {
+        Batching::Usual => Sink::new,
+        Batching::Singles => Sink::new_with_singles,
+    };
+    let sink = make(config.routing.compiled.clone(), config.kafka.client.clone(), queue_max)?;
     let postgres = &config.postgres;
     let write_back = config.writeback.then(|| {
         let options = WriteBackOptions { queue_max, ..WriteBackOptions::default() };

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
-use kafka_sink::{PublishError, Refusal};
+use kafka_sink::{PublishError, Refusal, SinkError};
 use outbox::{Admission, Event, Pipeline, Token, Verdict};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
@@ -52,7 +52,7 @@ pub(super) enum Ending {
     /// It was asked to.
     Asked,
     /// The producer is of no use any more; a new one is to start where this one left off.
-    ProducerLost(String),
+    ProducerLost(SinkError),
     /// It cannot go on.
     Failed(Error),
 }
@@ -245,9 +245,7 @@ impl Pump {
                     let id = event.id;
                     return self.refused(id, &refusal);
                 }
-                Err(PublishError::Broken(error)) => {
-                    return self.drain(Ending::ProducerLost(error.to_string()));
-                }
+                Err(PublishError::Broken(error)) => return self.drain(Ending::ProducerLost(error)),
             }
         }
     }
@@ -258,7 +256,7 @@ impl Pump {
                 Delivered::Acknowledged(token) => self.pipeline.acknowledged(token)?,
                 Delivered::Written(token) => self.pipeline.written(token)?,
                 Delivered::Refused(id, refusal) => self.refused(id, &refusal),
-                Delivered::Lost(reason) => self.drain(Ending::ProducerLost(reason)),
+                Delivered::Lost(error) => self.drain(Ending::ProducerLost(error)),
             }
         }
         Ok(())
@@ -286,19 +284,16 @@ impl Pump {
             }
             Phase::Draining { until, later, .. } => {
                 *until = by.min(*until);
-                *later += 1;
+                *later += usize::from(matches!(ending, Ending::Failed(_)));
             }
         }
     }
 
     /// The reason to stop, once draining has come to its end or its time.
     fn ended(&mut self) -> Option<Ending> {
-        let Phase::Draining { until, ending, later } = &self.phase else { return None };
+        let Phase::Draining { until, later, .. } = &self.phase else { return None };
         let (publishing, writing) = (self.delivery.publishing(), self.delivery.writing());
-        let awaited = match ending {
-            Ending::ProducerLost(_) => writing,
-            Ending::Asked | Ending::Failed(_) => publishing + writing,
-        };
+        let awaited = publishing + writing;
         if awaited > 0 && Instant::now() < *until {
             return None;
         }
