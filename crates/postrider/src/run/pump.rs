@@ -66,7 +66,6 @@ enum Happening {
     Broken(Error),
     Answered(Vec<Answered>),
     Tick,
-    Retry,
     Arrived(Arrival),
 }
 
@@ -75,9 +74,6 @@ const FRAMES_PER_TURN_MAX: usize = 512;
 
 /// The process is gone within 10 s of being asked; this leaves the rest for the goodbyes.
 const DRAIN_MAX: Duration = Duration::from_secs(7);
-
-/// How soon a full producer is offered the next record again: it makes room a little after its last report.
-const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 impl Pump {
     /// The source is connected, and the pipeline knows.
@@ -119,9 +115,11 @@ impl Pump {
             if let Err(error) = happening.and_then(|happening| self.handle(happening)) {
                 self.drain(Ending::Failed(error));
             }
-            self.offer();
-            let rows = &self.rows;
-            self.resent.ask(|ids| Box::pin(rows.clone().statuses(ids)));
+            if matches!(self.phase, Phase::Streaming) {
+                self.offer();
+                let rows = &self.rows;
+                self.resent.ask(|ids| Box::pin(rows.clone().statuses(ids)));
+            }
         }
     }
 
@@ -131,7 +129,6 @@ impl Pump {
         tick: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Happening> {
         let intake = if self.takes_more() { Intake::Open } else { Intake::Closed };
-        let is_blocked = !self.ready.is_empty();
         let Pump { source, delivery, resent, phase, delivered, .. } = self;
         let until = match phase {
             Phase::Streaming => None,
@@ -145,7 +142,6 @@ impl Pump {
             outcome = delivery.progress(delivered) => Ok(outcome.map_or_else(Happening::Broken, |()| Happening::Delivered)),
             answered = resent.answered(), if until.is_none() => answered.map(Happening::Answered),
             () = tick => Ok(Happening::Tick),
-            () = sleep(RETRY_AFTER), if is_blocked => Ok(Happening::Retry),
             arrival = source.next(intake) => arrival.map(Happening::Arrived),
         }
     }
@@ -166,7 +162,7 @@ impl Pump {
                 }
                 self.source.report(self.pipeline.confirmable());
             }
-            Happening::Retry | Happening::TimeIsUp => {}
+            Happening::TimeIsUp => {}
             Happening::Arrived(Arrival::Connected(taken)) => {
                 self.pipeline.connected(taken.horizon);
                 self.inbox.connected();

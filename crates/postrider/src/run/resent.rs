@@ -46,8 +46,9 @@ impl Resent {
     /// Waits for the open question's answer; for ever when there is none. Cancel-safe.
     pub(super) async fn answered(&mut self) -> Result<Vec<Answered>> {
         let Some(asking) = &mut self.asking else { return std::future::pending().await };
-        let rows = asking.question.as_mut().await?;
+        let answer = asking.question.as_mut().await;
         let window = self.asking.take().map_or_else(Vec::new, |asking| asking.window);
+        let rows = answer?;
         let answered = |(token, event): (Token, Event)| {
             let row = rows.get(&event.id).copied();
             (token, event, row)
