@@ -39,6 +39,6 @@ pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;
 pub use publish::{PublishWriter, Written};
 pub use publish_rows::{PublishRow, PublishRows};
-pub use session::{Session, Tls, connect};
+pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::statuses;

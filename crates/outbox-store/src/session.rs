@@ -39,19 +39,16 @@ pub struct Session {
     alive: watch::Receiver<()>,
 }
 
-/// Opens a connection whose commits are durable when they return, named `postrider` unless the configuration
-/// names it otherwise. Must be called on a tokio runtime.
+/// The configuration with which a connection notices, within about half a minute, that its server is gone,
+/// where the configuration does not say otherwise: by keepalives while the connection waits, by `tcp_user_timeout`
+/// while it sends, and by a limit of 10 s on connecting.
 ///
-/// # Errors
-///
-/// Transient where the server cannot be reached, is starting or has no room; definite where it refuses the
-/// role, the password or the database.
-pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> {
-    let doing = "connecting to PostgreSQL";
+/// Without these a server whose machine or network vanished without a word is waited for as long as the system
+/// does, by default for hours (PostgreSQL documentation, "Parameter Key Words"). Every connection of a relay wants
+/// them, that which replicates too. A `keepalives_idle` of 2 h is taken for not set: it is the default.
+#[must_use]
+pub fn noticing_dead_peers(config: &Config) -> Config {
     let mut config = config.clone();
-    if config.get_application_name().is_none() {
-        config.application_name("postrider");
-    }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
     }
@@ -66,6 +63,22 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
     }
     if config.get_keepalives_retries().is_none() {
         config.keepalives_retries(KEEPALIVES_RETRIES);
+    }
+    config
+}
+
+/// Opens a connection whose commits are durable when they return, named `postrider` unless the configuration
+/// names it otherwise. Must be called on a tokio runtime.
+///
+/// # Errors
+///
+/// Transient where the server cannot be reached, is starting or has no room; definite where it refuses the
+/// role, the password or the database.
+pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> {
+    let doing = "connecting to PostgreSQL";
+    let mut config = noticing_dead_peers(config);
+    if config.get_application_name().is_none() {
+        config.application_name("postrider");
     }
     let opening = async {
         let (client, connection) = config.connect(tls.clone()).await.map_err(StoreError::postgres(doing))?;
