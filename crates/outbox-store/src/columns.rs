@@ -17,8 +17,8 @@ pub(crate) enum Need {
 pub(crate) enum Takes {
     /// Those of PostgreSQL's own that are listed, as `format_type` names them.
     Only(&'static [&'static str]),
-    /// Those listed and whatever a user made: enums, domains.
-    OrUsers(&'static [&'static str]),
+    /// Those listed and whatever a user made that is text: enums, domains over text.
+    OrTextOfUsers(&'static [&'static str]),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl Part {
 }
 
 // What the reader makes a record's texts of, and what the statements here can compare and assign.
-const WORDS: Takes = Takes::OrUsers(&[
+const WORDS: Takes = Takes::OrTextOfUsers(&[
     "text",
     "character varying",
     "character",
@@ -48,7 +48,7 @@ const WORDS: Takes = Takes::OrUsers(&[
     "bigint",
     "boolean",
 ]);
-const TEXT: Takes = Takes::OrUsers(&["text", "character varying"]);
+const TEXT: Takes = Takes::OrTextOfUsers(&["text", "character varying"]);
 const TIME: Takes = Takes::Only(&["timestamp with time zone", "timestamp without time zone"]);
 const COUNT: Takes = Takes::Only(&["smallint", "integer", "bigint"]);
 
@@ -107,16 +107,17 @@ pub(crate) fn templated(columns: &Columns) -> impl Iterator<Item = &str> {
 pub(crate) const TEMPLATED: Takes = WORDS;
 
 impl Takes {
-    pub(crate) fn accepts(self, type_name: &str, made_by_user: bool) -> bool {
+    pub(crate) fn accepts(self, type_name: &str, text_of_user: bool) -> bool {
         match self {
-            Takes::Only(types) => !made_by_user && types.contains(&type_name),
-            Takes::OrUsers(types) => made_by_user || types.contains(&type_name),
+            Takes::Only(types) => !text_of_user && types.contains(&type_name),
+            Takes::OrTextOfUsers(types) => text_of_user || types.contains(&type_name),
         }
     }
 
     pub(crate) fn names(self) -> String {
         match self {
-            Takes::Only(types) | Takes::OrUsers(types) => types.join(", "),
+            Takes::Only(types) => types.join(", "),
+            Takes::OrTextOfUsers(types) => format!("{}, an enum or a domain over text", types.join(", ")),
         }
     }
 }

@@ -127,8 +127,9 @@ fn is_definite(code: &SqlState) -> bool {
     let code = code.code();
     let transient = match &code[..2] {
         // Connection exceptions, rollbacks such as serialization failures and deadlocks, a lack of resources,
-        // an operator's intervention (shutdown, cancel, "starting up"), and errors of the machine.
-        "08" | "40" | "53" | "57" | "58" => code != "57P04",
+        // an operator's intervention (shutdown, cancel, "starting up"), errors of the machine and internal ones,
+        // such as a catalog that changes while it is read.
+        "08" | "40" | "53" | "57" | "58" | "XX" => code != "57P04",
         // Read-only (a failover is under way), idle-session and transaction timeouts, object in use, lock not
         // available.
         _ => matches!(code, "25006" | "25P03" | "25P04" | "55006" | "55P03"),
@@ -195,12 +196,12 @@ mod tests {
     #[test]
     fn what_passes_is_waited_out_and_what_does_not_is_not() {
         for code in [
-            "08006", "08P01", "57P01", "57P02", "57P03", "57014", "53300", "40001", "40P01", "25006", "55P03",
+            "08006", "08P01", "57P01", "57P02", "57P03", "57014", "53300", "40001", "40P01", "25006",
+            "55P03", "XX000",
         ] {
             assert!(!is_definite(&SqlState::from_code(code)), "{code}");
         }
-        for code in ["42P01", "42703", "42501", "28P01", "28000", "42601", "3D000", "23514", "57P04", "XX000"]
-        {
+        for code in ["42P01", "42703", "42501", "28P01", "28000", "42601", "3D000", "23514", "57P04"] {
             assert!(is_definite(&SqlState::from_code(code)), "{code}");
         }
     }

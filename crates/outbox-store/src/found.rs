@@ -85,10 +85,11 @@ pub struct FoundTable {
 pub struct FoundColumn {
     /// Its name.
     pub name: String,
-    /// Its type, as `format_type` names it.
+    /// Its type, as `format_type` names it, and what a domain is over.
     pub type_name: String,
-    /// Whether the type is not one of PostgreSQL's own: an enum, a domain, of an extension.
-    pub made_by_user: bool,
+    /// Whether the type is not one of PostgreSQL's own and its values are text: an enum, a domain over text,
+    /// `citext`.
+    pub text_of_user: bool,
     /// Whether it is generated; pgoutput leaves such columns out.
     pub generated: bool,
     /// Its default, as SQL.

@@ -36,11 +36,17 @@ select c.oid, c.relkind::text, c.relpersistence = 'p', pg_has_role(c.relowner, '
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname::text = $1::text and c.relname::text = $2::text";
 
+// A user's type is read as text where its binary form is text: categories are those of strings and enums, which
+// a domain has from its base type, as it has its binary form.
 const COLUMNS: &str = "
-select a.attname::text, format_type(a.atttypid, null), a.atttypid >= 16384, a.attgenerated <> '',
+select a.attname::text,
+       format_type(a.atttypid, null)
+           || case t.typtype when 'd' then ' (domain over ' || format_type(t.typbasetype, null) || ')' else '' end,
+       a.atttypid >= 16384 and t.typcategory in ('S', 'E'), a.attgenerated <> '',
        pg_get_expr(d.adbin, d.adrelid),
        has_column_privilege(a.attrelid, a.attnum, 'SELECT'), has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
-from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+from pg_attribute a join pg_type t on t.oid = a.atttypid
+     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum";
 
 // Columns that only an expression or the predicate touches are among the index's dependencies.
@@ -156,7 +162,7 @@ async fn describe_table(session: &Session, table: &Row) -> Result<FoundTable, St
             .map(|row| FoundColumn {
                 name: row.get(0),
                 type_name: row.get(1),
-                made_by_user: row.get(2),
+                text_of_user: row.get(2),
                 generated: row.get(3),
                 default: row.get(4),
                 select: row.get(5),

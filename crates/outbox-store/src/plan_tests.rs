@@ -31,7 +31,7 @@ fn column(name: &str, type_name: &str) -> FoundColumn {
     FoundColumn {
         name: name.to_owned(),
         type_name: type_name.to_owned(),
-        made_by_user: false,
+        text_of_user: false,
         generated: false,
         default: (name == "status").then(|| "'INIT'::text".to_owned()),
         select: true,

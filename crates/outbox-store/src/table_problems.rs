@@ -41,7 +41,7 @@ pub(crate) fn table_problems(table: &FoundTable, names: &Names, write_back: bool
     problems.extend(missing(table, names, write_back));
     for wanted in wanted(names, write_back) {
         let Some(column) = find(table, wanted.name) else { continue };
-        if !wanted.takes.accepts(&column.type_name, column.made_by_user) {
+        if !wanted.takes.accepts(&column.type_name, column.text_of_user) {
             problems.push(Problem::new(
                 format!("column {} of {name} is {}", column.name, column.type_name),
                 format!("it takes {}", wanted.takes.names()),

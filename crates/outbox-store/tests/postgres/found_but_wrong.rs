@@ -22,6 +22,43 @@ async fn a_table_of_another_make_comes_with_the_alter_table_that_makes_it_serve(
 }
 
 #[tokio::test]
+async fn types_of_users_serve_where_their_values_are_text_and_are_refused_by_name_where_not() {
+    let fixture = Fixture::set_up().await;
+    fixture
+        .execute(
+            "create domain word as text check (value <> '');
+             create domain short_word as word;
+             create type kind as enum ('sold', 'shipped');
+             alter table outbox alter aggregate_type type short_word, alter event_type type kind using 'sold'",
+        )
+        .await;
+    assert_eq!(fixture.check().await.problems, []);
+
+    fixture
+        .execute(
+            "create domain number as bigint;
+             create domain document as jsonb;
+             create type pair as (a text, b text);
+             alter table outbox alter aggregate_id type number using 1, alter payload type document,
+                                alter event_type type pair using null",
+        )
+        .await;
+    let problems: Vec<_> = fixture.check().await.problems.iter().map(ToString::to_string).collect();
+    let words = "it takes text, character varying, character, name, uuid, smallint, integer, bigint, boolean, an \
+                 enum or a domain over text";
+    assert_eq!(
+        problems,
+        [
+            format!("column aggregate_id of public.outbox is number (domain over bigint); {words}"),
+            format!("column event_type of public.outbox is pair; {words}"),
+            "column payload of public.outbox is document (domain over jsonb); it takes jsonb, json, text, \
+             character varying, bytea"
+                .to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn indexes_that_end_hot_updates_are_named_whatever_way_they_touch_a_column() {
     let fixture = Fixture::set_up().await;
     fixture
