@@ -51,6 +51,9 @@ pub enum Admission {
     /// An earlier run may have published it: ask for its row's status first, and keep it and everything
     /// after it in order meanwhile.
     Ask(Token),
+    /// Nobody else can have published it, but earlier events are being asked for: keep it behind them, and
+    /// take it as one without a row.
+    Behind(Token),
     /// It is in flight or settled already; a new connection brought it again.
     Drop,
 }
@@ -192,16 +195,20 @@ impl Pipeline {
         let is_new = self.cursor.event().ok_or(outside)?;
         let Some(transaction) = transaction.filter(|_| is_new) else { return Ok(Admission::Drop) };
         // What was asked for earlier must go first, so that the order of a key stays that of its commits.
-        let ask = self.start.write_back && (ask || self.asked > 0);
-        let stage = if ask { Stage::Asked } else { Stage::Publishing };
+        let ask = self.start.write_back && ask;
+        let waits = ask || self.asked > 0;
+        let stage = if waits { Stage::Asked } else { Stage::Publishing };
         let token = Token(self.flights.insert(Flight { transaction, bytes, stage }));
         self.progress.event(transaction);
         self.bytes += bytes;
-        if ask {
+        if waits {
             self.asked += 1;
-            return Ok(Admission::Ask(token));
         }
-        Ok(Admission::Publish(token))
+        Ok(match (ask, waits) {
+            (true, _) => Admission::Ask(token),
+            (false, true) => Admission::Behind(token),
+            (false, false) => Admission::Publish(token),
+        })
     }
 
     /// The transaction under way ends at `end`, the position after its commit record.

@@ -57,10 +57,13 @@ pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    match command {
+    let outcome = match command {
         Command::Init { dry_run } => runtime.block_on(crate::init::init(&config, dry_run)),
         Command::Run => runtime.block_on(crate::run::run(config)),
-    }
+    };
+    // A name lookup that is still under way would otherwise be waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn announce(config: &Config) {

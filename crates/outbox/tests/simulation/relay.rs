@@ -27,6 +27,8 @@ pub(crate) struct Relay {
 struct Flight {
     token: usize,
     event: usize,
+    /// Whether its row is to be asked for.
+    asks: bool,
 }
 
 struct Window {
@@ -128,11 +130,15 @@ impl Relay {
             Message::Insert { event, bytes } => match self.pipeline.event(bytes)? {
                 Admission::Publish(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
-                    self.produce(Flight { token: token.to_usize(), event }, log, broker);
+                    self.produce(Flight { token: token.to_usize(), event, asks: false }, log, broker);
                 }
                 Admission::Ask(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
-                    self.to_ask.push_back(Flight { token: token.to_usize(), event });
+                    self.to_ask.push_back(Flight { token: token.to_usize(), event, asks: true });
+                }
+                Admission::Behind(token) => {
+                    self.account.admitted(token.to_usize(), event, bytes);
+                    self.to_ask.push_back(Flight { token: token.to_usize(), event, asks: false });
                 }
                 Admission::Drop => self.account.dropped += 1,
             },
@@ -169,7 +175,8 @@ impl Relay {
     /// The database reads the rows of the oldest question it has not read yet.
     pub(crate) fn window_is_read(&mut self, status: impl Fn(usize) -> Option<Status>) {
         if let Some(window) = self.windows.iter_mut().find(|window| window.answers.is_none()) {
-            window.answers = Some(window.flights.iter().map(|flight| status(flight.event)).collect());
+            let answer = |flight: &Flight| if flight.asks { status(flight.event) } else { None };
+            window.answers = Some(window.flights.iter().map(answer).collect());
         }
     }
 
@@ -209,7 +216,7 @@ impl Relay {
     ) -> Result<(), OutOfOrder> {
         self.pipeline.acknowledged(Token::from_usize(token))?;
         if write_back {
-            self.to_write.push_back(Flight { token, event });
+            self.to_write.push_back(Flight { token, event, asks: false });
         } else {
             self.account.settled(token);
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use outbox::{Columns, Event, Lsn, TableName};
 use tracing::{info, warn};
@@ -18,6 +18,8 @@ pub(super) struct Inbox {
     layouts: HashMap<u32, Known>,
     /// The transaction under way.
     xid: u32,
+    /// The outbox table's, once it has been seen.
+    outbox_oid: Option<u32>,
 }
 
 /// What is known of a relation, as it was described last.
@@ -43,7 +45,14 @@ pub(super) enum Letter {
 
 impl Inbox {
     pub(super) fn new(table: TableName, columns: Columns) -> Self {
-        Inbox { table, columns, decoder: Decoder::default(), layouts: HashMap::new(), xid: 0 }
+        Inbox {
+            table,
+            columns,
+            decoder: Decoder::default(),
+            layouts: HashMap::new(),
+            xid: 0,
+            outbox_oid: None,
+        }
     }
 
     /// A new connection describes every relation anew.
@@ -80,6 +89,17 @@ impl Inbox {
             Entry::Occupied(known) if Arc::ptr_eq(&known.get().relation, relation) => known.into_mut(),
             entry => {
                 let layout = describe(&self.table, &self.columns, relation)?;
+                if layout.is_some() {
+                    self.outbox_oid = Some(relation.oid);
+                } else if self.outbox_oid == Some(relation.oid) {
+                    bail!(
+                        "the outbox table {} has become {}.{}; its rows would be passed over. Rename it back, or set \
+                         postgres.table and start the relay again",
+                        self.table,
+                        relation.namespace,
+                        relation.name
+                    );
+                }
                 entry.insert_entry(Known { relation: Arc::clone(relation), layout }).into_mut()
             }
         };

@@ -8,14 +8,15 @@ mod rows;
 mod server_watch;
 mod shutdown;
 mod source;
+mod stall;
 
 use std::time::Duration;
 
 use anyhow::Result;
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
 use outbox::{Lsn, Pipeline, Start};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::Intake;
 
@@ -34,16 +35,23 @@ use source::{Arrival, Source, Taken, Upstream};
 /// Only what waiting does not mend, with its remedy.
 pub(crate) async fn run(config: Config) -> Result<()> {
     let mut shutdown = Shutdown::listen()?;
-    let mut pauses = ExponentialBuilder::default().with_jitter().without_max_times().build();
+    let mut pauses = new_pauses();
     let mut batching = Batching::Usual;
     loop {
-        let error = match relay(&config, batching, &mut shutdown).await? {
+        let began = Instant::now();
+        let reason = match relay(&config, batching, &mut shutdown).await? {
             Ended::Asked => return Ok(()),
-            Ended::ProducerLost(error) if error.is_transient() => error,
+            Ended::ProducerLost(error) if error.is_transient() => {
+                batching = if error.needs_singles() { Batching::Singles } else { Batching::Usual };
+                error.to_string()
+            }
             Ended::ProducerLost(error) => return Err(error.into()),
+            Ended::OtherLog(reason) => reason,
         };
-        warn!("{error}; starting anew from the slot's position, what is published already is skipped");
-        batching = if error.needs_singles() { Batching::Singles } else { Batching::Usual };
+        warn!("{reason}; starting anew from the slot's position, what is published already is skipped");
+        if began.elapsed() > LIFE_STEADY {
+            pauses = new_pauses();
+        }
         let pause = pauses.next().unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
         if shutdown.or(sleep(pause)).await.is_none() {
             return Ok(());
@@ -55,6 +63,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
 enum Ended {
     Asked,
     ProducerLost(SinkError),
+    OtherLog(String),
 }
 
 /// How the producer's first records travel.
@@ -66,6 +75,13 @@ enum Batching {
 }
 
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A life this long was none of a series of failures.
+const LIFE_STEADY: Duration = Duration::from_secs(60);
+
+fn new_pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default().with_jitter().without_max_times().build()
+}
 
 /// For telling the server the last position, which may be away.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -101,6 +117,7 @@ async fn relay(config: &Config, batching: Batching, shutdown: &mut Shutdown) -> 
             Ok(Ended::Asked)
         }
         Ending::ProducerLost(error) => Ok(Ended::ProducerLost(error)),
+        Ending::OtherLog(reason) => Ok(Ended::OtherLog(reason)),
         Ending::Failed(error) => Err(error),
     }
 }
@@ -112,7 +129,7 @@ async fn take_slot(source: &mut Source) -> Result<Taken> {
         match source.next(Intake::Closed).await? {
             Arrival::Connected(taken) => return Ok(taken),
             Arrival::Reconnect => source.connect(Lsn::ZERO),
-            Arrival::Frame(_) => {}
+            Arrival::Frame(_) | Arrival::Anew(_) => {}
         }
     }
 }

@@ -20,6 +20,7 @@ use super::rows::Rows;
 use super::server_watch::ServerWatch;
 use super::shutdown::Shutdown;
 use super::source::{Arrival, Source};
+use super::stall::Stall;
 
 /// Carries events from the source to the delivery and the account of them in the [`Pipeline`].
 pub(super) struct Pump {
@@ -30,6 +31,7 @@ pub(super) struct Pump {
     rows: Rows,
     server: ServerWatch,
     resent: Resent,
+    stall: Stall,
     /// Events admitted and not yet taken by the producer, in order. Nothing is read while there are any.
     ready: VecDeque<(Token, Event)>,
     phase: Phase,
@@ -41,7 +43,7 @@ enum Phase {
     /// Nothing more is read; what is in flight is brought to its end, as far as it goes until `until`.
     /// Of the failures only the first is kept; what follows from it is counted in `later`.
     Draining {
-        until: Instant,
+        until: Option<Instant>,
         ending: Ending,
         later: usize,
     },
@@ -53,8 +55,25 @@ pub(super) enum Ending {
     Asked,
     /// The producer is of no use any more; a new one is to start where this one left off.
     ProducerLost(SinkError),
+    /// What it remembers of the log is of no use any more.
+    OtherLog(String),
     /// It cannot go on.
     Failed(Error),
+}
+
+impl Ending {
+    /// Whether a later reason says more: what a person has to mend goes before what mends itself.
+    fn gives_way_to(&self, later: &Ending) -> bool {
+        match (self, later) {
+            (Ending::Asked, Ending::Asked) => false,
+            (Ending::Asked, _) => true,
+            (Ending::ProducerLost(first), Ending::ProducerLost(later)) => {
+                first.is_transient() && !later.is_transient()
+            }
+            (Ending::ProducerLost(_) | Ending::OtherLog(_), Ending::Failed(_) | Ending::Asked) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Everything that can happen to the pump.
@@ -93,6 +112,7 @@ impl Pump {
             rows,
             server,
             resent: Resent::default(),
+            stall: Stall::default(),
             ready: VecDeque::new(),
             phase: Phase::Streaming,
             delivered: Vec::new(),
@@ -130,9 +150,9 @@ impl Pump {
     ) -> Result<Happening> {
         let intake = if self.takes_more() { Intake::Open } else { Intake::Closed };
         let Pump { source, delivery, resent, phase, delivered, .. } = self;
-        let until = match phase {
-            Phase::Streaming => None,
-            Phase::Draining { until, .. } => Some(*until),
+        let (is_streaming, until) = match phase {
+            Phase::Streaming => (true, None),
+            Phase::Draining { until, .. } => (false, *until),
         };
         // Completions before intake: what ends makes room and moves the slot, what begins takes both.
         tokio::select! {
@@ -140,7 +160,7 @@ impl Pump {
             () = shutdown.asked(), if until.is_none() => Ok(Happening::StopAsked),
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Ok(Happening::TimeIsUp),
             outcome = delivery.progress(delivered) => Ok(outcome.map_or_else(Happening::Broken, |()| Happening::Delivered)),
-            answered = resent.answered(), if until.is_none() => answered.map(Happening::Answered),
+            answered = resent.answered(), if is_streaming => answered.map(Happening::Answered),
             () = tick => Ok(Happening::Tick),
             arrival = source.next(intake) => arrival.map(Happening::Arrived),
         }
@@ -153,13 +173,14 @@ impl Pump {
                 self.drain(Ending::Asked);
             }
             Happening::Delivered => return self.account(),
-            Happening::Broken(error) => self.stop(Ending::Failed(error), Instant::now()),
+            Happening::Broken(error) => self.stop(Ending::Failed(error), Some(Instant::now())),
             Happening::Answered(answered) => return self.take_answers(answered),
             Happening::Tick => {
                 self.source.check_silence(self.takes_more());
-                if self.server.is_server_closed() {
-                    self.source.release();
+                if let Some(closed) = self.server.closed() {
+                    self.source.release(closed);
                 }
+                self.stall.check(&self.pipeline, &self.delivery);
                 self.source.report(self.pipeline.confirmable());
             }
             Happening::TimeIsUp => {}
@@ -167,6 +188,7 @@ impl Pump {
                 self.pipeline.connected(taken.horizon);
                 self.inbox.connected();
             }
+            Happening::Arrived(Arrival::Anew(reason)) => self.drain(Ending::OtherLog(reason)),
             Happening::Arrived(Arrival::Reconnect) => self.source.connect(self.pipeline.read_position()),
             Happening::Arrived(Arrival::Frame(frame)) => return self.take_frames(frame),
         }
@@ -202,7 +224,8 @@ impl Pump {
                 Letter::Commit { end_lsn } => self.pipeline.commit(end_lsn)?,
                 Letter::Row(event) => match self.pipeline.event(event.size_bytes())? {
                     Admission::Publish(token) => self.ready.push_back((token, event)),
-                    Admission::Ask(token) => self.resent.gather(token, event),
+                    Admission::Ask(token) => self.resent.gather(token, event, true),
+                    Admission::Behind(token) => self.resent.gather(token, event, false),
                     Admission::Drop => {}
                 },
                 Letter::Other => {}
@@ -213,6 +236,7 @@ impl Pump {
     }
 
     fn take_answers(&mut self, answered: Vec<Answered>) -> Result<()> {
+        self.stall.moved();
         let mut skipped = 0_usize;
         for (token, event, row) in answered {
             match self.pipeline.answered(token, row)? {
@@ -228,10 +252,9 @@ impl Pump {
 
     /// Hands what is ready to the producer, until that is full.
     fn offer(&mut self) {
-        if matches!(self.phase, Phase::Draining { .. }) {
-            return;
-        }
-        while let Some((token, event)) = self.ready.front() {
+        // Only who holds the slot publishes: while the connection is lost, somebody else may.
+        let may_publish = matches!(self.phase, Phase::Streaming) && self.source.is_up();
+        while may_publish && let Some((token, event)) = self.ready.front() {
             match self.delivery.publish(*token, event) {
                 Ok(()) => {
                     self.ready.pop_front();
@@ -247,6 +270,7 @@ impl Pump {
     }
 
     fn account(&mut self) -> Result<()> {
+        self.stall.moved();
         for delivered in std::mem::take(&mut self.delivered) {
             match delivered {
                 Delivered::Acknowledged(token) => self.pipeline.acknowledged(token)?,
@@ -266,21 +290,26 @@ impl Pump {
         )));
     }
 
-    /// The first reason to stop is the one that counts.
+    /// The first reason to stop is the one that counts. Whoever asks to stop, or waits for the reason, waits a
+    /// limited time; a lost producer is nobody's hurry, and what it delivered is to be written back first.
     fn drain(&mut self, ending: Ending) {
-        self.stop(ending, Instant::now() + DRAIN_MAX);
+        let by = match ending {
+            Ending::ProducerLost(_) => None,
+            Ending::Asked | Ending::Failed(_) | Ending::OtherLog(_) => Some(Instant::now() + DRAIN_MAX),
+        };
+        self.stop(ending, by);
     }
 
-    fn stop(&mut self, ending: Ending, by: Instant) {
+    fn stop(&mut self, ending: Ending, by: Option<Instant>) {
         match &mut self.phase {
             Phase::Streaming => self.phase = Phase::Draining { until: by, ending, later: 0 },
-            Phase::Draining { until, ending: first @ Ending::Asked, .. } => {
-                *until = by.min(*until);
-                *first = ending;
-            }
-            Phase::Draining { until, later, .. } => {
-                *until = by.min(*until);
-                *later += usize::from(matches!(ending, Ending::Failed(_)));
+            Phase::Draining { until, ending: first, later } => {
+                *until = [*until, by].into_iter().flatten().min();
+                if first.gives_way_to(&ending) {
+                    *first = ending;
+                } else {
+                    *later += usize::from(matches!(ending, Ending::Failed(_)));
+                }
             }
         }
     }
@@ -290,7 +319,7 @@ impl Pump {
         let Phase::Draining { until, later, .. } = &self.phase else { return None };
         let (publishing, writing) = (self.delivery.publishing(), self.delivery.writing());
         let awaited = publishing + writing;
-        if awaited > 0 && Instant::now() < *until {
+        if awaited > 0 && until.is_none_or(|until| Instant::now() < until) {
             return None;
         }
         if awaited > 0 {

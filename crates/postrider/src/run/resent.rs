@@ -17,12 +17,19 @@ type Question = Pin<Box<dyn Future<Output = Result<Answer>>>>;
 /// and the pipeline's limits allow.
 #[derive(Default)]
 pub(super) struct Resent {
-    gathering: Vec<(Token, Event)>,
+    gathering: Vec<Kept>,
     asking: Option<Asking>,
 }
 
+struct Kept {
+    token: Token,
+    event: Event,
+    /// Whether somebody else may have published it; otherwise it is only kept behind those.
+    asks: bool,
+}
+
 struct Asking {
-    window: Vec<(Token, Event)>,
+    window: Vec<Kept>,
     question: Question,
 }
 
@@ -30,15 +37,16 @@ struct Asking {
 pub(super) type Answered = (Token, Event, Option<Status>);
 
 impl Resent {
-    pub(super) fn gather(&mut self, token: Token, event: Event) {
-        self.gathering.push((token, event));
+    pub(super) fn gather(&mut self, token: Token, event: Event, asks: bool) {
+        self.gathering.push(Kept { token, event, asks });
     }
 
     /// Asks for what has been gathered, unless a question is open.
     pub(super) fn ask(&mut self, ask: impl FnOnce(Vec<Uuid>) -> Question) {
         if self.asking.is_none() && !self.gathering.is_empty() {
             let window = mem::take(&mut self.gathering);
-            let question = ask(window.iter().map(|(_, event)| event.id).collect());
+            let ids: Vec<Uuid> = window.iter().filter(|kept| kept.asks).map(|kept| kept.event.id).collect();
+            let question = if ids.is_empty() { Box::pin(async { Ok(Answer::new()) }) } else { ask(ids) };
             self.asking = Some(Asking { window, question });
         }
     }
@@ -49,9 +57,9 @@ impl Resent {
         let answer = asking.question.as_mut().await;
         let window = self.asking.take().map_or_else(Vec::new, |asking| asking.window);
         let rows = answer?;
-        let answered = |(token, event): (Token, Event)| {
-            let row = rows.get(&event.id).copied();
-            (token, event, row)
+        let answered = |kept: Kept| {
+            let row = rows.get(&kept.event.id).copied();
+            (kept.token, kept.event, row)
         };
         Ok(window.into_iter().map(answered).collect())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use outbox_store::{Tls, connect};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Keeps an idle connection, by whose end the server tells that it shuts down.
 ///
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 /// flight can then no longer be written back, so it would never be confirmed, and the two would wait for each
 /// other for ever. The replication connection has to give way.
 pub(super) struct ServerWatch {
-    closed: watch::Receiver<bool>,
+    closed: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
 }
 
@@ -23,16 +23,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl ServerWatch {
     pub(super) fn start(postgres: tokio_postgres::Config, tls: Tls) -> Self {
-        let (tell, closed) = watch::channel(false);
+        let (tell, closed) = watch::channel(None);
         let task = tokio::spawn(async move {
             loop {
                 match connect(&postgres, &tls).await {
                     Ok(session) => {
-                        let _ = tell.send(false);
+                        let _ = tell.send(None);
                         session.closed().await;
                     }
                     Err(error) => {
-                        let _ = tell.send(error.is_server_closed());
+                        let _ = tell.send(error.is_server_closed().then(Instant::now));
                         sleep(RETRY_AFTER).await;
                     }
                 }
@@ -41,8 +41,8 @@ impl ServerWatch {
         ServerWatch { closed, task }
     }
 
-    /// Whether the server took no connections when it was last asked.
-    pub(super) fn is_server_closed(&self) -> bool {
+    /// When the server was last asked for a connection and took none, if so.
+    pub(super) fn closed(&self) -> Option<Instant> {
         *self.closed.borrow()
     }
 }

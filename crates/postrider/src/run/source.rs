@@ -4,11 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use outbox::Lsn;
-use outbox_store::{StoreError, Tls, slot_state, wal_flush_position};
-use tokio::time::{Instant, Sleep, sleep};
+use outbox_store::{StoreError, Tls, noticing_dead_peers, slot_state, wal_flush_position};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::{Error, Frame, Intake, ReplicationStream, StandbyStatus, StartReplication};
 
@@ -28,9 +28,12 @@ pub(super) struct Source {
     backoff: ExponentialBackoff,
     /// The last failure that was logged, so that an outage is told once and not at every attempt.
     told: Option<String>,
-    system: Option<String>,
-    confirmed: Lsn,
+    identity: Option<Identity>,
+    /// The last position that was reported to the server.
+    reported: Lsn,
+    up_since: Instant,
     heard: Instant,
+    silence_max: Duration,
     status_interval: Duration,
 }
 
@@ -43,7 +46,7 @@ enum State {
 
 struct Connection {
     stream: ReplicationStream,
-    system: String,
+    identity: Identity,
     sender_timeout: Option<Duration>,
     taken: Taken,
 }
@@ -66,11 +69,21 @@ pub(super) enum Arrival {
     Frame(Frame),
     /// The connection is gone and its pause over; call [`Source::connect`] for the next one.
     Reconnect,
+    /// The log is not the one that was read, or somebody else has moved the slot: what this relay remembers
+    /// of the log is of no use.
+    Anew(String),
 }
 
 /// Silence after which a connection counts as dead, as the server's own `wal_receiver_timeout` does for its
-/// standbys.
+/// standbys. A server may be busy with one transaction for longer, so the next silence may be twice as long.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A connection that lasted this long ends the outage before it; what fails sooner is the same outage still.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
+
+/// For everything between the first packet and the stream. A connection that dies in the middle of it may say
+/// nothing for hours.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// However patient the server is, it hears of progress this often: an operator watches the slot.
 const STATUS_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -82,16 +95,20 @@ impl Source {
             state: State::Idle,
             backoff: backoff(),
             told: None,
-            system: None,
-            confirmed: Lsn::ZERO,
+            identity: None,
+            reported: Lsn::ZERO,
+            up_since: Instant::now(),
             heard: Instant::now(),
+            silence_max: SILENCE_MAX,
             status_interval: STATUS_INTERVAL_MAX,
         }
     }
 
     /// Begins to connect; the stream will start at `from`, or where the slot stands when that is later.
     pub(super) fn connect(&mut self, from: Lsn) {
-        self.state = State::Connecting(Box::pin(connect(self.upstream.clone(), from)));
+        let attempt = connect(self.upstream.clone(), from, self.identity.clone());
+        let timed = async { timeout(CONNECT_MAX, attempt).await.unwrap_or(Err(ConnectError::TimedOut)) };
+        self.state = State::Connecting(Box::pin(timed));
     }
 
     /// Waits for what comes next. Cancel-safe. A transient failure is waited out in here, for as long as it
@@ -110,12 +127,17 @@ impl Source {
                     return Ok(Arrival::Reconnect);
                 }
                 State::Connecting(attempt) => match attempt.as_mut().await {
-                    Ok(connection) => return self.connected(connection),
+                    Ok(connection) => return Ok(self.connected(connection)),
+                    Err(ConnectError::OtherLog(reason)) => {
+                        self.state = State::Idle;
+                        return Ok(Arrival::Anew(reason));
+                    }
                     Err(error) => self.wait_out(error)?,
                 },
                 State::Up(stream) => match stream.next(intake).await {
                     Ok(frame) => {
                         self.heard = Instant::now();
+                        self.silence_max = SILENCE_MAX;
                         return Ok(Arrival::Frame(frame));
                     }
                     Err(error) => self.wait_out(error.into())?,
@@ -127,17 +149,25 @@ impl Source {
     /// A frame that has been received already, without waiting.
     pub(super) fn buffered(&mut self) -> Result<Option<Frame>> {
         match &mut self.state {
-            State::Up(stream) => Ok(stream.buffered()?),
+            State::Up(stream) => match stream.buffered() {
+                Ok(frame) => Ok(frame),
+                Err(error) => self.wait_out(error.into()).map(|()| None),
+            },
             _ => Ok(None),
         }
     }
 
+    /// Whether the slot is held now.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
     /// Tells the server how far the slot may be confirmed. Costs nothing when it cannot be told now.
     pub(super) fn report(&mut self, confirmable: Lsn) {
-        self.confirmed = self.confirmed.max(confirmable);
         let reply_requested = self.heard.elapsed() > SILENCE_MAX / 2;
         if let State::Up(stream) = &mut self.state {
-            let at = self.confirmed;
+            self.reported = self.reported.max(confirmable);
+            let at = self.reported;
             stream.queue_status(&StandbyStatus { written: at, flushed: at, applied: at, reply_requested });
         }
     }
@@ -147,15 +177,17 @@ impl Source {
         if !listening {
             self.heard = Instant::now();
         }
-        if self.heard.elapsed() > SILENCE_MAX && matches!(self.state, State::Up(_)) {
-            warn!("nothing heard from PostgreSQL for {SILENCE_MAX:?}; connecting anew");
+        if self.heard.elapsed() > self.silence_max && self.is_up() {
+            warn!("nothing heard from PostgreSQL for {:?}; connecting anew", self.silence_max);
+            self.silence_max *= 2;
             self.wait();
         }
     }
 
-    /// Gives the connection back to a server that shuts down, which waits for nothing else.
-    pub(super) fn release(&mut self) {
-        if matches!(self.state, State::Up(_)) {
+    /// Gives the connection back to a server that shuts down, which waits for nothing else; `closed` is when
+    /// it last took no connections.
+    pub(super) fn release(&mut self, closed: Instant) {
+        if self.is_up() && closed > self.up_since {
             warn!("PostgreSQL is shutting down; waiting for it to come back, nothing is lost");
             self.wait();
         }
@@ -168,36 +200,42 @@ impl Source {
 
     /// Tells the server the last confirmed position and leaves the slot.
     pub(super) async fn finish(mut self) -> Result<()> {
-        self.report(self.confirmed);
+        self.report(self.reported);
         match self.state {
             State::Up(stream) => Ok(stream.finish().await?),
             _ => Ok(()),
         }
     }
 
-    fn connected(&mut self, connection: Connection) -> Result<Arrival> {
-        let Connection { stream, system, sender_timeout, taken } = connection;
-        if let Some(known) = self.system.replace(system.clone()).filter(|known| *known != system) {
-            bail!(
-                "the server is another cluster (system identifier {system}) than the one this relay was \
-                 reading (system identifier {known}); its log says nothing about what is in flight. Point \
-                 postgres.url at the old cluster, or start the relay anew"
-            );
+    fn connected(&mut self, connection: Connection) -> Arrival {
+        let Connection { stream, identity, sender_timeout, taken } = connection;
+        let is_first = self.identity.replace(identity).is_none();
+        if !is_first && taken.confirmed > self.reported {
+            self.state = State::Idle;
+            return Arrival::Anew(format!(
+                "slot {} was moved to {} by another relay while the connection was lost",
+                self.upstream.slot, taken.confirmed
+            ));
         }
+        self.reported = self.reported.max(taken.confirmed);
         let quarter = sender_timeout.map_or(STATUS_INTERVAL_MAX, |timeout| timeout / 4);
         self.status_interval = quarter.clamp(Duration::from_millis(10), STATUS_INTERVAL_MAX);
         self.state = State::Up(Box::new(stream));
+        self.up_since = Instant::now();
         self.heard = Instant::now();
-        self.backoff = backoff();
-        self.told = None;
         info!(slot = self.upstream.slot, "streaming from PostgreSQL");
-        Ok(Arrival::Connected(taken))
+        Arrival::Connected(taken)
     }
 
     fn wait_out(&mut self, error: ConnectError) -> Result<()> {
+        let was_steady = self.is_up() && self.up_since.elapsed() > STEADY_AFTER;
+        self.state = State::Idle;
         if error.is_definite() {
-            self.state = State::Idle;
             return Err(error.into());
+        }
+        if was_steady {
+            self.backoff = backoff();
+            self.told = None;
         }
         let text = error.to_string();
         if self.told.as_ref() != Some(&text) {
@@ -229,10 +267,25 @@ fn backoff() -> ExponentialBackoff {
         .build()
 }
 
-async fn connect(upstream: Upstream, from: Lsn) -> Result<Connection, ConnectError> {
+/// Which log a server has.
+#[derive(Clone, PartialEq, Eq)]
+struct Identity {
+    system_id: String,
+    timeline: u32,
+}
+
+async fn connect(upstream: Upstream, from: Lsn, known: Option<Identity>) -> Result<Connection, ConnectError> {
     let Upstream { postgres, tls, slot, publication } = upstream;
+    let postgres = noticing_dead_peers(&postgres);
     let mut client = wal_reader::connect(&postgres, tls.clone()).await?;
-    let system = client.identify_system().await?.system_id.to_string();
+    if client.show("in_hot_standby").await? == "on" {
+        return Err(ConnectError::Standby);
+    }
+    let system = client.identify_system().await?;
+    let identity = Identity { system_id: system.system_id.clone(), timeline: system.timeline };
+    if let Some(known) = known {
+        check_log(&known, &identity, from, system.flush_lsn)?;
+    }
     let sender_timeout = sender_timeout(&client.show("wal_sender_timeout").await?);
     let start = StartReplication { slot: slot.clone(), publications: vec![publication], from };
     let stream = client.start_replication(&start).await?;
@@ -240,7 +293,29 @@ async fn connect(upstream: Upstream, from: Lsn) -> Result<Connection, ConnectErr
     let horizon = wal_flush_position(&session).await?;
     let confirmed = slot_state(&session, &slot).await?.and_then(|slot| slot.confirmed_flush_lsn);
     let taken = Taken { confirmed: confirmed.unwrap_or(Lsn::ZERO), horizon };
-    Ok(Connection { stream, system, sender_timeout, taken })
+    Ok(Connection { stream, identity, sender_timeout, taken })
+}
+
+/// Whether positions of the known log mean anything in this one. After a failover or a restored copy the
+/// server would skip whatever committed before a position that only the lost log had.
+fn check_log(known: &Identity, now: &Identity, from: Lsn, end: Lsn) -> Result<(), ConnectError> {
+    let other = |what: String| Err(ConnectError::OtherLog(what));
+    if known.system_id != now.system_id {
+        return Err(ConnectError::OtherCluster {
+            known: known.system_id.clone(),
+            now: now.system_id.clone(),
+        });
+    }
+    if known.timeline != now.timeline {
+        return other(format!(
+            "the server went from timeline {} to {} (a failover)",
+            known.timeline, now.timeline
+        ));
+    }
+    if end < from {
+        return other(format!("the server's log ends at {end}, before {from}, which was read already"));
+    }
+    Ok(())
 }
 
 /// Why there is no connection.
@@ -250,6 +325,18 @@ enum ConnectError {
     Stream(#[from] Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the server is a standby")]
+    Standby,
+    #[error("PostgreSQL has not answered within {CONNECT_MAX:?}")]
+    TimedOut,
+    #[error("{0}")]
+    OtherLog(String),
+    #[error(
+        "the server is another cluster (system identifier {now}) than the one this relay was reading \
+         ({known}); its log says nothing about what is in flight. Point postgres.url at the old cluster, or \
+         start the relay anew"
+    )]
+    OtherCluster { known: String, now: String },
 }
 
 impl ConnectError {
@@ -257,6 +344,8 @@ impl ConnectError {
         match self {
             ConnectError::Stream(error) => error.is_definite(),
             ConnectError::Store(error) => error.is_definite(),
+            ConnectError::OtherCluster { .. } => true,
+            ConnectError::Standby | ConnectError::TimedOut | ConnectError::OtherLog(_) => false,
         }
     }
 
@@ -283,6 +372,19 @@ fn sender_timeout(shown: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn positions_mean_something_only_in_the_log_they_are_from() {
+        let identity = |system_id: &str, timeline| Identity { system_id: system_id.to_owned(), timeline };
+        let lsn = Lsn::from_u64;
+        let known = identity("7", 1);
+        assert!(check_log(&known, &identity("7", 1), lsn(5), lsn(5)).is_ok());
+        let other =
+            |now: &Identity, from| check_log(&known, now, lsn(from), lsn(5)).expect_err("another log");
+        assert!(matches!(other(&identity("7", 2), 1), ConnectError::OtherLog(_)));
+        assert!(matches!(other(&identity("7", 1), 6), ConnectError::OtherLog(_)));
+        assert!(other(&identity("8", 1), 1).is_definite());
+    }
 
     #[test]
     fn the_servers_timeout_reads_in_any_unit() {
