@@ -13,8 +13,8 @@ mod servers;
 mod stage;
 mod wait;
 
-pub use load::{Load, LoadEnd};
-pub use proof::{assert_delivered, assert_keys_in_order, delivered_once};
+pub use load::{Load, LoadEnd, sell};
+pub use proof::{assert_delivered, assert_keys_in_order, assert_placed, delivered_once};
 pub use records::{Record, read_records};
 pub use relay::Relay;
 pub use rows::{NewRow, Row, read_rows};

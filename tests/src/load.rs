@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::{NewRow, Stage};
+
 /// Whether the load goes on.
 #[derive(Debug, Default)]
 pub struct Load {
@@ -18,6 +20,21 @@ impl Load {
     pub fn until_dropped(&self) -> LoadEnd<'_> {
         LoadEnd(self)
     }
+}
+
+/// Inserts rows of a few keys, in transactions of different sizes, while the load goes on; returns how many.
+pub fn sell(stage: &Stage<'_>, load: &Load) -> i64 {
+    let mut client = stage.client();
+    let mut number = 0;
+    while load.goes_on() {
+        let mut transaction = client.transaction().expect("begins");
+        for _ in 0..=(number % 7) {
+            NewRow::of("load", number % 5, number).insert(&mut transaction).expect("inserted");
+            number += 1;
+        }
+        transaction.commit().expect("commits");
+    }
+    number
 }
 
 /// Ends the load when it is dropped.

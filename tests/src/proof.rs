@@ -22,6 +22,20 @@ pub fn assert_delivered(stage: &Stage<'_>) -> Vec<Record> {
     records
 }
 
+/// Proves that every committed row says where a record of it is, however many records there are besides.
+pub fn assert_placed(stage: &Stage<'_>) {
+    let records = stage.records();
+    let ids: HashMap<_, _> = records
+        .iter()
+        .map(|record| ((record.topic.clone(), record.partition, record.offset), record.id()))
+        .collect();
+    for row in stage.rows() {
+        assert_eq!(row.status, "PUBLISH", "row {}", row.id);
+        let place = row.place.expect("a published row has a place");
+        assert_eq!(ids.get(&place), Some(&row.id), "the record at {place:?}");
+    }
+}
+
 /// Proves that the records are those of the rows, each once, byte for byte.
 pub fn delivered_once<'a>(rows: &[Row], records: &'a [Record]) -> HashMap<Uuid, &'a Record> {
     let mut found = HashMap::new();

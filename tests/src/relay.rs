@@ -69,6 +69,16 @@ impl Relay {
         self.wait();
     }
 
+    /// SIGSTOP: it is there, its connections are open, and it does nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         eventually("the relay ends", || self.child.try_wait().expect("its status can be asked for"))

@@ -13,7 +13,7 @@ use crate::rows::{NewRow, Row, read_rows};
 use crate::servers::{shared_kafka, shared_postgres};
 use crate::{Record, read_records};
 
-/// A database with an outbox, a slot and topics of its own. Dropped, it gives the slot back.
+/// A database with an outbox, a slot and topics of its own. Dropped, it gives the database's slots back.
 pub struct Stage<'a> {
     postgres: &'a Postgres,
     kafka: &'a Kafka,
@@ -101,6 +101,12 @@ impl<'a> Stage<'a> {
         Client::connect(&self.postgres.url(&self.database), NoTls).expect("the database can be reached")
     }
 
+    /// A connection URL of another role.
+    pub fn url_as(&self, role: &str, password: &str) -> String {
+        let (host, port) = (self.postgres.host(), self.postgres.port());
+        format!("postgres://{role}:{password}@{host}:{port}/{}", self.database)
+    }
+
     /// The slot's name.
     pub fn slot(&self) -> &str {
         &self.name
@@ -152,6 +158,12 @@ impl<'a> Stage<'a> {
         self.client().query_one(sql, &[&self.name]).expect("the slot is there").get(0)
     }
 
+    /// The process of the server that reads the log for the relay, while there is one.
+    pub fn sender(&self) -> Option<i32> {
+        let sql = "select active_pid from pg_replication_slots where slot_name = $1";
+        self.client().query_one(sql, &[&self.name]).expect("the slot is there").get(0)
+    }
+
     /// Where the log ends, as a number of bytes.
     pub fn log_end(&self) -> i64 {
         let sql = "select (pg_current_wal_lsn() - '0/0')::int8";
@@ -184,13 +196,15 @@ impl Default for Stage<'_> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         let Ok(mut client) = Client::connect(&self.postgres.url(&self.database), NoTls) else { return };
-        let end = "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1";
-        let drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
-                    where slot_name = $1 and not active";
+        let slots = "from pg_replication_slots where database = current_database()";
+        let end = format!("select pg_terminate_backend(active_pid) {slots} and active");
+        let drop = format!("select pg_drop_replication_slot(slot_name) {slots} and not active");
+        let left = format!("select {slots}");
         // Best effort: a slot left behind keeps log of a server that ends with the tests.
         for _ in 0..100 {
-            let _ = client.execute(end, &[&self.name]);
-            if matches!(client.execute(drop, &[&self.name]), Ok(1)) {
+            let _ = client.execute(&end, &[]);
+            let _ = client.execute(&drop, &[]);
+            if matches!(client.execute(&left, &[]), Ok(0)) {
                 return;
             }
         }

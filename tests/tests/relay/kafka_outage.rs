@@ -52,14 +52,11 @@ fn feedback_goes_on_while_the_sink_is_stuck_for_longer_than_the_servers_patience
     for number in 1..200 {
         stage.insert(&NewRow::of("stuck", 0, number));
     }
-    let sql = "select active_pid from pg_replication_slots where slot_name = $1";
-    let sender = |stage: &Stage<'_>| -> Option<i32> {
-        stage.client().query_one(sql, &[&stage.slot()]).expect("the slot").get(0)
-    };
-    let before = sender(&stage);
+    let before = stage.sender();
+    assert!(before.is_some(), "the relay reads");
     let paused = Instant::now();
     wait_until("the server's patience has passed five times", || paused.elapsed() > Duration::from_secs(10));
-    assert_eq!(sender(&stage), before, "the connection is the same: {}", relay.log());
+    assert_eq!(stage.sender(), before, "the connection is the same: {}", relay.log());
     kafka.resume().expect("Kafka goes on");
     wait_until("all is published", || stage.count("PUBLISH") == 200);
     assert!(relay.stop().success());

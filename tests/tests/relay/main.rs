@@ -1,8 +1,10 @@
 //! `postrider run` against real servers: what it delivers and what it survives.
 
 mod content;
+mod failover;
 mod idle;
 mod kafka_outage;
+mod locks;
 mod memory;
 mod postgres_outage;
 mod refusal;

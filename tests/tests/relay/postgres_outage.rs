@@ -1,6 +1,10 @@
 //! The database is away.
 
-use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::thread;
+
+use integration_tests::{Load, NewRow, Stage, assert_delivered, assert_keys_in_order, sell, wait_until};
 use testbed::{Kafka, Postgres};
 
 #[test]
@@ -78,4 +82,59 @@ fn a_database_can_shut_down_although_the_broker_is_away() {
         assert_eq!(records.len(), 10, "write-back {write_back}");
         assert_keys_in_order(&records);
     }
+}
+
+#[test]
+fn a_replication_connection_ended_again_and_again_under_load_loses_and_repeats_nothing() {
+    const ROUNDS: i64 = 8;
+    let stage = Stage::new();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    let load = Load::default();
+    let total = thread::scope(|scope| {
+        let until_ended = load.until_dropped();
+        let writer = scope.spawn(|| sell(&stage, &load));
+        let mut client = stage.client();
+        let sql = "select pg_terminate_backend(active_pid) from pg_replication_slots \
+                   where slot_name = $1 and active_pid is not null";
+        for round in 1..=ROUNDS {
+            wait_until("rows flow", || stage.count("PUBLISH") > round * 50);
+            let mut terminated = || client.execute(sql, &[&stage.slot()]).expect("terminated");
+            wait_until("a connection is ended", || terminated() == 1);
+        }
+        drop(until_ended);
+        writer.join().expect("the writer ends")
+    });
+    wait_until("all is published", || stage.count("PUBLISH") == total);
+    assert!(relay.is_running(), "{}", relay.log());
+    assert!(relay.stop().success());
+    assert_keys_in_order(&assert_delivered(&stage));
+}
+
+/// As it is in the middle of a failover, where the old name already leads to the new server.
+#[test]
+fn a_database_that_comes_back_as_a_standby_is_waited_for_until_it_is_promoted() {
+    let postgres = Postgres::start().expect("PostgreSQL");
+    let stage = Stage::builder().postgres(&postgres).build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    for number in 0..50 {
+        stage.insert(&NewRow::of("promoted", number % 4, number));
+    }
+    wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
+    postgres.stop().expect("PostgreSQL stops");
+    let signal = postgres.data_dir().join("standby.signal");
+    File::create(&signal).expect("a file");
+    let owner = fs::metadata(postgres.data_dir()).expect("the data directory");
+    chown(&signal, Some(owner.uid()), Some(owner.gid())).expect("the server's file");
+    postgres.start_again().expect("PostgreSQL starts as a standby");
+    relay.wait_for_log("the server is a standby");
+    postgres.execute("postgres", "select pg_promote()").expect("promoted");
+    for number in 50..100 {
+        stage.insert(&NewRow::of("promoted", number % 4, number));
+    }
+    wait_until("all is published", || stage.count("PUBLISH") == 100);
+    assert!(relay.is_running());
+    assert!(relay.stop().success());
+    assert_keys_in_order(&assert_delivered(&stage));
 }

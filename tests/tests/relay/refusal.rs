@@ -1,6 +1,6 @@
 //! A record that the broker refuses.
 
-use integration_tests::{NewRow, Stage, wait_until};
+use integration_tests::{NewRow, Stage, assert_keys_in_order, wait_until};
 
 #[test]
 fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_it_is_confirmed() {
@@ -35,6 +35,51 @@ fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_
     wait_until("the slot goes past the row", || stage.confirmed() > after);
     assert!(relay.stop().success());
     assert!(stage.records().iter().all(|record| record.id() != large.id));
+}
+
+/// The broker refuses the whole batch that the record travels in; only the row that is meant is named.
+#[test]
+fn a_record_from_the_future_stops_the_relay_with_its_row_and_no_other() {
+    const ROWS: i64 = 100;
+    let stage = Stage::new();
+    stage.create_topic("dated", 1, &[]);
+    let mut client = stage.client();
+    let mut transaction = client.transaction().expect("begins");
+    let mut early = None;
+    for number in 0..ROWS {
+        let row = NewRow::of("dated", number % 3, number);
+        if number == ROWS / 2 {
+            let sql = "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, created_at) \
+                       values ($1, $2, $3, 'happened', $4::text::jsonb, now() + interval '3 days')";
+            let values: [&(dyn postgres::types::ToSql + Sync); 4] =
+                [&row.id, &row.aggregate_type, &row.aggregate_id, &row.payload];
+            transaction.execute(sql, &values).expect("inserted");
+            early = Some(row.id);
+        } else {
+            row.insert(&mut transaction).expect("inserted");
+        }
+    }
+    transaction.commit().expect("commits");
+    let early = early.expect("one row is from the future");
+    let committed = stage.log_end();
+
+    let mut relay = stage.relay();
+    relay.wait_until_failed();
+    let log = relay.log();
+    for row in stage.rows() {
+        assert_eq!(log.contains(&row.id.to_string()), row.id == early, "row {}:\n{log}", row.id);
+    }
+    assert!(stage.confirmed() < committed, "nothing after the row is confirmed");
+    assert!(stage.records().iter().all(|record| record.id() != early));
+
+    let sql = "update outbox set status = 'FAILED', last_error = 'its time is to come' where id = $1";
+    client.execute(sql, &[&early]).expect("marked");
+    let relay = stage.relay();
+    wait_until("all others are published", || stage.count("PUBLISH") == ROWS - 1);
+    assert!(relay.stop().success());
+    let records = stage.records();
+    assert_eq!(records.len() as i64, ROWS - 1, "each once");
+    assert_keys_in_order(&records);
 }
 
 /// Text that compression does not make small.

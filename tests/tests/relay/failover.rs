@@ -1,0 +1,62 @@
+//! The server comes back without the end of its log.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use integration_tests::{NewRow, Stage, assert_placed, wait_until};
+use tempfile::TempDir;
+use testbed::Postgres;
+
+/// What was lost with the log the relay has already read and published; what is written in its place stands at
+/// positions that the relay has behind it.
+#[test]
+fn a_server_that_lost_the_end_of_its_log_is_read_from_where_it_stands() {
+    let postgres = Postgres::start().expect("PostgreSQL");
+    let stage = Stage::builder().postgres(&postgres).build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    insert(&stage, 50);
+    wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
+
+    postgres.stop().expect("PostgreSQL stops");
+    let aside = TempDir::new().expect("a directory");
+    let snapshot = aside.path().join("data");
+    copy(postgres.data_dir(), &snapshot);
+    postgres.start_again().expect("PostgreSQL starts again");
+    insert(&stage, 500);
+    wait_until("the rows to be lost are published", || stage.count("PUBLISH") == 550);
+    let read = stage.log_end();
+    wait_until("the slot is confirmed as far", || stage.confirmed() >= read);
+
+    postgres.kill().expect("PostgreSQL is killed");
+    fs::remove_dir_all(postgres.data_dir()).expect("the data are removed");
+    copy(&snapshot, postgres.data_dir());
+    postgres.start_again().expect("PostgreSQL starts from the older data");
+    insert(&stage, 20);
+    assert!(stage.log_end() < read, "the relay has read further than the log goes");
+    wait_until("what is new is published", || stage.count("PUBLISH") == 70);
+    relay.wait_for_log("which was read already; starting anew");
+
+    insert(&stage, 1000);
+    assert!(stage.log_end() > read, "the log goes beyond what the relay had read");
+    wait_until("what is new is published", || stage.count("PUBLISH") == 1070);
+    let end = stage.log_end();
+    wait_until("the slot follows", || stage.confirmed() >= end);
+    assert!(relay.is_running(), "{}", relay.log());
+    assert!(relay.stop().success());
+    assert_placed(&stage);
+}
+
+fn insert(stage: &Stage<'_>, rows: i64) {
+    let mut client = stage.client();
+    for number in 0..rows {
+        NewRow::of("restored", number % 4, number).insert(&mut client).expect("inserted");
+    }
+}
+
+/// With owners and modes, which the server insists on.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
+    assert!(status.success(), "cp: {status}");
+}

@@ -1,0 +1,26 @@
+//! Somebody holds a lock on rows of the outbox.
+
+use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
+
+#[test]
+fn a_row_locked_for_long_is_told_of_and_waited_for() {
+    let stage = Stage::new();
+    let locked = NewRow::of("locked", 0, 0);
+    stage.insert(&locked);
+    for number in 1..20 {
+        stage.insert(&NewRow::of("locked", number % 3, number));
+    }
+    let mut client = stage.client();
+    let mut transaction = client.transaction().expect("begins");
+    let sql = "select from outbox where id = $1 for update";
+    transaction.execute(sql, &[&locked.id]).expect("the row is locked");
+
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    relay.wait_for_log("has not moved");
+    assert!(relay.log().contains("look for locks"), "{}", relay.log());
+    transaction.rollback().expect("the lock is gone");
+    wait_until("all is published", || stage.count("PUBLISH") == 20);
+    assert!(relay.stop().success());
+    assert_keys_in_order(&assert_delivered(&stage));
+}
