@@ -7,7 +7,7 @@ use std::{env, process};
 use nix::unistd::geteuid;
 
 use crate::Error;
-use crate::distribution::output_of;
+use crate::command::output_of;
 
 /// Where the servers' programs are kept.
 pub(crate) fn root() -> PathBuf {

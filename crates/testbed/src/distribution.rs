@@ -1,8 +1,9 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::command::{output_of, tail};
 use crate::{Error, cache};
 
 /// The PostgreSQL major versions there are, with the release of each that is used.
@@ -79,24 +80,6 @@ pub fn fetch_kafka(say: &dyn Fn(&str)) -> Result<PathBuf, Error> {
 /// What a test that did not fetch beforehand sees while it waits.
 pub(crate) fn say_to_stderr(line: &str) {
     eprintln!("testbed: {line}");
-}
-
-/// Runs a command; its error has the end of what the command printed.
-pub(crate) fn output_of(command: &mut Command) -> Result<Output, Error> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(Error::running(&program))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let printed =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Err(Error::Failed { what: format!("{program} ({})", output.status), output: tail(&printed, 30) })
-}
-
-/// The last `count` lines of a text.
-pub(crate) fn tail(text: &str, count: usize) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 fn maven(goal: &str) -> Command {

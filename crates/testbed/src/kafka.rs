@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::distribution::{fetch_kafka, output_of, say_to_stderr};
+use crate::command::output_of;
+use crate::distribution::{fetch_kafka, say_to_stderr};
 use crate::port::{self, Port};
 use crate::server::{Probe, Server};
 use crate::user::RunAs;

@@ -16,6 +16,7 @@
 //! home is closed to others, hence root's own place.
 
 mod cache;
+mod command;
 mod distribution;
 mod error;
 mod guardian;

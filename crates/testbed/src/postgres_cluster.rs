@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Error;
-use crate::distribution::output_of;
+use crate::command::output_of;
 use crate::server::Server;
 use crate::user::RunAs;
 

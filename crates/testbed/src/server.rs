@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::sys::signal;
 use nix::unistd::Pid;
 
-use crate::distribution::tail;
+use crate::command::tail;
 use crate::guardian::{Guardian, Signal};
 use crate::user::RunAs;
 use crate::{Error, wait};
