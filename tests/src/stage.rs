@@ -195,6 +195,10 @@ impl Default for Stage<'_> {
 
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- Kafka's log:\n{}", self.kafka.log_tail(40));
+            eprintln!("--- PostgreSQL's log:\n{}", self.postgres.log_tail(20));
+        }
         let Ok(mut client) = Client::connect(&self.postgres.url(&self.database), NoTls) else { return };
         let slots = "from pg_replication_slots where database = current_database()";
         let end = format!("select pg_terminate_backend(active_pid) {slots} and active");

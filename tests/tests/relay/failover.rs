@@ -48,6 +48,40 @@ fn a_server_that_lost_the_end_of_its_log_is_read_from_where_it_stands() {
     assert_placed(&stage);
 }
 
+/// By the time the relay looks, the new log goes beyond what it had read of the old one.
+#[test]
+fn a_log_that_has_been_written_anew_beyond_what_was_read_is_read_from_where_the_slot_stands() {
+    let postgres = Postgres::start().expect("PostgreSQL");
+    let stage = Stage::builder().postgres(&postgres).build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    insert(&stage, 50);
+    wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
+
+    postgres.stop().expect("PostgreSQL stops");
+    let aside = TempDir::new().expect("a directory");
+    let snapshot = aside.path().join("data");
+    copy(postgres.data_dir(), &snapshot);
+    postgres.start_again().expect("PostgreSQL starts again");
+    insert(&stage, 50);
+    wait_until("the rows to be lost are published", || stage.count("PUBLISH") == 100);
+    let read = stage.log_end();
+    wait_until("the slot is confirmed as far", || stage.confirmed() >= read);
+
+    relay.pause();
+    postgres.kill().expect("PostgreSQL is killed");
+    fs::remove_dir_all(postgres.data_dir()).expect("the data are removed");
+    copy(&snapshot, postgres.data_dir());
+    postgres.start_again().expect("PostgreSQL starts from the older data");
+    insert(&stage, 500);
+    assert!(stage.log_end() > read, "the log goes beyond what the relay had read");
+    relay.resume();
+    wait_until("what is new is published", || stage.count("PUBLISH") == 550);
+    assert!(relay.is_running(), "{}", relay.log());
+    assert!(relay.stop().success());
+    assert_placed(&stage);
+}
+
 fn insert(stage: &Stage<'_>, rows: i64) {
     let mut client = stage.client();
     for number in 0..rows {

@@ -95,7 +95,7 @@ async fn relay(config: &Config, batching: Batching, shutdown: &mut Shutdown) -> 
     };
     let Some(checked) = shutdown.or(rows.check(config.writeback)).await else { return Ok(Ended::Asked) };
     checked?;
-    let mut source = Source::new(upstream(config));
+    let mut source = Source::new(upstream(config), config.writeback);
     let Some(taken) = shutdown.or(take_slot(&mut source)).await else { return Ok(Ended::Asked) };
     let taken = taken?;
     let mut pipeline = Pipeline::new(Start {

@@ -24,6 +24,8 @@ pub(super) struct Upstream {
 /// The stream of one slot, across as many connections as it takes.
 pub(super) struct Source {
     upstream: Upstream,
+    /// Whether the rows tell what was published, so that nothing is repeated by starting at the slot.
+    rows_tell: bool,
     state: State,
     backoff: ExponentialBackoff,
     /// The last failure that was logged, so that an outage is told once and not at every attempt.
@@ -89,9 +91,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 const STATUS_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 impl Source {
-    pub(super) fn new(upstream: Upstream) -> Self {
+    pub(super) fn new(upstream: Upstream, rows_tell: bool) -> Self {
         Source {
             upstream,
+            rows_tell,
             state: State::Idle,
             backoff: backoff(),
             told: None,
@@ -210,12 +213,9 @@ impl Source {
     fn connected(&mut self, connection: Connection) -> Arrival {
         let Connection { stream, identity, sender_timeout, taken } = connection;
         let is_first = self.identity.replace(identity).is_none();
-        if !is_first && taken.confirmed > self.reported {
+        if !is_first && let Some(reason) = self.is_moved(taken.confirmed) {
             self.state = State::Idle;
-            return Arrival::Anew(format!(
-                "slot {} was moved to {} by another relay while the connection was lost",
-                self.upstream.slot, taken.confirmed
-            ));
+            return Arrival::Anew(reason);
         }
         self.reported = self.reported.max(taken.confirmed);
         let quarter = sender_timeout.map_or(STATUS_INTERVAL_MAX, |timeout| timeout / 4);
@@ -225,6 +225,18 @@ impl Source {
         self.heard = Instant::now();
         info!(slot = self.upstream.slot, "streaming from PostgreSQL");
         Arrival::Connected(taken)
+    }
+
+    /// Whether the slot does not stand where it was left. One that stands behind it is that of a server that
+    /// crashed, whose log is the same, or of one that was restored from a copy, whose log is not; only where
+    /// the rows tell what was published does it cost nothing to believe the worse.
+    fn is_moved(&self, confirmed: Lsn) -> Option<String> {
+        let slot = &self.upstream.slot;
+        if confirmed > self.reported {
+            return Some(format!("another relay moved slot {slot} to {confirmed} meanwhile"));
+        }
+        (self.rows_tell && confirmed < self.reported)
+            .then(|| format!("slot {slot} came back at {confirmed}, before {}", self.reported))
     }
 
     fn wait_out(&mut self, error: ConnectError) -> Result<()> {
