@@ -76,11 +76,11 @@ impl fmt::Display for Refusal {
             ),
             Reason::TooLargeToSend { topic, record_bytes, setting, max_bytes } => write!(
                 f,
-                "the record for topic {topic} takes {record_bytes} bytes, more than {setting} of [kafka.properties] allows ({max_bytes} bytes); raise it, and the topic's max.message.bytes where that is lower, or make the row smaller"
+                "the record for topic {topic} takes {record_bytes} bytes, more than {setting} of [kafka.properties] allows ({max_bytes} bytes); raise it, and the topic's max.message.bytes where that is lower"
             ),
             Reason::TooLargeForTopic { topic, record_bytes } => write!(
                 f,
-                "the record takes {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes), or make the row smaller"
+                "the record takes {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes)"
             ),
             Reason::Broker { topic, code, remedy } => {
                 write!(f, "Kafka refused the record for topic {topic}: {code}; {remedy}")

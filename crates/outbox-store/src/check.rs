@@ -12,6 +12,8 @@ use crate::table_problems::{advice, privilege_problems, table_problems};
 use crate::{Session, StoreError};
 
 const INIT: &str = "run `postrider init`";
+const NO_SLOT: &str = "run `postrider init`; if there was a slot before, rows that were committed since its \
+                       last confirmed position stay INIT, for a new slot does not send them";
 
 /// What stands between `run` and its work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub fn problems_for_run(found: &Found, names: &Names, write_back: bool) -> RunCh
     check_table(&mut check, found, names, write_back);
     check_publication(&mut check, found, names);
     match &found.slot {
-        None => check.problems.push(Problem::new(format!("there is no slot {}", names.slot), INIT)),
+        None => check.problems.push(Problem::new(format!("there is no slot {}", names.slot), NO_SLOT)),
         Some(slot) => check.problems.extend(slot_problems(slot, &found.server, names)),
     }
     if write_back {

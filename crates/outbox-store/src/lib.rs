@@ -41,4 +41,4 @@ pub use publish::{PublishWriter, Written};
 pub use publish_rows::{PublishRow, PublishRows};
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
-pub use statuses::statuses;
+pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};

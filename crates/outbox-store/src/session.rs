@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
-use tokio_postgres::config::Config;
+use tokio_postgres::config::{Config, Host};
 
 use crate::StoreError;
 
@@ -75,7 +75,8 @@ pub fn noticing_dead_peers(config: &Config) -> Config {
 /// Transient where the server cannot be reached, is starting or has no room; definite where it refuses the
 /// role, the password or the database.
 pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> {
-    let doing = "connecting to PostgreSQL";
+    let doing = format!("connecting to PostgreSQL at {}", addresses(config));
+    let doing = doing.as_str();
     let mut config = noticing_dead_peers(config);
     if config.get_application_name().is_none() {
         config.application_name("postrider");
@@ -99,6 +100,17 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
     };
     let timeout = StoreError::transient(doing, format!("no answer within {} s", SETUP_TIMEOUT.as_secs()));
     tokio::time::timeout(SETUP_TIMEOUT, opening).await.unwrap_or(Err(timeout))
+}
+
+/// Where a configuration leads to, as people write it.
+fn addresses(config: &Config) -> String {
+    let ports = config.get_ports();
+    let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+    let host = |(index, host): (usize, &Host)| match host {
+        Host::Tcp(name) => format!("{name}:{}", port(index)),
+        Host::Unix(directory) => format!("{}/.s.PGSQL.{}", directory.display(), port(index)),
+    };
+    config.get_hosts().iter().enumerate().map(host).collect::<Vec<_>>().join(", ")
 }
 
 impl Session {

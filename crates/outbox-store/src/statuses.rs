@@ -30,3 +30,44 @@ pub async fn statuses(
         .map(|row| (row.get(0), row.get::<_, Option<&str>>(1).and_then(|status| status.parse().ok())))
         .collect())
 }
+
+/// How many rows say INIT, counted up to `max`; what a slot that is made now will not send.
+///
+/// # Errors
+///
+/// As of any query.
+pub async fn waiting_rows(session: &Session, names: &Names, max: i64) -> Result<i64, StoreError> {
+    let sql = format!(
+        "select count(*) from (select from {table} where {status} = 'INIT' limit $1) as waiting",
+        status = quote::identifier(&names.columns.status),
+        table = quote::table(&names.table),
+    );
+    let doing = || format!("counting the rows of {} that say INIT", names.table);
+    let row = session.client().query_one(&sql, &[&max]).await.map_err(StoreError::postgres(doing()))?;
+    Ok(row.get(0))
+}
+
+/// The table's OID, by which the log knows it whatever it is called; `None` if there is none of that name.
+///
+/// # Errors
+///
+/// As of any query.
+pub async fn table_oid(session: &Session, names: &Names) -> Result<Option<u32>, StoreError> {
+    const SQL: &str = "select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname::text = $1::text and c.relname::text = $2::text";
+    let doing = || format!("looking for {}", names.table);
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+        [&names.table.schema, &names.table.name];
+    let row = session.client().query_opt(SQL, &parameters).await.map_err(StoreError::postgres(doing()))?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+/// The statement with which a person leaves a row out.
+pub fn leave_out_sql(names: &Names, id: Uuid) -> String {
+    format!(
+        "UPDATE {table} SET {status} = 'FAILED' WHERE {key} = '{id}'",
+        table = quote::table(&names.table),
+        status = quote::identifier(&names.columns.status),
+        key = quote::identifier(&names.columns.id),
+    )
+}

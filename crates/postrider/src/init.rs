@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use anyhow::{Result, bail};
-use outbox_store::{InitPlan, apply, connect, inspect, plan};
-use tracing::error;
+use outbox_store::{InitPlan, Names, Session, apply, connect, inspect, plan, waiting_rows};
+use tracing::{error, warn};
 
 use crate::Config;
 
@@ -23,8 +23,27 @@ pub(crate) async fn init(config: &Config, dry_run: bool) -> Result<()> {
         say(&plan.to_string());
     }
     refuse(&plan)?;
-    if !dry_run {
-        apply(&session, &plan, |line| say(&format!("{line}\n"))).await?;
+    if dry_run {
+        return Ok(());
+    }
+    apply(&session, &plan, |line| say(&format!("{line}\n"))).await?;
+    if config.writeback && found.slot.is_none() && found.table.is_some() {
+        warn_of_waiting_rows(&session, &names).await?;
+    }
+    Ok(())
+}
+
+/// A slot sends what is committed after it was made, and nothing from before.
+async fn warn_of_waiting_rows(session: &Session, names: &Names) -> Result<()> {
+    const COUNTED_MAX: i64 = 1000;
+    let rows = waiting_rows(session, names, COUNTED_MAX).await?;
+    if rows > 0 {
+        let count = if rows == COUNTED_MAX { format!("{rows} or more") } else { rows.to_string() };
+        warn!(
+            "{} holds {count} rows that say INIT from before slot {} was made; it will not send them. To publish \
+             one, insert it again under a new id",
+            names.table, names.slot
+        );
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod idle;
 mod kafka_outage;
 mod locks;
 mod memory;
+mod new_slot;
 mod postgres_outage;
 mod refusal;
 mod restart;

@@ -39,3 +39,19 @@ fn a_column_added_and_dropped_under_load_disturbs_nothing() {
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
+
+#[test]
+fn a_row_committed_while_the_table_had_another_name_is_published() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    let sql = "alter table outbox rename to elsewhere;
+               insert into elsewhere (id, aggregate_type, aggregate_id, event_type, payload)
+               values (gen_random_uuid(), 'renamed', 'a', 'e', '1');";
+    client.batch_execute(sql).expect("renamed and inserted");
+    client.batch_execute("alter table elsewhere rename to outbox").expect("renamed back");
+    stage.insert(&NewRow::of("renamed", "a", 2));
+    let relay = stage.relay();
+    wait_until("both rows are published", || stage.count("PUBLISH") == 2);
+    assert!(relay.stop().success());
+    assert_keys_in_order(&assert_delivered(&stage));
+}

@@ -1,10 +1,9 @@
 //! From frames of the stream to what the pipeline is told.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use outbox::{Columns, Event, Lsn, TableName};
 use tracing::{info, warn};
@@ -18,8 +17,8 @@ pub(super) struct Inbox {
     layouts: HashMap<u32, Known>,
     /// The transaction under way.
     xid: u32,
-    /// The outbox table's, once it has been seen.
-    outbox_oid: Option<u32>,
+    /// The outbox table's, by which its rows are known even from under another name.
+    oid: Option<u32>,
 }
 
 /// What is known of a relation, as it was described last.
@@ -44,15 +43,8 @@ pub(super) enum Letter {
 }
 
 impl Inbox {
-    pub(super) fn new(table: TableName, columns: Columns) -> Self {
-        Inbox {
-            table,
-            columns,
-            decoder: Decoder::default(),
-            layouts: HashMap::new(),
-            xid: 0,
-            outbox_oid: None,
-        }
+    pub(super) fn new(table: TableName, oid: Option<u32>, columns: Columns) -> Self {
+        Inbox { table, columns, decoder: Decoder::default(), layouts: HashMap::new(), xid: 0, oid }
     }
 
     /// A new connection describes every relation anew.
@@ -85,38 +77,27 @@ impl Inbox {
     }
 
     fn layout(&mut self, relation: &Arc<Relation>) -> Result<Option<&Layout>> {
-        let known = match self.layouts.entry(relation.oid) {
-            Entry::Occupied(known) if Arc::ptr_eq(&known.get().relation, relation) => known.into_mut(),
-            entry => {
-                let layout = describe(&self.table, &self.columns, relation)?;
-                if layout.is_some() {
-                    self.outbox_oid = Some(relation.oid);
-                } else if self.outbox_oid == Some(relation.oid) {
-                    bail!(
-                        "the outbox table {} has become {}.{}; its rows would be passed over. Rename it back, or set \
-                         postgres.table and start the relay again",
-                        self.table,
-                        relation.namespace,
-                        relation.name
-                    );
-                }
-                entry.insert_entry(Known { relation: Arc::clone(relation), layout }).into_mut()
-            }
-        };
-        Ok(known.layout.as_ref())
+        let oid = relation.oid;
+        let is_known = |known: &Known| Arc::ptr_eq(&known.relation, relation);
+        if !self.layouts.get(&oid).is_some_and(is_known) {
+            let layout = self.describe(relation)?;
+            self.layouts.insert(oid, Known { relation: Arc::clone(relation), layout });
+        }
+        Ok(self.layouts.get(&oid).and_then(|known| known.layout.as_ref()))
     }
-}
 
-fn describe(table: &TableName, columns: &Columns, relation: &Relation) -> Result<Option<Layout>> {
-    if relation.namespace != table.schema || relation.name != table.name {
-        warn!(
-            "the publication also sends {}.{}, which is not the outbox table {table}; its rows are passed \
-             over. ALTER PUBLICATION … DROP TABLE spares the server the work",
-            relation.namespace, relation.name
-        );
-        return Ok(None);
+    fn describe(&self, relation: &Relation) -> Result<Option<Layout>> {
+        let table = &self.table;
+        let is_named_so = relation.namespace == table.schema && relation.name == table.name;
+        if !is_named_so && self.oid != Some(relation.oid) {
+            warn!(
+                "the publication also sends {}.{}, which is not the outbox table {table}; its rows are passed over",
+                relation.namespace, relation.name
+            );
+            return Ok(None);
+        }
+        let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+        info!(columns = names.join(","), "reading {table}");
+        Ok(Some(Layout::new(relation, &self.columns)?))
     }
-    let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
-    info!(columns = names.join(","), "reading {table}");
-    Ok(Some(Layout::new(relation, columns)?))
 }

@@ -104,7 +104,8 @@ async fn relay(config: &Config, batching: Batching, shutdown: &mut Shutdown) -> 
         limits: config.limits,
     });
     pipeline.connected(taken.horizon);
-    let inbox = Inbox::new(config.postgres.table.clone(), config.columns.clone());
+    let Some(oid) = shutdown.or(rows.table_oid()).await else { return Ok(Ended::Asked) };
+    let inbox = Inbox::new(config.postgres.table.clone(), oid?, config.columns.clone());
     let mut pump = Pump::new(source, delivery(config, batching)?, inbox, rows, pipeline);
     let ending = pump.run(shutdown).await;
     if !matches!(timeout(FAREWELL_MAX, pump.source.finish()).await, Ok(Ok(()))) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
 use kafka_sink::{PublishError, Refusal, SinkError};
-use outbox::{Admission, Event, Pipeline, Token, Verdict};
+use outbox::{Admission, Event, Pipeline, Status, Token, Verdict};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -241,6 +241,9 @@ impl Pump {
         for (token, event, row) in answered {
             match self.pipeline.answered(token, row)? {
                 Verdict::Publish => self.ready.push_back((token, event)),
+                Verdict::Skip if row == Some(Status::Failed) => {
+                    info!(id = %event.id, "left out, because its row says FAILED");
+                }
                 Verdict::Skip => skipped += 1,
             }
         }
@@ -285,8 +288,9 @@ impl Pump {
     fn refused(&mut self, id: Uuid, refusal: &Refusal) {
         self.drain(Ending::Failed(anyhow!(
             "row {id} cannot be published: {refusal}. The relay stops before it: the slot is not confirmed \
-             past this row, and the next start meets it again. Remove the cause, or set the row's status to \
-             FAILED to leave it out, then start the relay"
+             past this row, and the next start meets it again, as it was inserted: to change the row is of no \
+             use. Remove the cause, or leave the row out ({}), then start the relay",
+            self.rows.leave_out_sql(id)
         )));
     }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use outbox::Status;
-use outbox_store::{Names, Session, StoreError, Tls, check_for_run, connect, statuses};
-use tokio::time::sleep;
+use outbox_store::{
+    Names, Session, StoreError, Tls, check_for_run, connect, leave_out_sql, statuses, table_oid,
+};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -20,6 +22,9 @@ pub(super) struct Rows {
 }
 
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// An outage that lasts is told of again, so that the last lines of the log name it.
+pub(super) const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 impl Rows {
     /// Checks that everything the relay needs is there.
@@ -40,6 +45,16 @@ impl Rows {
         bail!("the database is not ready for the relay:{list}")
     }
 
+    /// The outbox table's OID.
+    pub(super) async fn table_oid(&self) -> Result<Option<u32>> {
+        self.patiently(async |session| table_oid(session, &self.names).await).await
+    }
+
+    /// The statement with which a person leaves a row out.
+    pub(super) fn leave_out_sql(&self, id: Uuid) -> String {
+        leave_out_sql(&self.names, id)
+    }
+
     /// What the rows of these ids say; one that is gone, or says none of our words, is left out.
     pub(super) async fn statuses(self, ids: Vec<Uuid>) -> Result<HashMap<Uuid, Status>> {
         let found = self.patiently(async |session| statuses(session, &self.names, &ids).await).await?;
@@ -54,7 +69,7 @@ impl Rows {
             .with_jitter()
             .without_max_times()
             .build();
-        let mut told = false;
+        let mut told: Option<Instant> = None;
         loop {
             let answer = match connect(&self.postgres, &self.tls).await {
                 Ok(session) => question(&session).await,
@@ -62,16 +77,16 @@ impl Rows {
             };
             match answer {
                 Ok(answer) => {
-                    if told {
+                    if told.is_some() {
                         info!("PostgreSQL answers again");
                     }
                     return Ok(answer);
                 }
                 Err(error) if error.is_definite() => return Err(error.into()),
                 Err(error) => {
-                    if !told {
-                        warn!("PostgreSQL cannot be asked: {error}; waiting, nothing is lost");
-                        told = true;
+                    if told.is_none_or(|told| told.elapsed() > TELL_AGAIN_AFTER) {
+                        warn!("PostgreSQL cannot be asked: {error}; waiting");
+                        told = Some(Instant::now());
                     }
                 }
             }

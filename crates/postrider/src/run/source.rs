@@ -12,6 +12,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::{Error, Frame, Intake, ReplicationStream, StandbyStatus, StartReplication};
 
+use super::rows::TELL_AGAIN_AFTER;
+
 /// Where the stream comes from.
 #[derive(Clone)]
 pub(super) struct Upstream {
@@ -29,7 +31,7 @@ pub(super) struct Source {
     state: State,
     backoff: ExponentialBackoff,
     /// The last failure that was logged, so that an outage is told once and not at every attempt.
-    told: Option<String>,
+    told: Option<(String, Instant)>,
     identity: Option<Identity>,
     /// The last position that was reported to the server.
     reported: Lsn,
@@ -250,13 +252,14 @@ impl Source {
             self.told = None;
         }
         let text = error.to_string();
-        if self.told.as_ref() != Some(&text) {
+        let is_told = |(told, at): &(String, Instant)| *told == text && at.elapsed() < TELL_AGAIN_AFTER;
+        if !self.told.as_ref().is_some_and(is_told) {
             if error.is_slot_in_use() {
                 info!("standing by: {text}; taking over when it is free");
             } else {
                 warn!("PostgreSQL cannot be read: {text}; waiting, nothing is lost");
             }
-            self.told = Some(text);
+            self.told = Some((text, Instant::now()));
         }
         self.wait();
         Ok(())
