@@ -16,23 +16,9 @@ fn a_server_that_lost_the_end_of_its_log_is_read_from_where_it_stands() {
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
-    insert(&stage, 50);
-    wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
+    let (snapshot, read) = snapshot_then_publish(&postgres, &stage, 500);
 
-    postgres.stop().expect("PostgreSQL stops");
-    let aside = TempDir::new().expect("a directory");
-    let snapshot = aside.path().join("data");
-    copy(postgres.data_dir(), &snapshot);
-    postgres.start_again().expect("PostgreSQL starts again");
-    insert(&stage, 500);
-    wait_until("the rows to be lost are published", || stage.count("PUBLISH") == 550);
-    let read = stage.log_end();
-    wait_until("the slot is confirmed as far", || stage.confirmed() >= read);
-
-    postgres.kill().expect("PostgreSQL is killed");
-    fs::remove_dir_all(postgres.data_dir()).expect("the data are removed");
-    copy(&snapshot, postgres.data_dir());
-    postgres.start_again().expect("PostgreSQL starts from the older data");
+    restore(&postgres, &snapshot);
     insert(&stage, 20);
     assert!(stage.log_end() < read, "the relay has read further than the log goes");
     wait_until("what is new is published", || stage.count("PUBLISH") == 70);
@@ -55,24 +41,10 @@ fn a_log_that_has_been_written_anew_beyond_what_was_read_is_read_from_where_the_
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
-    insert(&stage, 50);
-    wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
-
-    postgres.stop().expect("PostgreSQL stops");
-    let aside = TempDir::new().expect("a directory");
-    let snapshot = aside.path().join("data");
-    copy(postgres.data_dir(), &snapshot);
-    postgres.start_again().expect("PostgreSQL starts again");
-    insert(&stage, 50);
-    wait_until("the rows to be lost are published", || stage.count("PUBLISH") == 100);
-    let read = stage.log_end();
-    wait_until("the slot is confirmed as far", || stage.confirmed() >= read);
+    let (snapshot, read) = snapshot_then_publish(&postgres, &stage, 50);
 
     relay.pause();
-    postgres.kill().expect("PostgreSQL is killed");
-    fs::remove_dir_all(postgres.data_dir()).expect("the data are removed");
-    copy(&snapshot, postgres.data_dir());
-    postgres.start_again().expect("PostgreSQL starts from the older data");
+    restore(&postgres, &snapshot);
     insert(&stage, 500);
     assert!(stage.log_end() > read, "the log goes beyond what the relay had read");
     relay.resume();
@@ -80,6 +52,28 @@ fn a_log_that_has_been_written_anew_beyond_what_was_read_is_read_from_where_the_
     assert!(relay.is_running(), "{}", relay.log());
     assert!(relay.stop().success());
     assert_placed(&stage);
+}
+
+/// Publishes 50 rows, copies the data aside, and publishes `lost` more; returns the copy and where the log ends.
+fn snapshot_then_publish(postgres: &Postgres, stage: &Stage<'_>, lost: i64) -> (TempDir, i64) {
+    insert(stage, 50);
+    wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
+    postgres.stop().expect("PostgreSQL stops");
+    let aside = TempDir::new().expect("a directory");
+    copy(postgres.data_dir(), &aside.path().join("data"));
+    postgres.start_again().expect("PostgreSQL starts again");
+    insert(stage, lost);
+    wait_until("the rows to be lost are published", || stage.count("PUBLISH") == 50 + lost);
+    let read = stage.log_end();
+    wait_until("the slot is confirmed as far", || stage.confirmed() >= read);
+    (aside, read)
+}
+
+fn restore(postgres: &Postgres, snapshot: &TempDir) {
+    postgres.kill().expect("PostgreSQL is killed");
+    fs::remove_dir_all(postgres.data_dir()).expect("the data are removed");
+    copy(&snapshot.path().join("data"), postgres.data_dir());
+    postgres.start_again().expect("PostgreSQL starts from the older data");
 }
 
 fn insert(stage: &Stage<'_>, rows: i64) {

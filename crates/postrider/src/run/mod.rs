@@ -2,6 +2,7 @@
 
 mod delivery;
 mod inbox;
+mod outage;
 mod pump;
 mod resent;
 mod rows;

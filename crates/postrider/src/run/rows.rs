@@ -1,10 +1,8 @@
 //! What the relay asks the database outside the stream: at its start, and about events sent again.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
-use backon::{BackoffBuilder, ExponentialBuilder};
 use outbox::Status;
 use outbox_store::{
     Names, Session, StoreError, Tls, check_for_run, connect, leave_out_sql, statuses, table_oid,
@@ -13,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::outage::{Pauses, TELL_AGAIN_AFTER};
+
 /// Asks on a connection of its own, made for each question: questions are rare.
 #[derive(Clone)]
 pub(super) struct Rows {
@@ -20,11 +20,6 @@ pub(super) struct Rows {
     pub(super) tls: Tls,
     pub(super) names: Names,
 }
-
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-
-/// An outage that lasts is told of again, so that the last lines of the log name it.
-pub(super) const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 impl Rows {
     /// Checks that everything the relay needs is there.
@@ -63,12 +58,7 @@ impl Rows {
 
     /// Waits out whatever passes.
     async fn patiently<T>(&self, question: impl AsyncFn(&Session) -> Result<T, StoreError>) -> Result<T> {
-        let mut pauses = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(BACKOFF_MAX)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        let mut pauses = Pauses::default();
         let mut told: Option<Instant> = None;
         loop {
             let answer = match connect(&self.postgres, &self.tls).await {
@@ -90,7 +80,7 @@ impl Rows {
                     }
                 }
             }
-            sleep(pauses.next().unwrap_or(BACKOFF_MAX)).await;
+            sleep(pauses.next()).await;
         }
     }
 }

@@ -5,14 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Result;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use outbox::Lsn;
 use outbox_store::{StoreError, Tls, noticing_dead_peers, slot_state, wal_flush_position};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::{Error, Frame, Intake, ReplicationStream, StandbyStatus, StartReplication};
 
-use super::rows::TELL_AGAIN_AFTER;
+use super::outage::{Pauses, TELL_AGAIN_AFTER};
 
 /// Where the stream comes from.
 #[derive(Clone)]
@@ -29,7 +28,7 @@ pub(super) struct Source {
     /// Whether the rows tell what was published, so that nothing is repeated by starting at the slot.
     rows_tell: bool,
     state: State,
-    backoff: ExponentialBackoff,
+    pauses: Pauses,
     /// The last failure that was logged, so that an outage is told once and not at every attempt.
     told: Option<(String, Instant)>,
     identity: Option<Identity>,
@@ -98,7 +97,7 @@ impl Source {
             upstream,
             rows_tell,
             state: State::Idle,
-            backoff: backoff(),
+            pauses: Pauses::default(),
             told: None,
             identity: None,
             reported: Lsn::ZERO,
@@ -248,7 +247,7 @@ impl Source {
             return Err(error.into());
         }
         if was_steady {
-            self.backoff = backoff();
+            self.pauses = Pauses::default();
             self.told = None;
         }
         let text = error.to_string();
@@ -266,20 +265,9 @@ impl Source {
     }
 
     fn wait(&mut self) {
-        let pause = self.backoff.next().unwrap_or(BACKOFF_MAX);
+        let pause = self.pauses.next();
         self.state = State::Waiting(Box::pin(sleep(pause)));
     }
-}
-
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(BACKOFF_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 /// Which log a server has.
