@@ -25,6 +25,8 @@ create table if not exists {table} (
     {last_attempt_at} timestamptz,
     {last_error} text
 ) with (fillfactor = 50);
+-- Write-back never changes these two, so this index costs no HOT update. Replay, stuck rows and retention page by it.
+create index if not exists {created_at_index} on {table} ({created_at}, {id});
 comment on table {table} is 'Transactional outbox: a row inserted here with a business change is streamed to Kafka by Postrider.';
 comment on column {table}.{id} is 'Names the event, here and in the record''s header id. UUID v7 recommended.';
 comment on column {table}.{payload} is 'The record''s value, byte for byte. NULL becomes a tombstone.';

@@ -40,7 +40,9 @@ fn crates_depend_in_the_direction_the_architecture_says() {
     assert_only(&dependencies, "wal-reader", &["outbox"]);
     assert_only(&dependencies, "outbox-store", &["outbox"]);
     assert_only(&dependencies, "kafka-sink", &["outbox", "outbox-store"]);
-    assert_only(&dependencies, "postrider", &["outbox", "outbox-store", "wal-reader", "kafka-sink"]);
+    assert_only(&dependencies, "reconciler", &["outbox", "outbox-store"]);
+    let parts = ["outbox", "outbox-store", "wal-reader", "kafka-sink", "reconciler"];
+    assert_only(&dependencies, "postrider", &parts);
     assert_only(&dependencies, "shop", &[]);
     assert_only(&dependencies, "testbed", &[]);
     assert_only(&dependencies, "demo", &["shop", "testbed"]);
@@ -54,6 +56,7 @@ fn the_core_does_no_io_the_reader_knows_no_kafka_and_the_sink_no_replication() {
         ("wal-reader", &["rdkafka"]),
         ("outbox-store", &["rdkafka", "postgres-protocol"]),
         ("kafka-sink", &["postgres-protocol"]),
+        ("reconciler", &["rdkafka", "postgres-protocol"]),
         ("postrider", &["postgres-protocol"]),
     ];
     for (package, foreign) in forbidden {

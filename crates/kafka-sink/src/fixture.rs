@@ -17,6 +17,7 @@ pub(crate) fn event() -> Event {
         partition_key: None,
         created_at_us: Some(1_700_000_000_123_456),
         xid: None,
+        status: None,
         others: Vec::new(),
     }
 }

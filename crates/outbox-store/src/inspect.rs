@@ -89,11 +89,18 @@ select plugin::text, database::text, temporary, wal_status, to_jsonb(s) ->> 'inv
        (to_jsonb(s) ->> 'failover')::boolean
 from pg_replication_slots s where slot_name::text = $1::text";
 
+// What the relay does with each of its own tables.
 const POSTRIDER_TABLES: &str = "
-select c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'INSERT'),
-       has_table_privilege(c.oid, 'UPDATE')
+select c.relname::text, has_table_privilege(c.oid, 'SELECT'),
+       array(select needed.privilege from unnest(case c.relname
+                 when 'migration' then '{SELECT}'
+                 when 'progress' then '{SELECT, INSERT, UPDATE}'
+                 when 'replay' then '{SELECT, UPDATE}'
+                 else '{SELECT, INSERT, UPDATE, DELETE}' end::text[]) as needed (privilege)
+             where not has_table_privilege(c.oid, needed.privilege))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = 'postrider' and c.relname in ('migration', 'progress') and c.relkind = 'r' order by 1";
+where n.nspname = 'postrider' and c.relname in ('migration', 'progress', 'replay', 'held') and c.relkind = 'r'
+order by 1";
 
 /// Reads everything from the catalog that [`plan`](crate::plan) and [`problems_for_run`](crate::problems_for_run)
 /// decide on. Changes nothing.
@@ -204,16 +211,8 @@ async fn postrider(session: &Session) -> Result<(Vec<i32>, Vec<String>), StoreEr
     }
     let mut migrations_are_readable = false;
     for row in all(session, POSTRIDER_TABLES, &[]).await? {
-        let (name, select, insert, update): (&str, bool, bool, bool) =
-            (row.get(0), row.get(1), row.get(2), row.get(3));
-        let writes = name == "progress";
+        let (name, select, missing): (&str, bool, Vec<&str>) = (row.get(0), row.get(1), row.get(2));
         migrations_are_readable |= name == "migration" && select && schema.usage;
-        let missing: Vec<_> =
-            [("SELECT", select), ("INSERT", insert || !writes), ("UPDATE", update || !writes)]
-                .iter()
-                .filter(|(_, has)| !has)
-                .map(|(privilege, _)| *privilege)
-                .collect();
         if !missing.is_empty() {
             lacks.push(format!("{} ON postrider.{name}", missing.join(", ")));
         }

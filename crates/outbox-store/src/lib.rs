@@ -9,6 +9,7 @@ mod apply;
 mod check;
 mod columns;
 mod error;
+mod event_rows;
 mod found;
 mod inspect;
 mod migrations;
@@ -29,6 +30,7 @@ mod table_problems;
 pub use apply::apply;
 pub use check::{RunCheck, check_for_run, problems_for_run};
 pub use error::StoreError;
+pub use event_rows::{EventRows, StoredPlace, StoredRow};
 pub use found::{
     Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
     FoundTable, Member,

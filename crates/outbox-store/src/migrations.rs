@@ -14,8 +14,10 @@ pub(crate) struct Migration {
     sql: &'static str,
 }
 
-pub(crate) const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, name: "progress", sql: include_str!("../../../migrations/0001_progress.sql") }];
+pub(crate) const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, name: "progress", sql: include_str!("../../../migrations/0001_progress.sql") },
+    Migration { version: 2, name: "lifecycle", sql: include_str!("../../../migrations/0002_lifecycle.sql") },
+];
 
 impl Migration {
     /// The migration and the note that it was applied: one transaction when sent as one query.
@@ -34,6 +36,7 @@ pub(crate) fn outbox(names: &Names) -> String {
     let columns = &names.columns;
     let mut sql = quote::fill(OUTBOX, |placeholder| match placeholder {
         "table" => Some(quote::table(&names.table)),
+        "created_at_index" => Some(quote::identifier(&format!("{}_created_at", names.table.name))),
         key => PARTS.iter().find(|part| part.key == key).map(|part| quote::identifier(part.name(columns))),
     });
     for name in templated(columns) {

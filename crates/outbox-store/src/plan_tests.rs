@@ -93,7 +93,7 @@ fn everything() -> Found {
             invalidation_reason: None,
             failover: Some(true),
         }),
-        migrations: vec![1],
+        migrations: vec![1, 2],
         ..nothing()
     }
 }
@@ -139,6 +139,7 @@ fn an_empty_database_gets_schema_table_publication_and_slot_in_this_order() {
         steps,
         [
             "schema postrider, migration 0001_progress",
+            "schema postrider, migration 0002_lifecycle",
             "table public.outbox",
             "publication postrider",
             "slot postrider"

@@ -107,8 +107,7 @@ pub(crate) fn privilege_problems(
     let has = |part: &str, privilege: fn(&FoundColumn) -> bool| find(table, part).is_none_or(privilege);
     let written = PARTS.iter().filter(|part| part.need == Need::WriteBack);
     let updates = written.clone().all(|part| has(part.name(columns), |column| column.update));
-    let reads = [&columns.id, &columns.status, &columns.attempts];
-    let selects = reads.iter().all(|name| has(name, |column| column.select));
+    let selects = PARTS.iter().all(|part| has(part.name(columns), |column| column.select));
     let lacks: Vec<_> =
         [("SELECT", selects), ("UPDATE", updates)].iter().filter(|(_, has)| !has).map(|(p, _)| *p).collect();
     if !lacks.is_empty() {

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::Status;
+
 /// One inserted outbox row: what a Kafka record is made of.
 ///
 /// Texts are the UTF-8 bytes PostgreSQL sent, uncopied; `None` is SQL's NULL.
@@ -29,6 +31,9 @@ pub struct Event {
     /// The transaction that inserted the row, as the log names it. The log tells of a commit before other
     /// transactions see its rows; `None` where the row was read as a row.
     pub xid: Option<u32>,
+    /// What the row said of itself when it was inserted; `None` for a text that is none of ours, and where the
+    /// table has no such column.
+    pub status: Option<Status>,
     /// The values of [`Columns::others`], in that order.
     pub others: Vec<Option<Bytes>>,
 }

@@ -4,6 +4,7 @@
 
 mod cursor;
 mod event;
+mod lane;
 mod lsn;
 mod pipeline;
 mod progress;
@@ -11,6 +12,7 @@ mod status;
 mod table;
 
 pub use event::{Columns, Event};
+pub use lane::Lane;
 pub use lsn::{Lsn, ParseLsnError};
 pub use pipeline::{Admission, Limits, OutOfOrder, Pipeline, Start, Token, Verdict};
 pub use progress::{Progress, Transaction};

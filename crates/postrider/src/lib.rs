@@ -10,7 +10,7 @@ mod run;
 
 pub use cli::{Cli, Command, execute};
 pub use config::{
-    BadConfig, Config, Kafka, KafkaProperties, Loaded, Log, LogFormat, Origin, Postgres, Problem, ReadFile,
-    Routing, Source,
+    BadConfig, Config, Failure, Kafka, KafkaProperties, Loaded, Log, LogFormat, Origin, Policy, Postgres,
+    Problem, ReadFile, Receipts, Reconcile, Retention, Routing, Source,
 };
 pub use logging::start as start_logging;

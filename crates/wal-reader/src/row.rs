@@ -1,7 +1,7 @@
 //! An outbox row out of a tuple of the stream.
 
 use bytes::Bytes;
-use outbox::{Columns, Event};
+use outbox::{Columns, Event, Status};
 use uuid::Uuid;
 
 use crate::{Relation, Tuple, Value};
@@ -20,6 +20,7 @@ pub struct Layout {
     topic: Option<Position>,
     partition_key: Option<Position>,
     created_at: Option<Position>,
+    status: Option<Position>,
     others: Vec<Position>,
 }
 
@@ -123,6 +124,8 @@ impl Layout {
             topic: find(&columns.topic, Part::Text)?,
             partition_key: find(&columns.partition_key, Part::Text)?,
             created_at: find(&columns.created_at, Part::Time)?,
+            // What it says is read where it is text; any other type says nothing.
+            status: find(&columns.status, Part::Text).ok().flatten(),
             others: columns.others.iter().map(|name| need(name, Part::Text)).collect::<Result<_, _>>()?,
         })
     }
@@ -153,6 +156,7 @@ impl Layout {
                 Some(position) => unix_us(tuple, position).map_err(|what| bad("created_at", what))?,
             },
             xid: Some(xid),
+            status: self.status.and_then(|position| status(tuple, position)),
             others: self
                 .others
                 .iter()
@@ -228,6 +232,13 @@ fn text(tuple: &Tuple, position: Position) -> Result<Option<Bytes>, &'static str
             Ok(Some(Bytes::from_static(if bytes.first() == Some(&1) { b"true" } else { b"false" })))
         }
         Form::Timestamp => Err("is a time"),
+    }
+}
+
+fn status(tuple: &Tuple, position: Position) -> Option<Status> {
+    match tuple.peek(position.index) {
+        Some(Value::Binary(bytes) | Value::Text(bytes)) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
     }
 }
 
@@ -325,6 +336,17 @@ mod tests {
         assert_eq!(event.aggregate_type.as_deref(), Some(&b"order"[..]), "an enum's label");
         assert_eq!((event.headers, event.topic), (None, None));
         assert_eq!(event.others, [Some(Bytes::from_static(b"-2"))]);
+    }
+
+    #[test]
+    fn what_a_row_says_of_itself_is_read_and_a_word_of_others_is_none() {
+        let status = |value: &[u8]| {
+            let columns =
+                [("id", UUID, Some(&ID[..])), ("payload", TEXT, None), ("status", TEXT, Some(value))];
+            event(&columns, &[]).expect("an event").status
+        };
+        assert_eq!(status(b"COMPLETE"), Some(Status::Complete));
+        assert_eq!(status(b"new"), None);
     }
 
     #[test]

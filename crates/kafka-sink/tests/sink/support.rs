@@ -63,6 +63,7 @@ pub(crate) fn event(topic: &str, key: &str, payload: &str) -> Event {
         created_at_us: None,
         others: Vec::new(),
         xid: None,
+        status: None,
     }
 }
 

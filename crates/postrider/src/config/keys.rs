@@ -68,14 +68,6 @@ pub(crate) static READ: &[&dyn AnyKey] = &[
     &WRITEBACK_ENABLED,
     &IN_FLIGHT_EVENTS,
     &IN_FLIGHT_BYTES,
-    &LOG_FORMAT,
-    &LOG_LEVEL,
-];
-
-/// The keys that are checked and then have no effect: their feature is not in this version. A key leaves
-/// this list with the change that reads it.
-pub(crate) static WITHOUT_EFFECT: &[&dyn AnyKey] = &[
-    &SLOT_LOST,
     &RECEIPTS_ENABLED,
     &RECEIPTS_GROUP,
     &RECEIPTS_FOLLOW,
@@ -85,8 +77,13 @@ pub(crate) static WITHOUT_EFFECT: &[&dyn AnyKey] = &[
     &FAILURE_POLICY,
     &DEAD_LETTER_TOPIC,
     &COMPLETE_AFTER,
-    &HTTP_LISTEN,
+    &LOG_FORMAT,
+    &LOG_LEVEL,
 ];
+
+/// The keys that are checked and then have no effect: their feature is not in this version. A key leaves
+/// this list with the change that reads it.
+pub(crate) static WITHOUT_EFFECT: &[&dyn AnyKey] = &[&SLOT_LOST, &HTTP_LISTEN];
 
 /// Where the properties of librdkafka stand; any name is a key there.
 pub(crate) const PROPERTIES: &str = "kafka.properties";
@@ -180,43 +177,43 @@ pub(crate) static LOG_LEVEL: Key<String> = Key {
     parse: |raw| filled(raw).filter(|text| crate::logging::is_filter(text)),
 };
 
-static RECEIPTS_ENABLED: Key<bool> =
+pub(crate) static RECEIPTS_ENABLED: Key<bool> =
     Key { name: "receipts.enabled", takes: "true or false", default: Some("true"), parse: Raw::flag };
 
-static RECEIPTS_GROUP: Key<String> =
+pub(crate) static RECEIPTS_GROUP: Key<String> =
     Key { name: "receipts.group", takes: "a consumer group's name", default: Some("outbox"), parse: filled };
 
-static RECEIPTS_FOLLOW: Key<Vec<String>> = Key {
+pub(crate) static RECEIPTS_FOLLOW: Key<Vec<String>> = Key {
     name: "receipts.follow",
     takes: "consumer groups' names, separated by commas",
     default: Some(""),
     parse: Raw::list,
 };
 
-static INIT_AFTER: Key<Duration> =
+pub(crate) static INIT_AFTER: Key<Duration> =
     Key { name: "reconcile.init_after", takes: DURATION, default: Some("1m"), parse: Raw::duration };
 
-static PUBLISH_AFTER: Key<Duration> =
+pub(crate) static PUBLISH_AFTER: Key<Duration> =
     Key { name: "reconcile.publish_after", takes: DURATION, default: Some("5m"), parse: Raw::duration };
 
-static ATTEMPTS_MAX: Key<usize> =
+pub(crate) static ATTEMPTS_MAX: Key<usize> =
     Key { name: "reconcile.attempts_max", takes: COUNT, default: None, parse: Raw::count };
 
-static FAILURE_POLICY: Key<String> = Key {
+pub(crate) static FAILURE_POLICY: Key<String> = Key {
     name: "failure.policy",
     takes: "park, hold or stop",
     default: Some("park"),
     parse: |raw| one_of(raw, &["park", "hold", "stop"]),
 };
 
-static DEAD_LETTER_TOPIC: Key<String> = Key {
+pub(crate) static DEAD_LETTER_TOPIC: Key<String> = Key {
     name: "failure.dead_letter_topic",
     takes: "a topic's name: 1 to 249 letters, digits, dots, underscores and hyphens",
     default: None,
     parse: topic_name,
 };
 
-static COMPLETE_AFTER: Key<Duration> =
+pub(crate) static COMPLETE_AFTER: Key<Duration> =
     Key { name: "retention.complete_after", takes: DURATION, default: None, parse: Raw::duration };
 
 static HTTP_LISTEN: Key<SocketAddr> = Key {

@@ -8,6 +8,7 @@ mod file;
 #[cfg(test)]
 mod fixture;
 mod keys;
+mod lifecycle;
 mod nearest;
 mod problem;
 mod properties;
@@ -25,6 +26,7 @@ use outbox_store::Names;
 use postgres_openssl::MakeTlsConnector;
 use rdkafka::ClientConfig;
 
+pub use lifecycle::{Failure, Policy, Receipts, Reconcile, Retention};
 pub use problem::{BadConfig, Origin, Problem};
 pub use properties::KafkaProperties;
 pub use source::{ReadFile, Source};
@@ -47,6 +49,14 @@ pub struct Config {
     pub writeback: bool,
     /// How much may be in flight.
     pub limits: Limits,
+    /// How rows become COMPLETE.
+    pub receipts: Receipts,
+    /// When a row counts as stuck.
+    pub reconcile: Reconcile,
+    /// What becomes of a row that cannot be published.
+    pub failure: Failure,
+    /// What is deleted.
+    pub retention: Retention,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -156,6 +166,10 @@ fn read(settings: &mut Settings, source: &Source) -> Option<Config> {
     let routing = routing(settings, &mut columns);
     let writeback = settings.value(&keys::WRITEBACK_ENABLED);
     let limits = limits(settings);
+    let receipts = lifecycle::receipts(settings);
+    let reconcile = lifecycle::reconcile(settings);
+    let failure = lifecycle::failure(settings);
+    let retention = lifecycle::retention(settings);
     let log = log(settings);
     Some(Config {
         postgres: postgres?,
@@ -164,6 +178,10 @@ fn read(settings: &mut Settings, source: &Source) -> Option<Config> {
         columns,
         writeback: writeback?,
         limits: limits?,
+        receipts: receipts?,
+        reconcile: reconcile?,
+        failure: failure?,
+        retention: retention?,
         log: log?,
     })
 }

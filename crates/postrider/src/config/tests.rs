@@ -1,10 +1,11 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use outbox::Limits;
 use proptest::prelude::*;
 
 use super::fixture::{REQUIRED, load, problems, source};
-use super::{Config, LogFormat, keys};
+use super::{Config, Failure, LogFormat, Policy, keys};
 
 fn good(toml: &str, variables: &[(&str, &str)]) -> Config {
     load(toml, variables).unwrap().config
@@ -115,10 +116,31 @@ fn a_variable_that_means_nothing_is_a_warning_with_the_nearest_name() {
 
 #[test]
 fn a_key_without_effect_is_a_warning_when_it_is_set() {
-    let loaded = load("[receipts]\nfollow = ['billing']", &[("POSTRIDER_FAILURE_POLICY", "hold")]).unwrap();
+    let loaded = load("[postgres]\nslot_lost = 'stop'", &[("POSTRIDER_HTTP_LISTEN", "127.0.0.1:1")]).unwrap();
     let expected =
-        ["receipts.follow has no effect in this version", "failure.policy has no effect in this version"];
+        ["postgres.slot_lost has no effect in this version", "http.listen has no effect in this version"];
     assert_eq!(loaded.warnings, expected);
+}
+
+#[test]
+fn what_becomes_of_a_row_is_read_from_its_sections() {
+    let variables =
+        [("POSTRIDER_RECEIPTS_FOLLOW", "ecommerce,billing"), ("POSTRIDER_FAILURE_POLICY", "hold")];
+    let config = load("[reconcile]\ninit_after = '3s'\nattempts_max = 4", &variables).unwrap().config;
+    assert_eq!(config.receipts.follow, ["billing", "ecommerce"]);
+    assert_eq!((config.receipts.enabled, config.receipts.group.as_str()), (true, "outbox"));
+    assert_eq!(config.reconcile.init_after, Duration::from_secs(3));
+    assert_eq!(config.reconcile.publish_after, Duration::from_secs(300));
+    assert_eq!(config.reconcile.attempts_max, Some(4));
+    assert_eq!(config.failure, Failure { policy: Policy::Hold, dead_letter_topic: None });
+    assert_eq!(config.retention.complete_after, None);
+}
+
+#[test]
+fn postriders_own_group_cannot_be_followed() {
+    let problems = problems(load("[receipts]\nfollow = ['outbox']", &[]));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("receipts.follow") && problems[0].contains("own group"), "{problems:?}");
 }
 
 #[test]
