@@ -10,6 +10,7 @@ mod pipeline;
 mod progress;
 mod status;
 mod table;
+mod tally;
 
 pub use event::{Columns, Event};
 pub use lane::Lane;
@@ -18,3 +19,4 @@ pub use pipeline::{Admission, Limits, OutOfOrder, Pipeline, Start, Token, Verdic
 pub use progress::{Progress, Transaction};
 pub use status::{ParseStatusError, Status, resend_is_needed};
 pub use table::{ParseTableNameError, TableName};
+pub use tally::{CreatedRange, Tally};

@@ -5,4 +5,4 @@
 
 mod planned;
 
-pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, planning};
+pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};

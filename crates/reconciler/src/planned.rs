@@ -1,18 +1,49 @@
 //! What is planned, on its way to the pump that publishes it.
 
 use outbox::{Event, Lsn};
+use outbox_store::StoredPlace;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-/// A row that is to be sent, although the log does not bring it now.
+/// Something that is to be done to a row, although the log does not bring it now.
 #[derive(Debug)]
 pub struct Planned {
-    /// The row, as it stands.
-    pub event: Event,
-    /// Who wants it sent.
-    pub origin: Origin,
+    /// What is to be done.
+    pub work: Work,
     /// To be told what became of it. Dropped without a word when the life of the relay ends before that is known.
     pub done: oneshot::Sender<Outcome>,
+}
+
+/// What is to be done to a row.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "sending is the common one, and few wait at a time")]
+pub enum Work {
+    /// To send it, as it stands.
+    Send {
+        /// The row.
+        event: Event,
+        /// Who wants it sent.
+        origin: Origin,
+    },
+    /// To mark it COMPLETE: its record at this place was consumed, and the receipt was missed.
+    Complete {
+        /// The row.
+        id: Uuid,
+        /// Where its record is.
+        place: StoredPlace,
+    },
+    /// To mark it FAILED, for this reason.
+    GiveUp {
+        /// The row.
+        id: Uuid,
+        /// For the person who reads it on the row.
+        reason: String,
+    },
+    /// To let the rows that wait behind this one go on without it.
+    Skip {
+        /// The row at the head of its key.
+        id: Uuid,
+    },
 }
 
 /// Who wants a row sent.
@@ -29,14 +60,16 @@ pub enum Origin {
 /// What became of a planned row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The broker has it and its row says so, durably.
-    Published,
+    /// It is done, durably: the broker has the record and its row says so, or the row says what it was to say.
+    Done,
     /// It cannot be published, for this reason, which stands on its row.
     Refused(String),
     /// It was on its way already; nothing was done.
     OnItsWay,
     /// Its key is held back behind another row; it was put in line and will be sent in its turn.
-    Held,
+    InLine,
+    /// Nothing is held back behind the row that was to be skipped.
+    NothingHeld,
 }
 
 /// The life of the relay has ended; what is not known to be done is to be planned by the next.
@@ -67,14 +100,14 @@ pub fn planning(planned_max: usize) -> (Publisher, Intake) {
 }
 
 impl Publisher {
-    /// Hands a row over, waiting while the pump takes none. What becomes of it comes through the receiver.
+    /// Hands work over, waiting while the pump takes none. What becomes of it comes through the receiver.
     ///
     /// # Errors
     ///
-    /// The life is over; the row was not taken.
-    pub async fn plan(&self, event: Event, origin: Origin) -> Result<oneshot::Receiver<Outcome>, LifeOver> {
+    /// The life is over; the work was not taken.
+    pub async fn plan(&self, work: Work) -> Result<oneshot::Receiver<Outcome>, LifeOver> {
         let (done, outcome) = oneshot::channel();
-        self.planned.send(Planned { event, origin, done }).await.map_err(|_| LifeOver)?;
+        self.planned.send(Planned { work, done }).await.map_err(|_| LifeOver)?;
         Ok(outcome)
     }
 
