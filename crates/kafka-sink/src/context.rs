@@ -95,14 +95,14 @@ impl Context {
                 Failure::Refused(Refusal::broker(topic, code, remedy))
             }
             Fault::TooLarge | Fault::Record(_) => lost(SinkErrorKind::Batch { topic: owned(), code }),
-            Fault::Topic(remedy) => Failure::Refused(Refusal::broker(topic, code, remedy)),
+            Fault::Topic(remedy) => Failure::Refused(Refusal::topic(topic, code, remedy)),
             // librdkafka gives a topic its time to appear (topic.metadata.propagation.max.ms) from when it is
             // first used. That time may have passed in an outage; and for a topic that was there and is made
             // anew it is over long since. A new producer gives it again.
             Fault::NoTopic if is_known || self.watch().is_disturbed() => {
                 lost(SinkErrorKind::TopicUnsure { topic: owned(), code })
             }
-            Fault::NoTopic => Failure::Refused(Refusal::broker(topic, code, NO_TOPIC_REMEDY)),
+            Fault::NoTopic => Failure::Refused(Refusal::topic(topic, code, NO_TOPIC_REMEDY)),
             Fault::Producer => lost(SinkErrorKind::Undelivered { topic: owned(), code }),
         }
     }

@@ -12,7 +12,27 @@ use uuid::Uuid;
 use crate::refusal::Refusal;
 
 /// The headers that are Postrider's: a row's own headers of these names would mislead its consumers.
-const OURS: [&str; 4] = ["id", "event_type", "aggregate_type", "postrider-replay"];
+const OURS: [&str; 7] = [
+    "id",
+    "event_type",
+    "aggregate_type",
+    REPLAY,
+    DEAD_LETTER_REASON,
+    DEAD_LETTER_TOPIC,
+    DEAD_LETTER_HEADERS,
+];
+
+/// Who had the record sent again: a request's id, or `reconciler`.
+pub(crate) const REPLAY: &str = "postrider-replay";
+
+/// On a dead letter: why the row could not be published.
+pub(crate) const DEAD_LETTER_REASON: &str = "postrider-error";
+
+/// On a dead letter: the topic that it was meant for, where that is known.
+pub(crate) const DEAD_LETTER_TOPIC: &str = "postrider-topic";
+
+/// On a dead letter: the row's headers as they stand, where they are no JSON object.
+pub(crate) const DEAD_LETTER_HEADERS: &str = "postrider-headers";
 
 /// Makes the headers of records, and remembers which warnings have been given.
 #[derive(Debug, Default)]
@@ -23,24 +43,30 @@ pub(crate) struct HeaderMaker {
 impl HeaderMaker {
     /// The headers of the event's record: `id`, then `event_type` and `aggregate_type` where they are not
     /// NULL, then every member of the row's own headers in the order they are written, repeated ones
-    /// included: a string as its text, anything else as its JSON text untouched.
+    /// included: a string as its text, anything else as its JSON text untouched; then who had it sent again.
     ///
     /// A member with one of Postrider's names is left out, with a warning once per name.
-    pub(crate) fn make(&mut self, event: &Event) -> Result<OwnedHeaders, Refusal> {
-        let mut id = Uuid::encode_buffer();
-        let id: &str = event.id.hyphenated().encode_lower(&mut id);
-        // Three of ours, and room for a trace's context before the list has to grow.
-        let mut headers = OwnedHeaders::new_with_capacity(6);
-        headers = headers.insert(Header { key: "id", value: Some(id.as_bytes()) });
-        for (key, value) in [("event_type", &event.event_type), ("aggregate_type", &event.aggregate_type)] {
-            if let Some(value) = value.as_deref() {
-                headers = headers.insert(Header { key, value: Some(value) });
-            }
-        }
-        match event.headers.as_deref() {
-            Some(json) => self.add_members(json, headers).map_err(|e| Refusal::headers(e.to_string())),
-            None => Ok(headers),
-        }
+    pub(crate) fn make(&mut self, event: &Event, replay: Option<&str>) -> Result<OwnedHeaders, Refusal> {
+        let headers = of_columns(event);
+        let headers = match event.headers.as_deref() {
+            Some(json) => self.add_members(json, headers).map_err(|e| Refusal::headers(e.to_string()))?,
+            None => headers,
+        };
+        Ok(with(headers, REPLAY, replay.map(str::as_bytes)))
+    }
+
+    /// The headers of a dead letter: those of the record where they can be made, and why it is one.
+    pub(crate) fn make_dead_letter(
+        &mut self,
+        event: &Event,
+        reason: &str,
+        meant_for: Option<&str>,
+    ) -> OwnedHeaders {
+        let headers = self
+            .make(event, None)
+            .unwrap_or_else(|_| with(of_columns(event), DEAD_LETTER_HEADERS, event.headers.as_deref()));
+        let headers = with(headers, DEAD_LETTER_REASON, Some(reason.as_bytes()));
+        with(headers, DEAD_LETTER_TOPIC, meant_for.map(str::as_bytes))
     }
 
     fn add_members(&mut self, json: &[u8], headers: OwnedHeaders) -> serde_json::Result<OwnedHeaders> {
@@ -61,6 +87,23 @@ impl HeaderMaker {
             );
         }
         true
+    }
+}
+
+fn of_columns(event: &Event) -> OwnedHeaders {
+    let mut id = Uuid::encode_buffer();
+    let id: &str = event.id.hyphenated().encode_lower(&mut id);
+    // Three of ours, and room for a trace's context before the list has to grow.
+    let headers = OwnedHeaders::new_with_capacity(6).insert(Header { key: "id", value: Some(id.as_bytes()) });
+    let headers = with(headers, "event_type", event.event_type.as_deref());
+    with(headers, "aggregate_type", event.aggregate_type.as_deref())
+}
+
+/// With one header more, unless there is nothing to say in it.
+fn with(headers: OwnedHeaders, key: &str, value: Option<&[u8]>) -> OwnedHeaders {
+    match value {
+        Some(_) => headers.insert(Header { key, value }),
+        None => headers,
     }
 }
 
@@ -149,7 +192,7 @@ mod tests {
     fn make(json: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
         let mut event = event();
         event.headers = Some(Bytes::copy_from_slice(json));
-        let headers = HeaderMaker::default().make(&event)?;
+        let headers = HeaderMaker::default().make(&event, None)?;
         Ok(listed(&headers).split_off(3))
     }
 
@@ -163,17 +206,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_again_says_so_last() {
+        let mut event = event();
+        event.headers = Some(Bytes::from(r#"{"postrider-replay": "mine", "trace": "t"}"#));
+        let headers = listed(&HeaderMaker::default().make(&event, Some("reconciler")).unwrap()).split_off(3);
+        assert_eq!(headers, [pair("trace", "t"), pair("postrider-replay", "reconciler")]);
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_what_it_had_and_says_why_it_is_one() {
+        let mut event = event();
+        let mut letter = |headers: &'static str, topic| {
+            event.headers = Some(Bytes::from(headers));
+            listed(&HeaderMaker::default().make_dead_letter(&event, "too large", topic)).split_off(3)
+        };
+        let reason = pair("postrider-error", "too large");
+        let topic = pair("postrider-topic", "orders");
+        assert_eq!(letter(r#"{"trace": "t"}"#, Some("orders")), [pair("trace", "t"), reason.clone(), topic]);
+        assert_eq!(letter("[1]", None), [pair("postrider-headers", "[1]"), reason]);
+    }
+
+    #[test]
     fn the_rows_own_columns_come_first_and_a_null_one_is_left_out() {
         let mut event = event();
         let mut maker = HeaderMaker::default();
         let id = event.id.to_string();
         assert_eq!(
-            listed(&maker.make(&event).unwrap()),
+            listed(&maker.make(&event, None).unwrap()),
             [pair("id", &id), pair("event_type", "order_placed"), pair("aggregate_type", "order")]
         );
         event.event_type = None;
         event.aggregate_type = None;
-        assert_eq!(listed(&maker.make(&event).unwrap()), [pair("id", &id)]);
+        assert_eq!(listed(&maker.make(&event, None).unwrap()), [pair("id", &id)]);
     }
 
     #[test]

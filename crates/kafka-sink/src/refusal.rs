@@ -16,7 +16,7 @@ enum Reason {
     Headers { reason: String },
     TooLargeToSend { topic: String, record_bytes: usize, setting: &'static str, max_bytes: usize },
     TooLargeForTopic { topic: String, record_bytes: usize },
-    Broker { topic: String, code: RDKafkaErrorCode, remedy: &'static str },
+    Broker { topic: String, code: RDKafkaErrorCode, remedy: &'static str, whole_topic: bool },
 }
 
 impl Refusal {
@@ -54,7 +54,22 @@ impl Refusal {
 
     /// The broker refused the record with `code`.
     pub(crate) fn broker(topic: &str, code: RDKafkaErrorCode, remedy: &'static str) -> Self {
-        Refusal(Box::new(Reason::Broker { topic: topic.to_owned(), code, remedy }))
+        let topic = topic.to_owned();
+        Refusal(Box::new(Reason::Broker { topic, code, remedy, whole_topic: false }))
+    }
+
+    /// The broker takes no record of ours for the topic, and said so with `code`.
+    pub(crate) fn topic(topic: &str, code: RDKafkaErrorCode, remedy: &'static str) -> Self {
+        let topic = topic.to_owned();
+        Refusal(Box::new(Reason::Broker { topic, code, remedy, whole_topic: true }))
+    }
+
+    /// The topic, where every record for it would be refused for the same reason.
+    pub fn whole_topic(&self) -> Option<&str> {
+        match &*self.0 {
+            Reason::Broker { topic, whole_topic: true, .. } => Some(topic),
+            _ => None,
+        }
     }
 }
 
@@ -82,7 +97,7 @@ impl fmt::Display for Refusal {
                 f,
                 "the record takes {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes)"
             ),
-            Reason::Broker { topic, code, remedy } => {
+            Reason::Broker { topic, code, remedy, .. } => {
                 write!(f, "Kafka refused the record for topic {topic}: {code}; {remedy}")
             }
         }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use outbox::{Event, Token};
+use bytes::Bytes;
+use outbox::{Event, Lane, Token};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -97,16 +99,66 @@ impl Sink {
     /// The record: the topic and the key as [`Routing`] finds them; the payload's bytes as they are, NULL as a
     /// tombstone; `created_at` as the timestamp, cut to milliseconds, or the producer's clock where it is NULL
     /// or not after 1970-01-01, which Kafka cannot express; the headers `id`, `event_type` and
-    /// `aggregate_type`, the latter two left out where they are NULL, then the members of the row's own.
+    /// `aggregate_type`, the latter two left out where they are NULL, then the members of the row's own, then
+    /// `postrider-replay` for one that is sent again on purpose.
     ///
     /// # Errors
     ///
     /// [`PublishError`]; the event was not taken, and no report will come for it.
-    pub fn publish(&mut self, event: &Event, token: Token) -> Result<Arc<str>, PublishError> {
+    pub fn publish(
+        &mut self,
+        event: &Event,
+        token: Token,
+        replay: Option<&str>,
+    ) -> Result<Arc<str>, PublishError> {
+        self.make_room(event)?;
+        let topic = self.topic(event).map_err(PublishError::Refused)?;
+        let headers = self.headers.make(event, replay).map_err(PublishError::Refused)?;
+        self.send(event, token, topic, headers)
+    }
+
+    /// Hands an event that cannot be published to the topic of dead letters, with its key, value, timestamp and
+    /// headers as [`publish`](Self::publish) would have them, and the headers `postrider-error` (the reason) and
+    /// `postrider-topic` (where it was to go). Headers that are no JSON object come whole, as
+    /// `postrider-headers`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `publish`.
+    pub fn publish_dead_letter(
+        &mut self,
+        event: &Event,
+        token: Token,
+        topic: &Arc<str>,
+        reason: &str,
+    ) -> Result<Arc<str>, PublishError> {
+        self.make_room(event)?;
+        let meant_for = self.topic(event).ok();
+        let headers = self.headers.make_dead_letter(event, reason, meant_for.as_deref());
+        self.send(event, token, Arc::clone(topic), headers)
+    }
+
+    /// The topic of the event's record.
+    ///
+    /// # Errors
+    ///
+    /// It has none.
+    pub fn topic(&mut self, event: &Event) -> Result<Arc<str>, Refusal> {
+        self.routing.topic(event, &mut self.topics, &mut self.topic_buffer)
+    }
+
+    /// What order is kept within for the event; `None` where there is no order to keep.
+    pub fn lane(&mut self, event: &Event) -> Option<Lane> {
+        let topic = self.topic(event).map_or_else(|_| String::new(), |topic| (*topic).to_owned());
+        let key = self.routing.key(event, &mut self.key_buffer).ok().flatten()?;
+        Some(Lane { topic, key: Bytes::copy_from_slice(key) })
+    }
+
+    fn make_room(&mut self, event: &Event) -> Result<(), PublishError> {
         if let Some(error) = self.producer.broken() {
             return Err(self.broken(error));
         }
-        let value_bytes = event.payload.as_ref().map_or(0, bytes::Bytes::len);
+        let value_bytes = event.payload.as_ref().map_or(0, Bytes::len);
         let is_full = self.in_flight >= self.limits.records_max
             || self.value_bytes + value_bytes > self.limits.value_bytes_max
             || self.singles_left == Some(0);
@@ -118,10 +170,19 @@ impl Sink {
                 Producer::start(&self.config, self.limits, Batching::Usual).map_err(PublishError::Broken)?;
             self.singles_left = None;
         }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        event: &Event,
+        token: Token,
+        topic: Arc<str>,
+        headers: OwnedHeaders,
+    ) -> Result<Arc<str>, PublishError> {
         let refused = PublishError::Refused;
-        let topic = self.routing.topic(event, &mut self.topics, &mut self.topic_buffer).map_err(refused)?;
         let key = self.routing.key(event, &mut self.key_buffer).map_err(refused)?;
-        let headers = self.headers.make(event).map_err(refused)?;
+        let value_bytes = event.payload.as_ref().map_or(0, Bytes::len);
         if value_bytes > self.limits.value_bytes_max {
             let (setting, max_bytes) = ("queue.buffering.max.kbytes", self.limits.value_bytes_max);
             return Err(refused(Refusal::too_large_to_send(&topic, value_bytes, setting, max_bytes)));
@@ -237,13 +298,13 @@ mod tests {
     #[tokio::test]
     async fn a_producer_whose_thread_has_ended_is_an_error_not_a_wait_for_ever() {
         let mut sink = sink(&[], 10);
-        sink.publish(&event(), Token::from_usize(1)).unwrap();
+        sink.publish(&event(), Token::from_usize(1), None).unwrap();
         sink.producer.stop();
         let mut reports = Vec::new();
         assert_eq!(sink.reports(&mut reports).await.unwrap_err(), SinkErrorKind::Gone.into());
         assert!(reports.is_empty());
         assert!(matches!(
-            sink.publish(&event(), Token::from_usize(2)),
+            sink.publish(&event(), Token::from_usize(2), None),
             Err(PublishError::Broken(error)) if error == SinkErrorKind::Gone.into()
         ));
     }
@@ -252,9 +313,9 @@ mod tests {
     async fn no_more_is_in_flight_than_reports_may_wait() {
         let mut sink = sink(&[], 2);
         for number in 0..2 {
-            sink.publish(&event(), Token::from_usize(number)).unwrap();
+            sink.publish(&event(), Token::from_usize(number), None).unwrap();
         }
-        assert!(matches!(sink.publish(&event(), Token::from_usize(2)), Err(PublishError::Full)));
+        assert!(matches!(sink.publish(&event(), Token::from_usize(2), None), Err(PublishError::Full)));
         assert_eq!(sink.in_flight(), 2);
         sink.close().await;
     }
@@ -265,7 +326,7 @@ mod tests {
         event.payload = Some(vec![b'x'; 5000].into());
         for (setting, value) in [("queue.buffering.max.kbytes", "4"), ("message.max.bytes", "4096")] {
             let mut sink = sink(&[(setting, value)], 10);
-            match sink.publish(&event, Token::from_usize(1)) {
+            match sink.publish(&event, Token::from_usize(1), None) {
                 Err(PublishError::Refused(refusal)) => {
                     assert!(refusal.to_string().contains(setting), "{refusal}");
                     assert!(refusal.to_string().contains("4096 bytes"), "{refusal}");

@@ -110,7 +110,8 @@ struct InTransaction {
 
 #[derive(Clone, Copy, Debug)]
 struct Flight {
-    transaction: Transaction,
+    /// `None` where the log did not bring it: then nothing of the log waits for it.
+    transaction: Option<Transaction>,
     bytes: usize,
     stage: Stage,
 }
@@ -198,7 +199,7 @@ impl Pipeline {
         let ask = self.start.write_back && ask;
         let waits = ask || self.asked > 0;
         let stage = if waits { Stage::Asked } else { Stage::Publishing };
-        let token = Token(self.flights.insert(Flight { transaction, bytes, stage }));
+        let token = Token(self.flights.insert(Flight { transaction: Some(transaction), bytes, stage }));
         self.progress.event(transaction);
         self.bytes += bytes;
         if waits {
@@ -227,6 +228,15 @@ impl Pipeline {
         self.cursor.keepalive(end);
     }
 
+    /// An event of `bytes` bytes that the log does not bring now, because somebody wants it sent again. It is in
+    /// flight like any other and within the same bounds, and holds back no confirmation: a crash forgets it, and
+    /// whoever wants it sent has to remember.
+    pub fn planned(&mut self, bytes: usize) -> Token {
+        let flight = Flight { transaction: None, bytes, stage: Stage::Publishing };
+        self.bytes += bytes;
+        Token(self.flights.insert(flight))
+    }
+
     /// The answer for an event that was to be asked for: its row's status, `None` when there is no such row.
     pub fn answered(&mut self, token: Token, row: Option<Status>) -> Result<Verdict, OutOfOrder> {
         self.expect(token, Stage::Asked, "answered")?;
@@ -239,7 +249,8 @@ impl Pipeline {
         Ok(Verdict::Skip)
     }
 
-    /// The broker acknowledged the event.
+    /// The event's fate is decided and not yet durable: the broker acknowledged it, or it is set aside. Where
+    /// nothing is written to rows, that settles it.
     pub fn acknowledged(&mut self, token: Token) -> Result<(), OutOfOrder> {
         self.expect(token, Stage::Publishing, "acknowledged")?;
         self.flights[token.0].stage = Stage::Acknowledged;
@@ -266,6 +277,27 @@ impl Pipeline {
     fn settle(&mut self, token: Token) {
         let flight = self.flights.remove(token.0);
         self.bytes -= flight.bytes;
-        self.progress.settle(flight.transaction);
+        if let Some(transaction) = flight.transaction {
+            self.progress.settle(transaction);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planned_event_takes_room_and_holds_back_no_confirmation() {
+        let limits = Limits { events_max: 1, bytes_max: 100 };
+        let mut pipeline = Pipeline::new(Start { confirmed: Lsn::ZERO, write_back: true, limits });
+        let planned = pipeline.planned(10);
+        assert!(!pipeline.has_room());
+        pipeline.keepalive(Lsn::from_u64(7));
+        assert_eq!(pipeline.confirmable(), Lsn::from_u64(7));
+        pipeline.acknowledged(planned).expect("it was published");
+        pipeline.written(planned).expect("it was acknowledged");
+        assert_eq!((pipeline.events_in_flight(), pipeline.bytes_in_flight()), (0, 0));
+        assert_eq!(pipeline.confirmable(), Lsn::from_u64(7));
     }
 }

@@ -43,7 +43,7 @@ async fn a_broker_killed_in_the_middle_costs_no_record_no_order_and_no_copy() {
     let mut sink = sink(&kafka, &[]);
     let mut reports = Vec::new();
     for number in 0..COUNT {
-        while let Err(error) = sink.publish(&numbered(&topic, number), Token::from_usize(number)) {
+        while let Err(error) = sink.publish(&numbered(&topic, number), Token::from_usize(number), None) {
             assert!(matches!(error, PublishError::Full), "{error:?}");
             within(sink.reports(&mut reports)).await.unwrap();
         }
@@ -72,7 +72,7 @@ async fn a_broker_that_comes_later_is_waited_for_and_its_return_is_noticed_witho
     let mut waiting = sink(&kafka, &[]);
     let mut idle = sink(&kafka, &[]);
     for number in 0..100 {
-        waiting.publish(&numbered("auto.made", number), Token::from_usize(number)).unwrap();
+        waiting.publish(&numbered("auto.made", number), Token::from_usize(number), None).unwrap();
     }
     let mut reports = Vec::new();
     until(&mut waiting, &mut reports, |sink, _| sink.outage().is_some()).await;
@@ -92,7 +92,7 @@ async fn a_full_queue_is_back_pressure_and_goes_on_after_a_report() {
     let mut sink = sink(kafka(), &[("queue.buffering.max.messages", "10"), ("linger.ms", "50")]);
     let mut number = 0;
     let full = loop {
-        match sink.publish(&numbered(&topic, number), Token::from_usize(number)) {
+        match sink.publish(&numbered(&topic, number), Token::from_usize(number), None) {
             Ok(_) => number += 1,
             Err(error) => break error,
         }
@@ -119,7 +119,7 @@ async fn closing_with_the_broker_away_returns() {
             kafka.kill().unwrap()
         }
         for number in 0..1000 {
-            sink.publish(&numbered(&topic, number), Token::from_usize(number)).unwrap();
+            sink.publish(&numbered(&topic, number), Token::from_usize(number), None).unwrap();
         }
         let started = Instant::now();
         within(sink.close()).await;

@@ -12,7 +12,7 @@ use crate::support::{DEADLINE, consume, event, kafka, publish, singles, sink, to
 
 /// One report for one event, however it was refused.
 async fn outcome(sink: &mut Sink, event: &Event) -> Result<(), Failure> {
-    match sink.publish(event, Token::from_usize(0)) {
+    match sink.publish(event, Token::from_usize(0), None) {
         Ok(_) => {}
         Err(PublishError::Refused(refusal)) => return Err(Failure::Refused(refusal)),
         Err(error) => panic!("{error:?}"),
@@ -42,7 +42,7 @@ async fn publish_all(kafka: &Kafka, properties: &[(&str, &str)], events: &[Event
         let mut needs_singles = false;
         loop {
             while let Some(index) = unsent.peek() {
-                match sink.publish(&events[**index], Token::from_usize(**index)) {
+                match sink.publish(&events[**index], Token::from_usize(**index), None) {
                     Ok(_) => {}
                     Err(PublishError::Broken(_)) => lost.push(**index),
                     Err(PublishError::Full) => break,
@@ -186,7 +186,7 @@ async fn a_topic_that_is_not_there_refuses_the_record_and_one_that_goes_away_doe
         .await
         .unwrap();
     let lost = loop {
-        match sink.publish(&event(&topic, "k", ""), Token::from_usize(0)) {
+        match sink.publish(&event(&topic, "k", ""), Token::from_usize(0), None) {
             Ok(_) => {}
             Err(PublishError::Broken(error)) => break error,
             Err(other) => panic!("{other:?}"),

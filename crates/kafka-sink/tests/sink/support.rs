@@ -76,7 +76,7 @@ pub(crate) async fn publish(sink: &mut Sink, events: &[Event]) -> Vec<Report> {
     let mut reports = Vec::new();
     for (index, event) in events.iter().enumerate() {
         loop {
-            match sink.publish(event, Token::from_usize(index)) {
+            match sink.publish(event, Token::from_usize(index), None) {
                 Ok(_) => break,
                 Err(PublishError::Full) => within(sink.reports(&mut reports)).await.unwrap(),
                 Err(error) => panic!("{error:?}"),

@@ -63,7 +63,7 @@ impl Delivery {
 
     /// Hands the event to the producer. Events of a key are published in the order of these calls.
     pub(super) fn publish(&mut self, token: Token, event: &Event) -> Result<(), PublishError> {
-        let topic = self.sink.publish(event, token)?;
+        let topic = self.sink.publish(event, token, None)?;
         let index = token.to_usize();
         if self.parcels.len() <= index {
             self.parcels.resize_with(index + 1, || None);
