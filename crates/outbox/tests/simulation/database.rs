@@ -7,22 +7,38 @@ use crate::random::Random;
 pub(crate) struct Database {
     /// Per event its row's status; `None` when there is no such row (any more).
     rows: Vec<Option<Status>>,
+    /// Per event, whether the relay gave it up. Without a row only its log and the dead letter tell.
+    given_up: Vec<bool>,
     /// Statements of connections that are gone, which the server has yet to carry out.
-    late: Vec<Vec<usize>>,
+    late: Vec<Vec<Write>>,
+}
+
+/// What a statement of the relay's makes a row say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Write {
+    pub(crate) event: usize,
+    /// FAILED instead of PUBLISH.
+    pub(crate) fails: bool,
 }
 
 impl Database {
     pub(crate) fn new() -> Self {
-        Database { rows: Vec::new(), late: Vec::new() }
+        Database { rows: Vec::new(), given_up: Vec::new(), late: Vec::new() }
     }
 
     /// A row, or none where the service deletes it in the transaction that inserts it.
     pub(crate) fn event_added(&mut self, has_row: bool) {
         self.rows.push(has_row.then_some(Status::Init));
+        self.given_up.push(false);
     }
 
     pub(crate) fn status(&self, event: usize) -> Option<Status> {
         self.rows[event]
+    }
+
+    /// Whether nobody is to wait for the event: its row says FAILED, or it has none and was given up.
+    pub(crate) fn is_given_up(&self, event: usize) -> bool {
+        self.rows[event] == Some(Status::Failed) || (self.rows[event].is_none() && self.given_up[event])
     }
 
     pub(crate) fn statuses(&self) -> Vec<Option<Status>> {
@@ -30,17 +46,18 @@ impl Database {
     }
 
     /// The guarded update of the write-back: it changes INIT rows only, and none is fine.
-    pub(crate) fn write_back(&mut self, events: &[usize]) {
-        for &event in events {
-            if self.rows[event] == Some(Status::Init) {
-                self.rows[event] = Some(Status::Publish);
+    pub(crate) fn write_back(&mut self, writes: &[Write]) {
+        for Write { event, fails } in writes {
+            self.given_up[*event] |= *fails;
+            if self.rows[*event] == Some(Status::Init) {
+                self.rows[*event] = Some(if *fails { Status::Failed } else { Status::Publish });
             }
         }
     }
 
     /// A statement whose connection is lost may still be carried out, at some time.
-    pub(crate) fn statement_orphaned(&mut self, events: Vec<usize>) {
-        self.late.push(events);
+    pub(crate) fn statement_orphaned(&mut self, writes: Vec<Write>) {
+        self.late.push(writes);
     }
 
     pub(crate) fn has_late_statement(&self) -> bool {
@@ -48,8 +65,8 @@ impl Database {
     }
 
     pub(crate) fn late_statement_runs(&mut self, random: &mut Random) {
-        let events = self.late.swap_remove(random.below(self.late.len()));
-        self.write_back(&events);
+        let writes = self.late.swap_remove(random.below(self.late.len()));
+        self.write_back(&writes);
     }
 
     /// A receipt may come before the write-back.

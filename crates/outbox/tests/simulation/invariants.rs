@@ -127,6 +127,7 @@ impl Watch {
 
     fn is_delivered(&self, world: &World, event: usize) -> bool {
         match world.database.status(event) {
+            _ if world.database.is_given_up(event) => true,
             Some(Status::Failed) => true,
             Some(Status::Init) => self.has_landed[event] && !world.plan.write_back,
             Some(Status::Publish | Status::Complete) | None => self.has_landed[event],
@@ -140,7 +141,7 @@ impl Watch {
             let events = &world.log.keys[key];
             let front = &mut self.in_order[key];
             while let Some(&next) = events.get(*front)
-                && (self.has_landed[next] || world.database.status(next) == Some(Status::Failed))
+                && (self.has_landed[next] || world.database.is_given_up(next))
             {
                 *front += 1;
             }

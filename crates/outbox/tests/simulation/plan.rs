@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) oversized_percent: usize,
     /// How many of the events the broker refuses, some time or for good.
     pub(crate) refused_percent: usize,
+    /// Whether a row that is refused steps aside; otherwise it stops the relay.
+    pub(crate) parks: bool,
     pub(crate) keys: usize,
     pub(crate) partitions: usize,
     /// The most rows one question asks for.
@@ -60,8 +62,10 @@ impl Plan {
             let kept = !(is_calm && step.ends_the_process_abruptly());
             weights[step as usize] = if kept { step.weight() * random.pick(swing) } else { 0 };
         }
+        let write_back = random.chance(70);
         Plan {
-            write_back: random.chance(70),
+            write_back,
+            parks: write_back && random.chance(50),
             limits: Limits {
                 events_max: random.between(1, 10),
                 bytes_max: random.pick(&[1, 50, 300, 100_000]),

@@ -1,10 +1,11 @@
 //! One run of the relay: what the real pump does around the core, without its I/O.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use outbox::{Admission, Lsn, OutOfOrder, Pipeline, Start, Status, Token, Verdict};
 
 use crate::broker::Broker;
+use crate::database::Write;
 use crate::log::Log;
 use crate::server::Message;
 
@@ -16,6 +17,12 @@ pub(crate) struct Relay {
     /// What the pipeline should know of itself, kept independently of it.
     pub(crate) account: Account,
     to_ask: VecDeque<Flight>,
+    /// Admitted, and not yet handed to the producer.
+    ready: VecDeque<Flight>,
+    /// Events the broker is known to refuse: a life that ended by it has told.
+    refused: BTreeSet<usize>,
+    /// Rows that are set aside and do not say so durably yet: what is behind them in their key waits.
+    aside: Vec<Flight>,
     /// Questions under way, on one connection: answered in the order they were asked.
     windows: VecDeque<Window>,
     to_write: VecDeque<Flight>,
@@ -29,6 +36,8 @@ struct Flight {
     event: usize,
     /// Whether its row is to be asked for.
     asks: bool,
+    /// Whether its row is to say FAILED.
+    fails: bool,
 }
 
 struct Window {
@@ -42,8 +51,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn events(&self) -> Vec<usize> {
-        self.flights.iter().map(|flight| flight.event).collect()
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        self.flights.iter().map(|flight| Write { event: flight.event, fails: flight.fails }).collect()
     }
 }
 
@@ -67,6 +76,8 @@ pub(crate) struct Account {
     pub(crate) produced: Vec<usize>,
     pub(crate) skipped: usize,
     pub(crate) dropped: usize,
+    pub(crate) set_aside: usize,
+    pub(crate) planned: usize,
 }
 
 impl Account {
@@ -96,12 +107,15 @@ impl Account {
 }
 
 impl Relay {
-    pub(crate) fn new(start: Start) -> Self {
+    pub(crate) fn new(start: Start, refused: BTreeSet<usize>) -> Self {
         Relay {
             pipeline: Pipeline::new(start),
             is_draining: false,
             account: Account { read: start.confirmed, ..Account::default() },
             to_ask: VecDeque::new(),
+            ready: VecDeque::new(),
+            refused,
+            aside: Vec::new(),
             windows: VecDeque::new(),
             to_write: VecDeque::new(),
             batches: Vec::new(),
@@ -110,7 +124,7 @@ impl Relay {
 
     /// Whether the pump would take a message off the connection.
     pub(crate) fn is_reading(&self) -> bool {
-        !self.is_draining && self.pipeline.has_room()
+        !self.is_draining && self.ready.is_empty() && self.pipeline.has_room()
     }
 
     pub(crate) fn read(
@@ -130,15 +144,31 @@ impl Relay {
             Message::Insert { event, bytes } => match self.pipeline.event(bytes)? {
                 Admission::Publish(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
-                    self.produce(Flight { token: token.to_usize(), event, asks: false }, log, broker);
+                    self.ready.push_back(Flight {
+                        token: token.to_usize(),
+                        event,
+                        asks: false,
+                        fails: false,
+                    });
+                    self.offer(log, broker)?;
                 }
                 Admission::Ask(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
-                    self.to_ask.push_back(Flight { token: token.to_usize(), event, asks: true });
+                    self.to_ask.push_back(Flight {
+                        token: token.to_usize(),
+                        event,
+                        asks: true,
+                        fails: false,
+                    });
                 }
                 Admission::Behind(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
-                    self.to_ask.push_back(Flight { token: token.to_usize(), event, asks: false });
+                    self.to_ask.push_back(Flight {
+                        token: token.to_usize(),
+                        event,
+                        asks: false,
+                        fails: false,
+                    });
                 }
                 Admission::Drop => self.account.dropped += 1,
             },
@@ -154,9 +184,38 @@ impl Relay {
         Ok(())
     }
 
-    fn produce(&mut self, flight: Flight, log: &Log, broker: &mut Broker) {
-        self.account.produced.push(flight.event);
-        broker.produce(log.events[flight.event].key, flight.event, flight.token);
+    /// Hands what is ready to the producer, in order; what is known to be refused is set aside.
+    fn offer(&mut self, log: &Log, broker: &mut Broker) -> Result<(), OutOfOrder> {
+        let key = |flight: &Flight| log.events[flight.event].key;
+        while let Some(flight) = self.ready.front().copied() {
+            if self.aside.iter().any(|aside| key(aside) == key(&flight)) {
+                break;
+            }
+            self.ready.pop_front();
+            if self.refused.remove(&flight.event) {
+                self.pipeline.acknowledged(Token::from_usize(flight.token))?;
+                self.account.set_aside += 1;
+                self.aside.push(flight);
+                self.to_write.push_back(Flight { fails: true, ..flight });
+            } else {
+                self.account.produced.push(flight.event);
+                broker.produce(key(&flight), flight.event, flight.token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody's plan would be taken.
+    pub(crate) fn takes_planned(&self) -> bool {
+        self.is_reading()
+    }
+
+    /// Sends an event again that was delivered.
+    pub(crate) fn plan(&mut self, event: usize, bytes: usize, log: &Log, broker: &mut Broker) {
+        let token = self.pipeline.planned(bytes).to_usize();
+        self.account.admitted(token, event, bytes);
+        self.account.planned += 1;
+        broker.produce(log.events[event].key, event, token);
     }
 
     pub(crate) fn can_ask(&self) -> bool {
@@ -188,14 +247,14 @@ impl Relay {
         let Some(window) = self.windows.pop_front() else { return Ok(()) };
         for (flight, row) in window.flights.into_iter().zip(window.answers.into_iter().flatten()) {
             match self.pipeline.answered(Token::from_usize(flight.token), row)? {
-                Verdict::Publish => self.produce(flight, log, broker),
+                Verdict::Publish => self.ready.push_back(flight),
                 Verdict::Skip => {
                     self.account.settled(flight.token);
                     self.account.skipped += 1;
                 }
             }
         }
-        Ok(())
+        self.offer(log, broker)
     }
 
     pub(crate) fn has_windows(&self) -> bool {
@@ -216,7 +275,7 @@ impl Relay {
     ) -> Result<(), OutOfOrder> {
         self.pipeline.acknowledged(Token::from_usize(token))?;
         if write_back {
-            self.to_write.push_back(Flight { token, event, asks: false });
+            self.to_write.push_back(Flight { token, event, asks: false, fails: false });
         } else {
             self.account.settled(token);
         }
@@ -232,18 +291,25 @@ impl Relay {
         self.batches.push(Batch { flights, is_applied: false });
     }
 
-    pub(crate) fn batch_is_answered(&mut self, batch: usize) -> Result<(), OutOfOrder> {
+    pub(crate) fn batch_is_answered(
+        &mut self,
+        batch: usize,
+        log: &Log,
+        broker: &mut Broker,
+    ) -> Result<(), OutOfOrder> {
         for flight in self.batches.swap_remove(batch).flights {
             self.pipeline.written(Token::from_usize(flight.token))?;
             self.account.settled(flight.token);
+            self.aside.retain(|aside| aside.token != flight.token);
         }
-        Ok(())
+        self.offer(log, broker)
     }
 
     /// Whether nothing is left to do for anything that was read.
     pub(crate) fn is_done(&self) -> bool {
         self.account.events == 0
             && self.to_ask.is_empty()
+            && self.ready.is_empty()
             && self.windows.is_empty()
             && self.to_write.is_empty()
             && self.batches.is_empty()

@@ -25,6 +25,7 @@ pub(crate) enum Step {
     End,
     Receipt,
     PersonActs,
+    Plan,
     LateRecord,
     LateStatement,
     Drain,
@@ -37,7 +38,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Step; 28] = [
+    pub(crate) const ALL: [Step; 29] = [
         Step::CommitTransaction,
         Step::OtherWork,
         Step::Checkpoint,
@@ -57,6 +58,7 @@ impl Step {
         Step::End,
         Step::Receipt,
         Step::PersonActs,
+        Step::Plan,
         Step::LateRecord,
         Step::LateStatement,
         Step::Drain,
@@ -73,7 +75,7 @@ impl Step {
         match self {
             Step::Read => 120,
             Step::CommitTransaction | Step::OtherWork | Step::Keepalive | Step::Confirm => 15,
-            Step::Checkpoint | Step::Receipt | Step::PersonActs => 6,
+            Step::Checkpoint | Step::Receipt | Step::PersonActs | Step::Plan => 6,
             Step::Drain | Step::Crash | Step::ServerCrash | Step::Retire => 2,
             Step::ConnectionLost | Step::WindowsLost | Step::BatchLost => 5,
             _ => 40,
@@ -92,8 +94,9 @@ impl Step {
     /// Whether the step brings what is under way nearer to its end: these alone must suffice for everything
     /// to arrive.
     pub(crate) fn completes(self) -> bool {
-        use Step::{Checkpoint, CommitTransaction, OtherWork, PersonActs, Receipt};
-        !self.is_fault() && !matches!(self, CommitTransaction | OtherWork | Checkpoint | Receipt | PersonActs)
+        use Step::{Checkpoint, CommitTransaction, OtherWork, PersonActs, Plan, Receipt};
+        let is_new = matches!(self, CommitTransaction | OtherWork | Checkpoint | Receipt | PersonActs | Plan);
+        !self.is_fault() && !is_new
     }
 
     /// `is_settling`: nothing new happens any more, everything is to be completed.
@@ -116,6 +119,7 @@ impl Step {
             Step::CommitTransaction => log.transactions.len() < plan.transactions_max,
             Step::OtherWork | Step::Checkpoint | Step::Crash | Step::ServerCrash => true,
             Step::Start | Step::PersonActs => false,
+            Step::Plan => plan.write_back && is_connected && relay.takes_planned() && !log.events.is_empty(),
             Step::Connect => !is_connected,
             Step::Read => relay.is_reading() && server.has_more(log),
             Step::Keepalive if is_settling => {
@@ -171,6 +175,7 @@ impl Step {
                 world.relay_ends();
             }
             Step::PersonActs => world.person_acts(),
+            Step::Plan => world.plan_again(),
             Step::LateRecord => {
                 if let Some(event) = world.broker.late_record_lands(&mut world.random) {
                     world.note(|| format!("event {event}, sent by a dead relay, is on the broker"));
@@ -202,6 +207,7 @@ impl Step {
             }
             Step::Crash => {
                 world.note(|| "the relay crashes".to_owned());
+                world.verdicts.clear();
                 world.relay_dies();
             }
             Step::BatchLost => world.batch_is_lost(),
@@ -244,19 +250,19 @@ impl Step {
             }
             Step::Write => {
                 relay.write(random.between(1, plan.batch_max));
-                format!("the write-back of {:?} is sent", relay.batches.last().map(|batch| batch.events()))
+                format!("the write-back of {:?} is sent", relay.batches.last().map(|batch| batch.writes()))
             }
             Step::BatchApplied => {
                 let number = pick_batch(relay.batches.iter().map(|batch| !batch.is_applied), random);
                 relay.batches[number].is_applied = true;
-                let events = relay.batches[number].events();
+                let events = relay.batches[number].writes();
                 database.write_back(&events);
                 format!("the write-back of {events:?} is applied")
             }
             Step::BatchAnswered => {
                 let number = pick_batch(relay.batches.iter().map(|batch| batch.is_applied), random);
-                let events = relay.batches[number].events();
-                relay.batch_is_answered(number)?;
+                let events = relay.batches[number].writes();
+                relay.batch_is_answered(number, log, broker)?;
                 format!("the write-back of {events:?} is answered")
             }
             Step::Drain => {

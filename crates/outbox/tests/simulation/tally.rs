@@ -20,6 +20,10 @@ pub(crate) struct Tally {
     pub(crate) skipped: u64,
     /// Re-sent on a new connection and known by the reader's place.
     pub(crate) dropped: u64,
+    /// Refused, and out of the way of others.
+    pub(crate) set_aside: u64,
+    /// Sent again on purpose.
+    pub(crate) planned: u64,
 }
 
 impl Tally {
@@ -27,6 +31,8 @@ impl Tally {
         self.published += account.produced.len() as u64;
         self.skipped += account.skipped as u64;
         self.dropped += account.dropped as u64;
+        self.set_aside += account.set_aside as u64;
+        self.planned += account.planned as u64;
     }
 
     /// The name of something that ought to happen in any thousand histories and did not.
@@ -38,6 +44,8 @@ impl Tally {
             (self.refused, "a refusal"),
             (self.skipped, "an event skipped"),
             (self.dropped, "an event dropped"),
+            (self.set_aside, "an event set aside"),
+            (self.planned, "an event sent again on purpose"),
         ];
         let other = others.into_iter().find(|(count, _)| *count == 0).map(|(_, name)| name.to_owned());
         never.map(|step| format!("{step:?}")).or(other)
@@ -55,6 +63,8 @@ impl AddAssign<&Tally> for Tally {
         self.published += other.published;
         self.skipped += other.skipped;
         self.dropped += other.dropped;
+        self.set_aside += other.set_aside;
+        self.planned += other.planned;
     }
 }
 
@@ -64,6 +74,7 @@ impl fmt::Display for Tally {
         write!(f, "{} histories, {} steps: {} crashes", self.histories, self.steps, taken(Step::Crash))?;
         write!(f, ", {} server crashes, {} drains", taken(Step::ServerCrash), taken(Step::End))?;
         write!(f, ", {} refusals, {} connections lost", self.refused, taken(Step::ConnectionLost))?;
-        write!(f, "; {} published, {} skipped, {} dropped", self.published, self.skipped, self.dropped)
+        write!(f, "; {} published, {} skipped, {} dropped", self.published, self.skipped, self.dropped)?;
+        write!(f, ", {} set aside, {} sent again on purpose", self.set_aside, self.planned)
     }
 }

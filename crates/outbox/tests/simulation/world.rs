@@ -1,6 +1,8 @@
 //! Everything there is in one history, and what befalls more than one part of it.
 
-use outbox::{OutOfOrder, Start};
+use std::collections::BTreeSet;
+
+use outbox::{OutOfOrder, Start, Status};
 
 use crate::broker::{Broker, Landing};
 use crate::database::Database;
@@ -24,6 +26,9 @@ pub(crate) struct World {
     pub(crate) deaths: usize,
     /// The event whose refusal stopped the relay, until a person has looked at it.
     pub(crate) refused: Option<usize>,
+    /// Where rows that are refused step aside: the events whose refusal ended a life, until the next has seen to
+    /// them. Gone with the process.
+    pub(crate) verdicts: BTreeSet<usize>,
     pub(crate) tally: Tally,
     /// What happened, where somebody wants to read it.
     pub(crate) trace: Option<Vec<String>>,
@@ -42,6 +47,7 @@ impl World {
             runs: 0,
             deaths: 0,
             refused: None,
+            verdicts: BTreeSet::new(),
             tally: Tally::default(),
             trace: is_traced.then(Vec::new),
             random,
@@ -84,7 +90,7 @@ impl World {
         let confirmed = self.server.confirmed;
         let (write_back, limits) = (self.plan.write_back, self.plan.limits);
         let start = Start { confirmed, write_back, limits };
-        self.relay = Some(Relay::new(start));
+        self.relay = Some(Relay::new(start, std::mem::take(&mut self.verdicts)));
         self.runs += 1;
         self.note(|| format!("the relay starts at {confirmed}, write-back {write_back}, {limits:?}"));
     }
@@ -128,6 +134,12 @@ impl World {
     pub(crate) fn land(&mut self) {
         match self.broker.land(&mut self.random) {
             Some(Landing::Landed(event)) => self.note(|| format!("event {event} is on the broker")),
+            Some(Landing::Refused(event)) if self.plan.parks => {
+                self.note(|| format!("event {event} is refused: the next life sets it aside"));
+                self.tally.refused += 1;
+                self.verdicts.insert(event);
+                self.relay_dies();
+            }
             Some(Landing::Refused(event)) => {
                 self.note(|| format!("event {event} is refused: the relay stops"));
                 self.tally.refused += 1;
@@ -147,6 +159,23 @@ impl World {
         }
     }
 
+    /// An event that can be sent again on purpose: its row says that it was delivered.
+    fn plannable(&mut self) -> Option<usize> {
+        let rows = 0..self.log.events.len();
+        let delivered: Vec<usize> = rows
+            .filter(|event| matches!(self.database.status(*event), Some(Status::Publish | Status::Complete)))
+            .collect();
+        (!delivered.is_empty()).then(|| self.random.pick(&delivered))
+    }
+
+    /// Somebody has an event sent again.
+    pub(crate) fn plan_again(&mut self) {
+        let Some(event) = self.plannable() else { return };
+        let Some(relay) = &mut self.relay else { return };
+        relay.plan(event, self.log.events[event].bytes, &self.log, &mut self.broker);
+        self.note(|| format!("event {event} is sent again on purpose"));
+    }
+
     /// All of the process is gone at once. What it had under way may or may not come about, or later.
     pub(crate) fn relay_dies(&mut self) {
         let Some(relay) = self.relay.take() else { return };
@@ -154,8 +183,8 @@ impl World {
         self.disconnect();
         for batch in relay.batches.iter().filter(|batch| !batch.is_applied) {
             match self.random.below(3) {
-                0 => self.database.write_back(&batch.events()),
-                1 => self.database.statement_orphaned(batch.events()),
+                0 => self.database.write_back(&batch.writes()),
+                1 => self.database.statement_orphaned(batch.writes()),
                 _ => {}
             }
         }
@@ -191,11 +220,11 @@ impl World {
         let number = self.random.below(relay.batches.len());
         let batch = &mut relay.batches[number];
         if !batch.is_applied && self.random.chance(40) {
-            self.database.statement_orphaned(batch.events());
+            self.database.statement_orphaned(batch.writes());
         }
         let lost = if batch.is_applied { "answer" } else { "request" };
         batch.is_applied = false;
-        let events = batch.events();
+        let events = batch.writes();
         self.note(|| format!("the {lost} of the write-back of {events:?} is lost"));
     }
 }
