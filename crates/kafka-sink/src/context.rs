@@ -12,10 +12,10 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use crate::Place;
 use crate::failure::{Failure, Fault, NO_TOPIC_REMEDY, Report, SinkError, SinkErrorKind, fault};
 use crate::inbox::Inbox;
 use crate::outage::{Outage, Say, Watch};
-use crate::published::Place;
 use crate::refusal::Refusal;
 
 /// Receives delivery reports, errors and log lines, on the producer's own thread.

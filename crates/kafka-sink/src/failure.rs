@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outbox::Token;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::published::Place;
+use crate::Place;
 use crate::refusal::Refusal;
 
 /// What became of a record handed to the producer.

@@ -1,7 +1,7 @@
 //! From an outbox row to a Kafka record, and from its delivery back to the row.
 //!
 //! [`Routing`] says where a row goes, [`client_config`] with what settings, [`Sink`] publishes it and reports
-//! where the broker stored it. [`WriteBack`] writes that to the row.
+//! where the broker stored it. [`WriteBack`] writes that to the row, and whatever else becomes of it.
 
 mod context;
 mod failure;
@@ -13,11 +13,11 @@ mod outage;
 mod producer;
 mod properties;
 mod property_rules;
-mod published;
 mod quiet;
 mod receipt;
 mod refusal;
 mod routing;
+mod row_change;
 mod sink;
 mod template;
 mod topics;
@@ -26,9 +26,9 @@ mod write_back;
 pub use failure::{Failure, PublishError, Report, SinkError};
 pub use outage::Outage;
 pub use properties::{PropertyProblem, client_config};
-pub use published::{Place, Published};
 pub use receipt::{Receipt, ReceiptChunk, Receipted};
 pub use refusal::Refusal;
 pub use routing::{Routing, RoutingError};
+pub use row_change::{Place, RowChange, What};
 pub use sink::Sink;
-pub use write_back::{WriteBack, WriteBackError, WriteBackOptions};
+pub use write_back::{WriteBack, WriteBackError, WriteBackOptions, Written};

@@ -1,38 +1,50 @@
-//! The write-back of PUBLISH: from the broker's acknowledgement to a durable status on the row.
+//! The write-back: from what became of an event, or was seen by a consumer, to a durable status on the row.
 
 mod batch;
+mod chunks;
+mod early;
+#[cfg(test)]
+mod fixture;
+mod flights;
+mod gathering;
 mod hidden;
 mod retry;
+mod unwritten;
 mod worker;
 #[cfg(test)]
 mod worker_tests;
 
 use std::time::Duration;
 
-use outbox::Token;
+use outbox::{Tally, Token};
 use outbox_store::{Names, StoreError, Tls};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::{Outage, Published};
-use batch::Limits;
+use crate::{Outage, ReceiptChunk, RowChange};
+use gathering::Limits;
 use worker::{Database, PostgreSql, Worker};
 
 // Completions are one message per batch, and the worker waits while this many are not fetched.
 const COMPLETIONS_MAX: usize = 16;
 
-/// How acknowledged events are gathered into batches.
+// Enough that the next chunk is there when one has been taken apart.
+const RECEIPT_CHUNKS_MAX: usize = 4;
+
+/// How changes are gathered into batches, and how they are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteBackOptions {
-    /// The most rows of a batch.
+    /// The most rows of a batch; a quarter of it comes on top for receipts, where there are some.
     pub batch_rows_max: usize,
     /// The most bytes of a batch's parameters.
     pub batch_bytes_max: usize,
-    /// How long an event may wait for others to be written with it.
+    /// How long a change may wait for others to be written with it.
     pub linger: Duration,
-    /// The most events between [`WriteBack::submit`] and [`WriteBack::written`].
+    /// The most changes between [`WriteBack::submit`] and [`WriteBack::written`].
     pub queue_max: usize,
+    /// The width of the buckets of [`Tally::completed`].
+    pub bucket_width: Duration,
 }
 
 impl Default for WriteBackOptions {
@@ -42,6 +54,7 @@ impl Default for WriteBackOptions {
             batch_bytes_max: 1 << 20,
             linger: Duration::from_millis(3),
             queue_max: 1 << 16,
+            bucket_width: Duration::from_secs(10),
         }
     }
 }
@@ -58,19 +71,34 @@ pub enum WriteBackError {
     /// The worker has ended, and has said why before.
     #[error("the write-back has ended")]
     Ended,
-    /// More events were submitted than announced.
-    #[error("more than {0} events await their write-back; this is a bug in Postrider, please report it")]
+    /// More changes were submitted than announced.
+    #[error("more than {0} changes await their write-back; this is a bug in Postrider, please report it")]
     Overrun(usize),
 }
 
-/// Writes acknowledged events back to their rows, in batches, on a connection of its own.
+/// What has been written durably.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The tokens of the changes.
+    pub tokens: Vec<Token>,
+    /// What it means for deadlines: one for each batch that means anything.
+    pub tallies: Vec<Tally>,
+}
+
+/// Writes what became of events to their rows, in batches, on a connection of its own.
 ///
-/// A database that cannot be reached is waited out; a batch whose outcome is unknown is written again, which
-/// does no harm. Dropping it ends the work; what has not been reported as written may or may not be.
+/// Of each row, what was submitted first is written first. A database that cannot be reached is waited out; a batch
+/// whose outcome is unknown is written again, which does no harm. Dropping it ends the work; what has not been
+/// reported as written may or may not be.
+///
+/// Receipts go by a way of their own, on which a consumer is held up and never the pump. One that finds nothing to
+/// change may have come before the record's delivery report: then it waits for that, for two seconds at most, and is
+/// written with it.
 #[derive(Debug)]
 pub struct WriteBack {
-    published: mpsc::Sender<Published>,
-    written: mpsc::Receiver<Vec<Token>>,
+    changes: mpsc::Sender<RowChange>,
+    receipts: mpsc::Sender<ReceiptChunk>,
+    written: mpsc::Receiver<Written>,
     outage: watch::Receiver<Option<Outage>>,
     worker: JoinHandle<Result<(), StoreError>>,
     worker_is_joined: bool,
@@ -80,12 +108,14 @@ pub struct WriteBack {
 impl WriteBack {
     /// Starts the work, which opens its connection by itself. Must be called on a tokio runtime.
     pub fn start(config: tokio_postgres::Config, tls: Tls, names: Names, options: WriteBackOptions) -> Self {
-        Self::over(PostgreSql { config, tls, names }, options)
+        let bucket_width = options.bucket_width;
+        Self::over(PostgreSql { config, tls, names, bucket_width }, options)
     }
 
     fn over(database: impl Database, options: WriteBackOptions) -> Self {
         let queue_max = options.queue_max.max(1);
-        let (published, to_write) = mpsc::channel(queue_max);
+        let (changes, to_write) = mpsc::channel(queue_max);
+        let (receipts, received) = mpsc::channel(RECEIPT_CHUNKS_MAX);
         let (completed, written) = mpsc::channel(COMPLETIONS_MAX);
         let (away, outage) = watch::channel(None);
         let limits = Limits {
@@ -93,34 +123,47 @@ impl WriteBack {
             bytes_max: options.batch_bytes_max.max(1),
             linger: options.linger,
         };
-        let worker = Worker { database, limits, published: to_write, written: completed, outage: away };
+        let worker = Worker {
+            database,
+            limits,
+            changes: to_write,
+            receipts: received,
+            written: completed,
+            outage: away,
+        };
         let worker = tokio::spawn(worker.run());
-        WriteBack { published, written, outage, worker, worker_is_joined: false, queue_max }
+        WriteBack { changes, receipts, written, outage, worker, worker_is_joined: false, queue_max }
     }
 
-    /// Hands over an acknowledged event. Never blocks.
+    /// Hands over a change. Never blocks.
     ///
     /// # Errors
     ///
-    /// The worker has ended ([`WriteBack::written`] says why), or more events than `queue_max` are on their way.
-    pub fn submit(&mut self, published: Published) -> Result<(), WriteBackError> {
-        self.published.try_send(published).map_err(|error| match error {
+    /// The worker has ended ([`WriteBack::written`] says why), or more changes than `queue_max` are on their way.
+    pub fn submit(&mut self, change: RowChange) -> Result<(), WriteBackError> {
+        self.changes.try_send(change).map_err(|error| match error {
             TrySendError::Full(_) => WriteBackError::Overrun(self.queue_max),
             TrySendError::Closed(_) => WriteBackError::Ended,
         })
     }
 
-    /// Waits until events are written durably and appends their tokens. Cancel-safe: what a cancelled call did
-    /// not append, a later one does.
+    /// The way for receipts, on which few chunks wait at a time. A chunk is done once every receipt of it is durable
+    /// or has turned out to change nothing. What a chunk holds is held until then: the sender bounds how much that is.
+    pub fn receipts(&self) -> mpsc::Sender<ReceiptChunk> {
+        self.receipts.clone()
+    }
+
+    /// Waits until something is written durably and appends it. Cancel-safe: what a cancelled call did not append, a
+    /// later one does. To be called also while no change is on its way, for receipts have their tallies.
     ///
     /// # Errors
     ///
     /// The worker has ended: the database refuses for good, or it panicked.
-    pub async fn written(&mut self, into: &mut Vec<Token>) -> Result<(), WriteBackError> {
-        let Some(tokens) = self.written.recv().await else { return Err(self.ended().await) };
-        into.extend(tokens);
+    pub async fn written(&mut self, into: &mut Written) -> Result<(), WriteBackError> {
+        let Some(first) = self.written.recv().await else { return Err(self.ended().await) };
+        into.append(first);
         while let Ok(more) = self.written.try_recv() {
-            into.extend(more);
+            into.append(more);
         }
         Ok(())
     }
@@ -142,6 +185,17 @@ impl WriteBack {
             Err(error) if error.is_panic() => WriteBackError::Panicked(message(&*error.into_panic())),
             Err(_) => WriteBackError::Ended,
         }
+    }
+}
+
+impl Written {
+    fn append(&mut self, more: Written) {
+        self.tokens.extend(more.tokens);
+        self.tallies.extend(more.tallies);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.tallies.is_empty()
     }
 }
 

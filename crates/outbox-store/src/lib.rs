@@ -3,14 +3,16 @@
 //!
 //! Questions to the catalog are asked in one place ([`inspect`]); what follows from the answers are pure
 //! functions of them ([`plan`] for `init`, [`problems_for_run`] for `run`). The paths that see every row are
-//! [`PublishWriter`] and [`statuses`].
+//! [`RowWriter`] and [`statuses`].
 
 mod apply;
+mod asides;
 mod check;
 mod columns;
 mod error;
 mod event_rows;
 mod found;
+mod held;
 mod inspect;
 mod migrations;
 mod names;
@@ -18,16 +20,18 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod problem;
-mod publish;
-mod publish_rows;
 mod quote;
+mod row_changes;
+mod row_writer;
 mod session;
 mod slot;
 mod statuses;
 mod stream_problems;
 mod table_problems;
+mod write_sql;
 
 pub use apply::apply;
+pub use asides::{Aside, Asides, Why};
 pub use check::{RunCheck, check_for_run, problems_for_run};
 pub use error::StoreError;
 pub use event_rows::{EventRows, StoredPlace, StoredRow};
@@ -35,12 +39,13 @@ pub use found::{
     Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
     FoundTable, Member,
 };
+pub use held::{HeldLane, forget_held, load_lanes, release_head, waiting_rows_of};
 pub use inspect::inspect;
 pub use names::Names;
 pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;
-pub use publish::{PublishWriter, Written};
-pub use publish_rows::{PublishRow, PublishRows};
+pub use row_changes::{Happened, RowChange, RowChanges};
+pub use row_writer::{Changed, Completed, RowWriter};
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};

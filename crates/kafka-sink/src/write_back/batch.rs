@@ -1,185 +1,249 @@
-//! What goes into a batch, and when it is full or has waited long enough.
+//! What is written together, and in what order.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::mem;
+use std::sync::Arc;
 
-use outbox_store::{PublishRow, PublishRows};
-use tokio::time::Instant;
+use outbox::CreatedRange;
+use outbox_store::{Aside, Asides, Happened, RowChanges, Why};
+use uuid::Uuid;
 
-use crate::Published;
+use super::chunks::ChunkNumber;
+use crate::{Place, Receipt, RowChange, What};
 
-// The id, partition and offset with the lengths PostgreSQL's array format puts before each element.
-const ROW_BYTES: usize = 16 + 4 + 8 + 4 * 4;
+// The id, partition, offset and small numbers with the lengths PostgreSQL's array format puts before each element.
+const ROW_BYTES: usize = 16 + 4 + 8 + 1 + 2 + 2 + 4 * 7;
 
 // Kafka's longest topic name has 249 bytes.
-const ROW_BYTES_MAX: usize = ROW_BYTES + 249;
+pub(super) const ROW_BYTES_MAX: usize = ROW_BYTES + 249;
 
-/// How large a batch may get and how long it may wait.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) rows_max: usize,
-    pub(super) bytes_max: usize,
-    pub(super) linger: Duration,
+/// One thing that is to be written to a row.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    Change(RowChange),
+    Receipt(Receipt, ChunkNumber),
 }
 
-/// The batch that is being gathered.
-#[derive(Debug)]
-pub(super) struct Gathering {
-    limits: Limits,
-    events: Vec<Published>,
-    bytes: usize,
-    since: Option<Instant>,
-}
-
-/// A batch to be written, as often as it takes.
+/// Entries that are written with one statement, as often as it takes.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) events: Vec<Published>,
-    pub(super) rows: PublishRows,
+    /// In the order in which they came.
+    pub(super) entries: Vec<Entry>,
+    pub(super) rows: Arc<Rows>,
+    /// It may have been written already: its outcome is unknown.
+    pub(super) in_doubt: bool,
 }
 
-impl Gathering {
-    pub(super) fn new(limits: Limits) -> Self {
-        Gathering { limits, events: Vec::new(), bytes: 0, since: None }
-    }
+/// A batch in the form in which it is written.
+#[derive(Debug)]
+pub(super) enum Rows {
+    Changes(RowChanges),
+    Asides(Asides),
+}
 
-    /// The most rows of a batch.
-    pub(super) fn rows_max(&self) -> usize {
-        self.limits.rows_max
-    }
-
-    /// How many more events are certain to fit; one where it is only likely, none when the batch is full.
-    pub(super) fn room(&self) -> usize {
-        if self.is_full() {
-            return 0;
+impl Entry {
+    pub(super) fn id(&self) -> Uuid {
+        match self {
+            Entry::Change(change) => change.id,
+            Entry::Receipt(receipt, _) => receipt.id,
         }
-        let by_bytes = (self.limits.bytes_max - self.bytes) / ROW_BYTES_MAX;
-        (self.limits.rows_max - self.events.len()).min(by_bytes.max(1))
     }
 
-    pub(super) fn add(&mut self, events: &mut Vec<Published>, now: Instant) {
-        if events.is_empty() {
-            return;
+    pub(super) fn xid(&self) -> Option<u32> {
+        match self {
+            Entry::Change(change) => change.xid,
+            Entry::Receipt(..) => None,
         }
-        self.since.get_or_insert(now);
-        self.bytes += events.iter().map(|event| ROW_BYTES + event.topic.len()).sum::<usize>();
-        self.events.append(events);
     }
 
-    /// When the batch has waited long enough, if there is one.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.since.map(|since| since + self.limits.linger)
+    pub(super) fn size_bytes(&self) -> usize {
+        let more = match self {
+            Entry::Receipt(receipt, _) => receipt.topic.len(),
+            Entry::Change(change) => match &change.what {
+                What::Published { topic, .. }
+                | What::Resent { topic, .. }
+                | What::Completed { topic, .. } => topic.len(),
+                What::Failed { reason, head_of, .. } => {
+                    reason.len() + head_of.as_ref().map_or(0, |lane| lane.topic.len() + lane.key.len())
+                }
+                What::Held { lane, .. } => lane.topic.len() + lane.key.len(),
+            },
+        };
+        ROW_BYTES + more
     }
 
-    /// The batch, if it is full or has waited long enough.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Batch> {
-        if !self.is_full() && self.due().is_none_or(|due| now < due) {
-            return None;
-        }
-        self.since = None;
-        self.bytes = 0;
-        Some(Batch::new(std::mem::take(&mut self.events)))
+    /// Whether its record was acknowledged.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self, Entry::Change(RowChange { what: What::Published { .. } | What::Resent { .. }, .. }))
     }
 
-    fn is_full(&self) -> bool {
-        self.events.len() >= self.limits.rows_max || self.bytes >= self.limits.bytes_max
+    fn is_aside(&self) -> bool {
+        matches!(self, Entry::Change(RowChange { what: What::Failed { .. } | What::Held { .. }, .. }))
+    }
+
+    fn change(&self) -> Option<outbox_store::RowChange> {
+        let (topic, Place { partition, offset }, what) = match self {
+            Entry::Receipt(receipt, _) => (
+                &receipt.topic,
+                Place { partition: receipt.partition, offset: receipt.offset },
+                Happened::Consumed { by_request: receipt.by_request },
+            ),
+            Entry::Change(change) => match &change.what {
+                What::Published { topic, place } => (topic, *place, Happened::Published),
+                What::Resent { topic, place } => (topic, *place, Happened::Resent),
+                What::Completed { topic, place } => (topic, *place, Happened::Consumed { by_request: false }),
+                What::Failed { .. } | What::Held { .. } => return None,
+            },
+        };
+        let topic = topic.clone();
+        Some(outbox_store::RowChange { id: self.id(), xid: self.xid(), topic, partition, offset, what })
+    }
+
+    fn aside(&self) -> Option<Aside> {
+        let Entry::Change(RowChange { id, xid, what, .. }) = self else { return None };
+        let why = match what {
+            What::Failed { reason, sent, head_of } => {
+                Why::Failed { reason: reason.clone(), sent: *sent, head_of: head_of.clone() }
+            }
+            What::Held { lane, behind } => Why::Held { lane: lane.clone(), behind: *behind },
+            What::Published { .. } | What::Resent { .. } | What::Completed { .. } => return None,
+        };
+        Some(Aside { id: *id, xid: *xid, why })
     }
 }
 
 impl Batch {
-    pub(super) fn new(events: Vec<Published>) -> Self {
-        let rows = events.iter().map(|event| PublishRow {
-            id: event.id,
-            xid: event.xid,
-            topic: event.topic.clone(),
-            partition: event.place.partition,
-            offset: event.place.offset,
+    fn of_changes(entries: Vec<Entry>) -> Self {
+        let rows = Rows::Changes(RowChanges::new(entries.iter().filter_map(Entry::change)));
+        Batch { entries, rows: Arc::new(rows), in_doubt: false }
+    }
+
+    fn of_asides(entries: Vec<Entry>) -> Self {
+        let rows = Rows::Asides(Asides::new(entries.iter().filter_map(Entry::aside)));
+        Batch { entries, rows: Arc::new(rows), in_doubt: false }
+    }
+
+    /// When the rows were created that may say PUBLISH because of it.
+    pub(super) fn created(&self) -> Option<CreatedRange> {
+        let changes = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Change(change) => change.enters_publish(),
+            Entry::Receipt(..) => None,
         });
-        Batch { rows: PublishRows::new(rows), events }
+        changes.reduce(CreatedRange::and)
+    }
+}
+
+/// Divides entries, given in the order in which they came, into batches that are to be written one after the other, so
+/// that of each row what came first is written first, and rows are set aside in their order.
+pub(super) fn batches(entries: Vec<Entry>, rows_max: usize) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    if entries.len() <= rows_max && !entries.iter().any(Entry::is_aside) {
+        if !entries.is_empty() {
+            batches.push(Batch::of_changes(entries));
+        }
+        return batches;
+    }
+    let mut asides = Part::default();
+    let mut changes = Part::default();
+    for entry in entries {
+        // Those set aside are written before the changes, so a change may follow what sets its row aside.
+        let (part, is_next) = if entry.is_aside() {
+            let id = entry.id();
+            let is_next = asides.ids.contains(&id) || changes.ids.contains(&id);
+            (&asides, is_next)
+        } else {
+            (&changes, false)
+        };
+        if is_next || part.entries.len() >= rows_max {
+            batches.extend(asides.take().map(Batch::of_asides));
+            batches.extend(changes.take().map(Batch::of_changes));
+        }
+        if entry.is_aside() { asides.add(entry) } else { changes.add(entry) }
+    }
+    batches.extend(asides.take().map(Batch::of_asides));
+    batches.extend(changes.take().map(Batch::of_changes));
+    batches
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    entries: Vec<Entry>,
+    ids: HashSet<Uuid>,
+}
+
+impl Part {
+    fn add(&mut self, entry: Entry) {
+        self.ids.insert(entry.id());
+        self.entries.push(entry);
+    }
+
+    fn take(&mut self) -> Option<Vec<Entry>> {
+        self.ids.clear();
+        Some(mem::take(&mut self.entries)).filter(|entries| !entries.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{failed, held, published, receipt, resent};
     use super::*;
-    use crate::Place;
-    use outbox::Token;
     use proptest::prelude::*;
-    use uuid::Uuid;
 
-    fn event(number: usize, topic: &str) -> Published {
-        Published {
-            token: Token::from_usize(number),
-            id: Uuid::from_u128(number as u128),
-            xid: None,
-            topic: topic.into(),
-            place: Place { partition: 0, offset: number as i64 },
-        }
-    }
-
-    fn limits(rows_max: usize, bytes_max: usize) -> Limits {
-        Limits { rows_max, bytes_max, linger: Duration::from_millis(3) }
+    fn ids(batch: &Batch) -> Vec<u128> {
+        batch.entries.iter().map(|entry| entry.id().as_u128()).collect()
     }
 
     #[test]
-    fn a_lone_event_waits_for_the_linger_and_no_longer() {
-        let now = Instant::now();
-        let mut gathering = Gathering::new(limits(10, 10_000));
-        assert!(gathering.take(now).is_none());
-        gathering.add(&mut vec![event(1, "t")], now);
-        assert!(gathering.take(now + Duration::from_millis(2)).is_none());
-        let batch = gathering.take(now + Duration::from_millis(3)).expect("it is due");
-        assert_eq!(batch.events, [event(1, "t")]);
-        assert_eq!(gathering.due(), None);
+    fn without_rows_set_aside_everything_is_one_batch() {
+        let entries = vec![published(1), receipt(1), resent(2), receipt(1)];
+        let batches = batches(entries, 10);
+        assert_eq!(batches.len(), 1);
+        assert_eq!(ids(&batches[0]), [1, 1, 2, 1]);
+        let Rows::Changes(rows) = &*batches[0].rows else { panic!("{batches:?}") };
+        assert_eq!(rows.len(), 2);
     }
 
     #[test]
-    fn events_that_come_later_do_not_prolong_the_wait_of_the_first() {
-        let now = Instant::now();
-        let mut gathering = Gathering::new(limits(10, 10_000));
-        gathering.add(&mut vec![event(1, "t")], now);
-        gathering.add(&mut vec![event(2, "t")], now + Duration::from_millis(2));
-        assert_eq!(gathering.due(), Some(now + Duration::from_millis(3)));
+    fn a_row_that_is_set_aside_and_then_sent_is_set_aside_first() {
+        let batches = batches(vec![published(1), failed(2), resent(2), held(3), published(4)], 10);
+        assert_eq!(batches.iter().map(ids).collect::<Vec<_>>(), [vec![2, 3], vec![1, 2, 4]]);
     }
 
     #[test]
-    fn a_row_that_is_published_twice_is_written_once_and_both_its_events_are_reported() {
-        let now = Instant::now();
-        let mut gathering = Gathering::new(limits(2, 10_000));
-        let mut again = event(1, "t");
-        again.token = Token::from_usize(2);
-        gathering.add(&mut vec![event(1, "t"), again], now);
-        let batch = gathering.take(now).expect("it is full");
-        assert_eq!((batch.events.len(), batch.rows.len()), (2, 1));
+    fn a_row_that_is_sent_and_then_set_aside_is_sent_first() {
+        let batches = batches(vec![held(1), resent(1), failed(1)], 10);
+        assert_eq!(batches.iter().map(ids).collect::<Vec<_>>(), [[1], [1], [1]]);
+        assert!(matches!(&*batches[2].rows, Rows::Asides(_)));
     }
 
     proptest! {
         #[test]
-        fn no_batch_passes_its_limits_and_no_event_is_left_out(
-            topics in proptest::collection::vec(1usize..249, 1..300),
-            rows_max in 1usize..50,
-            bytes_max in 1usize..5000,
+        fn every_row_keeps_its_order_and_nothing_is_left_out(
+            given in proptest::collection::vec((0usize..5, 0usize..8), 0..100),
+            rows_max in 1usize..12,
         ) {
-            let now = Instant::now();
-            let mut gathering = Gathering::new(limits(rows_max, bytes_max));
-            let mut tokens = Vec::new();
-            let mut queue: std::collections::VecDeque<_> =
-                topics.iter().enumerate().map(|(number, length)| event(number, &"t".repeat(*length))).collect();
-            while !queue.is_empty() {
-                let room = gathering.room();
-                prop_assert!(room > 0);
-                let mut taken: Vec<_> = queue.drain(..room.min(queue.len())).collect();
-                let last = taken.last().map_or(0, |event| ROW_BYTES + event.topic.len());
-                gathering.add(&mut taken, now);
-                prop_assert!(gathering.bytes < bytes_max + last);
-                if let Some(batch) = gathering.take(now) {
-                    prop_assert!(batch.events.len() <= rows_max);
-                    tokens.extend(batch.events.iter().map(|event| event.token));
+            let make = [published, resent, receipt, failed, held];
+            let entries: Vec<_> = given.iter().map(|(what, id)| make[*what](*id)).collect();
+            let show = |entry: &Entry| format!("{entry:?}");
+            let batches = batches(entries.clone(), rows_max);
+            for id in 0..8 {
+                let of = |entries: &[Entry]| -> Vec<String> {
+                    entries.iter().filter(|entry| entry.id().as_u128() == id).map(show).collect()
+                };
+                let written: Vec<String> = batches.iter().flat_map(|batch| of(&batch.entries)).collect();
+                prop_assert_eq!(written, of(&entries));
+            }
+            let aside = |entries: &[Entry]| -> Vec<String> {
+                entries.iter().filter(|entry| entry.is_aside()).map(show).collect()
+            };
+            let in_order: Vec<String> = batches.iter().flat_map(|batch| aside(&batch.entries)).collect();
+            prop_assert_eq!(in_order, aside(&entries));
+            for batch in &batches {
+                prop_assert!(!batch.entries.is_empty() && batch.entries.len() <= rows_max);
+                if let Rows::Asides(rows) = &*batch.rows {
+                    prop_assert_eq!(rows.len(), batch.entries.len(), "each row is there once");
                 }
             }
-            if let Some(batch) = gathering.take(now + Duration::from_secs(1)) {
-                tokens.extend(batch.events.iter().map(|event| event.token));
-            }
-            prop_assert!(tokens.iter().map(|token| token.to_usize()).eq(0..topics.len()));
         }
     }
 }

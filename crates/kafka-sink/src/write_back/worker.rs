@@ -1,20 +1,20 @@
 //! The loop that writes.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
-use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Duration;
 
-use outbox::Token;
-use outbox_store::{Names, PublishRows, PublishWriter, StoreError, Tls, Written, connect};
+use outbox_store::{Changed, Names, RowWriter, StoreError, Tls, connect};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::batch::{Batch, Gathering, Limits};
-use super::hidden::Hidden;
+use super::Written;
+use super::batch::Rows;
+use super::flights::Flights;
+use super::gathering::Limits;
 use super::retry::Retry;
-use crate::{Outage, Published};
+use super::unwritten::Unwritten;
+use crate::{Outage, ReceiptChunk, RowChange};
 
 // One batch is executed while the next is on its way. More would only lengthen the queue at the server, which
 // executes a connection's statements one after the other.
@@ -23,71 +23,83 @@ const IN_FLIGHT_MAX: usize = 2;
 /// Where a writer comes from.
 pub(super) trait Database: Send + 'static {
     type Writer: Writer;
-    fn open(&mut self) -> impl Future<Output = Result<Self::Writer, StoreError>> + Send;
+    fn open(&mut self) -> impl Future<Output = Result<Opened<Self::Writer>, StoreError>> + Send;
 }
 
-/// What writes a batch durably, as [`PublishWriter::write`] does.
+/// A writer, and how far each partition was written before: topic, partition, offset.
+pub(super) struct Opened<W> {
+    pub(super) writer: W,
+    pub(super) progress: Vec<(Arc<str>, i32, i64)>,
+}
+
+/// What writes a batch durably, as [`RowWriter`] does.
 pub(super) trait Writer: Send + Sync + 'static {
-    fn write(&self, rows: &PublishRows) -> impl Future<Output = Result<Written, StoreError>> + Send;
+    fn write(&self, rows: &Rows, in_doubt: bool) -> impl Future<Output = Result<Answer, StoreError>> + Send;
+}
+
+/// What became of a batch.
+pub(super) enum Answer {
+    Changed(Changed),
+    Aside { unseen_xids: Vec<u32> },
 }
 
 pub(super) struct PostgreSql {
     pub(super) config: tokio_postgres::Config,
     pub(super) tls: Tls,
     pub(super) names: Names,
+    pub(super) bucket_width: Duration,
 }
 
 impl Database for PostgreSql {
-    type Writer = PublishWriter;
+    type Writer = RowWriter;
 
-    async fn open(&mut self) -> Result<PublishWriter, StoreError> {
-        PublishWriter::new(connect(&self.config, &self.tls).await?, &self.names).await
+    async fn open(&mut self) -> Result<Opened<RowWriter>, StoreError> {
+        let session = connect(&self.config, &self.tls).await?;
+        let writer = RowWriter::new(session, &self.names, self.bucket_width).await?;
+        let progress = writer.progress().await?;
+        Ok(Opened { writer, progress })
     }
 }
 
-impl Writer for PublishWriter {
-    fn write(&self, rows: &PublishRows) -> impl Future<Output = Result<Written, StoreError>> + Send {
-        PublishWriter::write(self, rows)
+impl Writer for RowWriter {
+    async fn write(&self, rows: &Rows, in_doubt: bool) -> Result<Answer, StoreError> {
+        match rows {
+            Rows::Changes(rows) => RowWriter::write(self, rows, in_doubt).await.map(Answer::Changed),
+            Rows::Asides(rows) => {
+                let unseen_xids = self.set_aside(rows, in_doubt).await?;
+                Ok(Answer::Aside { unseen_xids })
+            }
+        }
     }
 }
 
 pub(super) struct Worker<D> {
     pub(super) database: D,
     pub(super) limits: Limits,
-    pub(super) published: mpsc::Receiver<Published>,
-    pub(super) written: mpsc::Sender<Vec<Token>>,
+    pub(super) changes: mpsc::Receiver<RowChange>,
+    pub(super) receipts: mpsc::Receiver<ReceiptChunk>,
+    pub(super) written: mpsc::Sender<Written>,
     pub(super) outage: watch::Sender<Option<Outage>>,
-}
-
-/// What has been taken from the queue and is not known to be written.
-struct Unwritten {
-    gathering: Gathering,
-    /// To be written before anything else: their outcome is unknown.
-    repeat: VecDeque<Arc<Batch>>,
-    in_flight: BTreeMap<u64, Arc<Batch>>,
-    hidden: Hidden,
-    next: u64,
 }
 
 impl<D: Database> Worker<D> {
     /// Ends well when nobody listens any more, and with the error when the database refuses for good.
     pub(super) async fn run(mut self) -> Result<(), StoreError> {
         let mut retry = Retry::default();
-        let mut unwritten = Unwritten {
-            gathering: Gathering::new(self.limits),
-            repeat: VecDeque::new(),
-            in_flight: BTreeMap::new(),
-            hidden: Hidden::default(),
-            next: 0,
-        };
+        let mut unwritten = Unwritten::new(self.limits);
         loop {
             let outcome = match self.database.open().await {
-                Ok(writer) => {
+                Ok(Opened { writer, progress }) => {
+                    unwritten.was_written(progress);
                     // With something to repeat, only a batch that is written proves the database to be back.
-                    if unwritten.repeat.is_empty() {
+                    if !unwritten.has_next() {
                         self.back(&mut retry);
                     }
-                    self.write_with(Arc::new(writer), &mut unwritten, &mut retry).await
+                    let mut flights = Flights::default();
+                    let outcome =
+                        self.write_with(Arc::new(writer), &mut flights, &mut unwritten, &mut retry).await;
+                    unwritten.connection_failed(flights);
+                    outcome
                 }
                 Err(error) => Err(error),
             };
@@ -104,44 +116,47 @@ impl<D: Database> Worker<D> {
     async fn write_with(
         &mut self,
         writer: Arc<D::Writer>,
+        flights: &mut Flights,
         unwritten: &mut Unwritten,
         retry: &mut Retry,
     ) -> Result<(), StoreError> {
-        let mut writes = JoinSet::new();
-        let mut events = Vec::new();
+        let mut changes = Vec::new();
         loop {
-            while unwritten.in_flight.len() < IN_FLIGHT_MAX
-                && let Some((number, batch)) = unwritten.next_batch(Instant::now())
+            let now = Instant::now();
+            unwritten.give_up_waiting(now);
+            unwritten.fill(now);
+            while unwritten.takes_receipts()
+                && let Ok(chunk) = self.receipts.try_recv()
             {
-                let writer = writer.clone();
-                writes.spawn(async move { (number, writer.write(&batch.rows).await) });
+                unwritten.take_receipts(chunk, now);
             }
-            let room = unwritten.gathering.room();
-            let due = [unwritten.gathering.due(), unwritten.hidden.due()].into_iter().flatten().min();
-            let due = due.filter(|_| unwritten.in_flight.len() < IN_FLIGHT_MAX);
+            while flights.len() < IN_FLIGHT_MAX
+                && let Some(batch) = unwritten.next_batch(now)
+            {
+                let (writer, rows, in_doubt) = (writer.clone(), batch.rows.clone(), batch.in_doubt);
+                flights.start(batch, async move { writer.write(&rows, in_doubt).await });
+            }
+            let room = unwritten.room();
+            let due = unwritten.due().filter(|_| flights.len() < IN_FLIGHT_MAX);
+            let due = [due, unwritten.give_up_due()].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                Some(done) = writes.join_next() => match done {
-                    Ok((number, Ok(written))) => {
-                        self.back(retry);
-                        let tokens = unwritten.completed(number, &written, Instant::now());
-                        if !tokens.is_empty() && self.written.send(tokens).await.is_err() {
-                            return Ok(());
-                        }
+                landed = flights.landed() => {
+                    let (batch, answer) = landed?;
+                    self.back(retry);
+                    let written = unwritten.answered(batch, answer, flights, Instant::now());
+                    if !written.is_empty() && self.written.send(written).await.is_err() {
+                        return Ok(());
                     }
-                    Ok((_, Err(error))) => {
-                        unwritten.connection_failed();
-                        return Err(error);
-                    }
-                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                    // Only the end of the runtime cancels a write while the set is there.
-                    Err(_) => return Ok(()),
-                },
-                taken = self.published.recv_many(&mut events, room), if room > 0 => {
+                }
+                taken = self.changes.recv_many(&mut changes, room), if room > 0 => {
                     if taken == 0 {
                         return Ok(());
                     }
-                    unwritten.gathering.add(&mut events, Instant::now());
+                    unwritten.take_changes(&mut changes, Instant::now());
+                }
+                Some(chunk) = self.receipts.recv(), if unwritten.takes_receipts() => {
+                    unwritten.take_receipts(chunk, Instant::now());
                 }
                 () = until(due), if due.is_some() => {}
             }
@@ -167,36 +182,6 @@ impl<D: Database> Worker<D> {
         if let Some(outage) = self.outage.send_replace(None) {
             let lasted = Instant::now().into_std().duration_since(outage.since);
             tracing::info!(after_s = lasted.as_secs(), "write-back reaches PostgreSQL again");
-        }
-    }
-}
-
-impl Unwritten {
-    fn next_batch(&mut self, now: Instant) -> Option<(u64, Arc<Batch>)> {
-        let hidden = self.hidden.take(now);
-        let batches =
-            hidden.chunks(self.gathering.rows_max()).map(|events| Arc::new(Batch::new(events.to_vec())));
-        self.repeat.extend(batches);
-        let batch = match self.repeat.pop_front() {
-            Some(batch) => batch,
-            None => Arc::new(self.gathering.take(now)?),
-        };
-        let number = self.next;
-        self.next += 1;
-        self.in_flight.insert(number, batch.clone());
-        Some((number, batch))
-    }
-
-    /// What of a batch is written; the rest stays here.
-    fn completed(&mut self, number: u64, written: &Written, now: Instant) -> Vec<Token> {
-        let Some(batch) = self.in_flight.remove(&number) else { return Vec::new() };
-        let seen = self.hidden.keep(&batch.events, &written.unseen_xids, now);
-        seen.into_iter().map(|event| event.token).collect()
-    }
-
-    fn connection_failed(&mut self) {
-        while let Some((_, batch)) = self.in_flight.pop_last() {
-            self.repeat.push_front(batch);
         }
     }
 }

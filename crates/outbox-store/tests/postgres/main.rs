@@ -3,8 +3,8 @@
 mod fixture;
 mod found_but_wrong;
 mod init;
-mod publish;
-mod publish_plan;
+mod row_writer;
 mod run;
 mod session;
 mod statuses;
+mod write_plan;

@@ -19,7 +19,9 @@ async fn run_with_a_role_of_its_own_needs_few_rights_and_names_each() {
             fixture.execute(problem.remedy.split(" (on").next().expect("a first part")).await;
         }
     }
-    outbox_store::PublishWriter::new(fixture.session, &fixture.names).await.expect("the rights suffice");
+    outbox_store::RowWriter::new(fixture.session, &fixture.names, std::time::Duration::from_secs(10))
+        .await
+        .expect("the rights suffice");
 }
 
 #[tokio::test]

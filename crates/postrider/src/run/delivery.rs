@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kafka_sink::{Failure, PublishError, Published, Refusal, Report, Sink, SinkError, WriteBack};
+use kafka_sink::{
+    Failure, PublishError, Refusal, Report, RowChange, Sink, SinkError, What, WriteBack, Written,
+};
 use outbox::{Event, Token};
 use uuid::Uuid;
 
@@ -19,12 +21,13 @@ pub(super) struct Delivery {
     publishing: usize,
     writing: usize,
     reports: Vec<Report>,
-    written: Vec<Token>,
+    written: Written,
 }
 
 struct Parcel {
     id: Uuid,
     xid: Option<u32>,
+    created_at_us: Option<i64>,
     topic: Arc<str>,
 }
 
@@ -47,7 +50,7 @@ impl Delivery {
             publishing: 0,
             writing: 0,
             reports: Vec::new(),
-            written: Vec::new(),
+            written: Written::default(),
         }
     }
 
@@ -68,7 +71,8 @@ impl Delivery {
         if self.parcels.len() <= index {
             self.parcels.resize_with(index + 1, || None);
         }
-        self.parcels[index] = Some(Parcel { id: event.id, xid: event.xid, topic });
+        self.parcels[index] =
+            Some(Parcel { id: event.id, xid: event.xid, created_at_us: event.created_at_us, topic });
         self.publishing += 1;
         Ok(())
     }
@@ -95,8 +99,9 @@ impl Delivery {
                 delivered.push(Delivered::Lost(error));
             },
         }
-        self.writing -= self.written.len();
-        delivered.extend(self.written.drain(..).map(Delivered::Written));
+        self.written.tallies.clear();
+        self.writing -= self.written.tokens.len();
+        delivered.extend(self.written.tokens.drain(..).map(Delivered::Written));
         for report in std::mem::take(&mut self.reports) {
             delivered.extend(self.reported(report)?);
         }
@@ -110,13 +115,14 @@ impl Delivery {
 
     fn reported(&mut self, Report { token, outcome }: Report) -> Result<Option<Delivered>> {
         let parcel = self.parcels.get_mut(token.to_usize()).and_then(Option::take);
-        let Parcel { id, xid, topic } =
+        let Parcel { id, xid, created_at_us, topic } =
             parcel.context("Kafka reported on a record that was never published")?;
         self.publishing -= 1;
         match outcome {
             Ok(place) => {
                 if let Some(write_back) = &mut self.write_back {
-                    write_back.submit(Published { token, id, xid, topic, place })?;
+                    let what = What::Published { topic, place };
+                    write_back.submit(RowChange { token, id, xid, created_at_us, what })?;
                     self.writing += 1;
                 }
                 Ok(Some(Delivered::Acknowledged(token)))

@@ -1,17 +1,27 @@
+use std::time::Duration;
+
 use outbox::Columns;
-use outbox_store::{PublishRow, PublishRows, PublishWriter, Written, connect};
+
+use outbox_store::{Changed, Happened, RowChange, RowChanges, RowWriter, connect};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, server, tls};
 
-pub(crate) fn row(id: u128, topic: &str, partition: i32, offset: i64) -> PublishRow {
-    PublishRow { id: Uuid::from_u128(id), xid: None, topic: topic.into(), partition, offset }
+pub(crate) const BUCKET: Duration = Duration::from_secs(10);
+
+fn told(changed: &Changed) -> (u64, Vec<u32>) {
+    (changed.published, changed.unseen_xids.clone())
 }
 
-pub(crate) async fn writer(fixture: &Fixture) -> PublishWriter {
+pub(crate) fn row(id: u128, topic: &str, partition: i32, offset: i64) -> RowChange {
+    let what = Happened::Published;
+    RowChange { id: Uuid::from_u128(id), xid: None, topic: topic.into(), partition, offset, what }
+}
+
+pub(crate) async fn writer(fixture: &Fixture) -> RowWriter {
     let config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
     let session = connect(&config, &tls()).await.expect("the server is there");
-    PublishWriter::new(session, &fixture.names).await.expect("it is prepared")
+    RowWriter::new(session, &fixture.names, BUCKET).await.expect("it is prepared")
 }
 
 async fn insert(fixture: &Fixture, id: u128, status: &str) {
@@ -44,12 +54,12 @@ async fn rows_that_say_init_become_publish_with_their_place_and_the_progress_mov
     let writer = writer(&fixture).await;
     insert(&fixture, 1, "INIT").await;
     insert(&fixture, 2, "INIT").await;
-    let batch = PublishRows::new([row(2, "t", 3, 8), row(1, "t", 3, 7)]);
-    assert_eq!(writer.write(&batch).await.expect("it is written").rows, 2);
+    let batch = RowChanges::new([row(2, "t", 3, 8), row(1, "t", 3, 7)]);
+    assert_eq!(writer.write(&batch, false).await.expect("it is written").published, 2);
     assert_eq!(says(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
     assert_eq!(says(&fixture, 2).await, "PUBLISH t 3 8 1 t t");
     assert_eq!(progress(&fixture).await, "t 3 8");
-    assert_eq!(writer.write(&batch).await.expect("a repetition does no harm").rows, 0);
+    assert_eq!(writer.write(&batch, false).await.expect("a repetition does no harm").published, 0);
     assert_eq!(says(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
 }
 
@@ -60,8 +70,8 @@ async fn no_later_state_is_overwritten_and_a_row_that_is_gone_is_no_error() {
     for (id, status) in [(1, "COMPLETE"), (2, "FAILED"), (3, "PUBLISH"), (4, "odd")] {
         insert(&fixture, id, status).await;
     }
-    let batch = PublishRows::new((1..=5).map(|id| row(id, "t", 0, 10 + id as i64)));
-    assert_eq!(writer.write(&batch).await.expect("it is written").rows, 0);
+    let batch = RowChanges::new((1..=5).map(|id| row(id, "t", 0, 10 + id as i64)));
+    assert_eq!(writer.write(&batch, false).await.expect("it is written").published, 0);
     assert_eq!(says(&fixture, 1).await, "COMPLETE 0 f");
     assert_eq!(says(&fixture, 2).await, "FAILED 0 f");
     assert_eq!(says(&fixture, 3).await, "PUBLISH 0 f");
@@ -78,7 +88,7 @@ async fn the_progress_of_a_partition_moves_up_and_never_back() {
         (vec![row(4, "a", 0, 3), row(5, "b", 0, 9)], "a 0 5, a 1 2, b 0 9"),
         (vec![row(6, "a", 0, 6)], "a 0 6, a 1 2, b 0 9"),
     ] {
-        writer.write(&PublishRows::new(batch)).await.expect("it is written");
+        writer.write(&RowChanges::new(batch), false).await.expect("it is written");
         assert_eq!(progress(&fixture).await, expected);
     }
 }
@@ -89,7 +99,8 @@ async fn status_and_progress_are_written_together_or_not_at_all() {
     let writer = writer(&fixture).await;
     insert(&fixture, 1, "INIT").await;
     fixture.execute("alter table postrider.progress add check (\"offset\" < 100)").await;
-    let error = writer.write(&PublishRows::new([row(1, "t", 0, 100)])).await.expect_err("it is refused");
+    let error =
+        writer.write(&RowChanges::new([row(1, "t", 0, 100)]), false).await.expect_err("it is refused");
     assert!(error.is_definite(), "{error}");
     assert_eq!(says(&fixture, 1).await, "INIT 0 f");
 }
@@ -117,8 +128,8 @@ async fn columns_under_other_names_and_of_other_types_are_written() {
     assert_eq!(fixture.check().await.problems, []);
     let id = Uuid::from_u128(1);
     fixture.execute(&format!("insert into outbox (\"Event Id\") values ('{id}')")).await;
-    let written = writer(&fixture).await.write(&PublishRows::new([row(1, "t", 3, 4)])).await;
-    assert_eq!(written.expect("it is written").rows, 1);
+    let written = writer(&fixture).await.write(&RowChanges::new([row(1, "t", 3, 4)]), false).await;
+    assert_eq!(written.expect("it is written").published, 1);
     let says =
         "select concat_ws(' ', state, kafka_topic, kafka_partition, \"off\"\"set\", tries) from outbox";
     assert_eq!(fixture.text(says).await, "PUBLISH t 3 4 1");
@@ -136,7 +147,7 @@ async fn a_commit_is_flushed_even_where_the_database_would_not() {
         )
         .await;
     insert(&fixture, 1, "INIT").await;
-    writer(&fixture).await.write(&PublishRows::new([row(1, "t", 0, 0)])).await.expect("it is written");
+    writer(&fixture).await.write(&RowChanges::new([row(1, "t", 0, 0)]), false).await.expect("it is written");
     assert_eq!(fixture.text("select last_error from outbox").await, "on");
 }
 
@@ -151,9 +162,9 @@ async fn a_right_that_is_taken_away_is_a_definite_error_with_the_grant() {
         ))
         .await;
     fixture.session = connect(&config, &tls()).await.expect("it may log in");
-    let writer = PublishWriter::new(fixture.session, &fixture.names).await.expect("the rights suffice");
+    let writer = RowWriter::new(fixture.session, &fixture.names, BUCKET).await.expect("the rights suffice");
     fixture.sql.batch_execute(&format!("revoke update on outbox from {role}")).await.expect("it is revoked");
-    let error = writer.write(&PublishRows::new([row(1, "t", 0, 0)])).await.expect_err("it may not");
+    let error = writer.write(&RowChanges::new([row(1, "t", 0, 0)]), false).await.expect_err("it may not");
     assert!(error.is_definite());
     assert!(
         error.to_string().contains("grant the role SELECT and UPDATE on \"public\".\"outbox\""),
@@ -169,9 +180,9 @@ async fn batches_are_pipelined_on_one_connection() {
         insert(&fixture, id, "INIT").await;
     }
     let (first, second) =
-        (PublishRows::new([row(1, "t", 0, 1), row(2, "t", 0, 2)]), PublishRows::new([row(3, "t", 0, 3)]));
-    let (first, second) = tokio::join!(writer.write(&first), writer.write(&second));
-    assert_eq!((first.expect("it is written").rows, second.expect("it is written").rows), (2, 1));
+        (RowChanges::new([row(1, "t", 0, 1), row(2, "t", 0, 2)]), RowChanges::new([row(3, "t", 0, 3)]));
+    let (first, second) = tokio::join!(writer.write(&first, false), writer.write(&second, false));
+    assert_eq!((first.expect("it is written").published, second.expect("it is written").published), (2, 1));
 }
 
 // As between the commit record in the log and the moment at which others see the transaction.
@@ -185,15 +196,15 @@ async fn rows_that_cannot_be_seen_yet_are_reported_and_found_later() {
     insert(&fixture, 2, "INIT").await;
     let unseen: u32 =
         fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
-    let batch = PublishRows::new([
-        PublishRow { xid: Some(seen), ..row(1, "t", 0, 1) },
-        PublishRow { xid: Some(unseen), ..row(2, "t", 0, 2) },
+    let batch = RowChanges::new([
+        RowChange { xid: Some(seen), ..row(1, "t", 0, 1) },
+        RowChange { xid: Some(unseen), ..row(2, "t", 0, 2) },
     ]);
-    let first = writer.write(&batch).await.expect("it is written");
-    assert_eq!(first, Written { rows: 1, unseen_xids: vec![unseen] });
+    let first = writer.write(&batch, false).await.expect("it is written");
+    assert_eq!(told(&first), (1, vec![unseen]));
     fixture.execute("commit").await;
-    let second = writer.write(&batch).await.expect("it is written");
-    assert_eq!(second, Written { rows: 1, unseen_xids: vec![] });
+    let second = writer.write(&batch, false).await.expect("it is written");
+    assert_eq!(told(&second), (1, vec![]));
     assert_eq!(says(&fixture, 2).await, "PUBLISH t 0 2 1 t t");
 }
 
@@ -207,10 +218,10 @@ async fn rows_of_a_savepoint_are_seen_with_their_transaction() {
     fixture.execute("savepoint inner_one").await;
     insert(&fixture, 1, "INIT").await;
     fixture.execute("release savepoint inner_one").await;
-    let batch = PublishRows::new([PublishRow { xid: Some(xid), ..row(1, "t", 0, 1) }]);
-    let first = writer.write(&batch).await.expect("it is written");
-    assert_eq!(first, Written { rows: 0, unseen_xids: vec![xid] });
+    let batch = RowChanges::new([RowChange { xid: Some(xid), ..row(1, "t", 0, 1) }]);
+    let first = writer.write(&batch, false).await.expect("it is written");
+    assert_eq!(told(&first), (0, vec![xid]));
     fixture.execute("commit").await;
-    let second = writer.write(&batch).await.expect("it is written");
-    assert_eq!(second, Written { rows: 1, unseen_xids: vec![] });
+    let second = writer.write(&batch, false).await.expect("it is written");
+    assert_eq!(told(&second), (1, vec![]));
 }
