@@ -1,0 +1,78 @@
+//! How far consumer groups are, asked without joining them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::LookError;
+use crate::consumer::{Reader, ReaderContext, consumer_config};
+
+/// A topic's partition.
+pub(crate) type TopicPartition = (Arc<str>, i32);
+
+/// One consumer for each group that is asked about: only a client of a group asks for its offsets.
+pub(crate) struct Groups {
+    producer: ClientConfig,
+    readers: HashMap<String, Reader>,
+}
+
+impl Groups {
+    pub(crate) fn new(producer: ClientConfig) -> Self {
+        Groups { producer, readers: HashMap::new() }
+    }
+
+    /// The offsets that the group has committed, in the order of `partitions`; `None` where it has none.
+    /// Blocks for `within` at the longest.
+    pub(crate) fn committed(
+        &mut self,
+        group: &str,
+        partitions: &[TopicPartition],
+        within: Duration,
+    ) -> Result<Vec<Option<i64>>, LookError> {
+        let reader = match self.readers.get(group) {
+            Some(reader) => reader,
+            None => {
+                let config = consumer_config(&self.producer, group);
+                let reader = config.create_with_context(ReaderContext::default());
+                let reader = reader.map_err(|error| LookError::not_made(&error))?;
+                self.readers.entry(group.to_owned()).or_insert(reader)
+            }
+        };
+        // Errors of its connections, which would gather in its queue.
+        while reader.poll(Duration::ZERO).is_some() {}
+        committed(reader, group, partitions, within)
+    }
+}
+
+/// [`Groups::committed`], asked by a consumer of the group.
+pub(crate) fn committed(
+    reader: &Reader,
+    group: &str,
+    partitions: &[TopicPartition],
+    within: Duration,
+) -> Result<Vec<Option<i64>>, LookError> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let what = || format!("the committed offsets of group {group}");
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        asked.add_partition(topic, *partition);
+    }
+    let told = reader.committed_offsets(asked, within).map_err(|error| LookError::of(what(), &error))?;
+    let mut offsets = HashMap::with_capacity(partitions.len());
+    for element in told.elements() {
+        if let Err(error) = element.error() {
+            let what = format!("{} in topic {}", what(), element.topic());
+            return Err(LookError::of(what, &error));
+        }
+        if let Offset::Offset(offset) = element.offset() {
+            offsets.insert((element.topic().to_owned(), element.partition()), offset);
+        }
+    }
+    let offset = |(topic, partition): &TopicPartition| offsets.get(&(topic.to_string(), *partition)).copied();
+    Ok(partitions.iter().map(offset).collect())
+}
