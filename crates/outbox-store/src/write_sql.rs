@@ -59,6 +59,8 @@ fn unseen(parameter: &str) -> String {
 // now() is when the statement's transaction began. That was after the row's commit record was written, or its
 // event would not have been read from the log, so published_at is never before the created_at of the same clock.
 //
+// What only was published, as most are, goes a shorter way (plain): only rows that say INIT are touched for it.
+//
 // A row is touched only where its status or its place changes. What became of it is told from what it says
 // afterwards: it says PUBLISH only if it was sent, and completed_at is now only if it became COMPLETE; then its
 // last_attempt_at is before now only if it said PUBLISH, for a row that becomes COMPLETE from INIT or FAILED gets
@@ -77,7 +79,7 @@ pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
         "b.consumed > 0 and (o.{status} in ('INIT', 'PUBLISH') or b.consumed = 2 and o.{status} = 'FAILED')"
     );
     let moves = format!(
-        "b.resent > 0 or o.{status} = 'INIT' or o.{kafka_offset} is null or o.{kafka_partition} is null \
+        "b.plain or b.resent > 0 or o.{status} = 'INIT' or o.{kafka_offset} is null or o.{kafka_partition} is null \
          or o.{kafka_topic} is null"
     );
     let known = format!(
@@ -87,18 +89,19 @@ pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
     format!(
         r#"
 with batch as materialized (
-    select *
+    select *, resent = 0 and consumed = 0 and not $15::bool as plain
     from unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::bool[], $6::int2[], $7::int2[])
         as b (id, topic, "partition", "offset", published, resent, consumed)
 ), changed as (
     update {table} as o
     set {status} = case
+            when b.plain then 'PUBLISH'
             when {completes} then 'COMPLETE'
             when o.{status} in ('INIT', 'FAILED') then 'PUBLISH'
             else o.{status}
         end,
         {published_at} = case
-            when b.published and o.{status} = 'INIT' then now()
+            when b.plain or b.published and o.{status} = 'INIT' then now()
             else coalesce(o.{published_at}, now())
         end,
         {completed_at} = case when {completes} then now() else o.{completed_at} end,
@@ -106,16 +109,17 @@ with batch as materialized (
         {kafka_partition} = case when {moves} then b."partition" else o.{kafka_partition} end,
         {kafka_offset} = case when {moves} then b."offset" else o.{kafka_offset} end,
         {attempts} = coalesce(o.{attempts}, 0) + case
+            when b.plain then 1
             when {known} then 0
             when b.resent > 0 then b.resent + (b.published and o.{status} = 'INIT')::int4
             when {moves} then 1
             else 0
         end,
         {last_attempt_at} = case
-            when b.resent > 0 or o.{status} in ('INIT', 'FAILED') or {rewritten} then now()
+            when b.plain or b.resent > 0 or o.{status} in ('INIT', 'FAILED') or {rewritten} then now()
             else o.{last_attempt_at}
         end,
-        {last_error} = case when b.resent > 0 or o.{status} in ('INIT', 'FAILED') then null else o.{last_error} end
+        {last_error} = case when b.plain or b.resent > 0 or o.{status} in ('INIT', 'FAILED') then null else o.{last_error} end
     from batch as b
     where o.{id} = b.id
         and (o.{status} = 'INIT' or b.resent > 0
@@ -123,10 +127,10 @@ with batch as materialized (
             or {rewritten})
     returning
         b.id,
-        o.{status} = 'PUBLISH' as published,
-        o.{status} = 'COMPLETE' and o.{completed_at} = now()::{completed_at_type} as completed,
+        b.plain or o.{status} = 'PUBLISH' as published,
+        b.consumed > 0 and o.{status} = 'COMPLETE' and o.{completed_at} = now()::{completed_at_type} as completed,
         case
-            when o.{last_attempt_at} < now()::{last_attempt_at_type} and isfinite(o.{last_attempt_at})
+            when b.consumed > 0 and o.{last_attempt_at} < now()::{last_attempt_at_type} and isfinite(o.{last_attempt_at})
             then floor(round(date_part('epoch', o.{last_attempt_at}::timestamptz) * 1000000) / $13::int8)::int8
         end as bucket
 ), moved as (

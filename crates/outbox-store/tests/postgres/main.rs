@@ -2,7 +2,9 @@
 
 mod fixture;
 mod found_but_wrong;
+mod held;
 mod init;
+mod row_changes;
 mod row_writer;
 mod run;
 mod session;
