@@ -27,6 +27,7 @@ mod session;
 mod slot;
 mod statuses;
 mod stream_problems;
+mod stuck_rows;
 mod table_problems;
 mod write_sql;
 
@@ -49,3 +50,6 @@ pub use row_writer::{Changed, Completed, RowWriter};
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};
+pub use stuck_rows::{
+    Overview, Pages, PartitionRows, StuckPage, StuckRow, StuckRows, Suspects, YoungRows, mark,
+};

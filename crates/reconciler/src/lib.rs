@@ -3,6 +3,21 @@
 //! Nothing here publishes. What is planned goes through a [`Publisher`] to the pump that publishes live rows, so
 //! that there is one order of sending.
 
+mod account;
+mod backoff;
+mod broker;
+mod buckets;
+mod deadlines;
+#[cfg(test)]
+mod deadlines_tests;
+mod evidence;
 mod planned;
+mod stuck;
 
+pub use account::Account;
+pub use backoff::{Backoff, Resend};
+pub use broker::{Broker, BrokerAway};
+pub use deadlines::{BucketNumber, Deadlines, Kind, Overdue};
+pub use evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
 pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};
+pub use stuck::{Database, ReconcileOptions, reconcile};

@@ -1,0 +1,105 @@
+//! Questions about rows that wait, asked when something is known to be overdue, and once when a relay starts.
+
+mod overview;
+mod pages;
+mod sql;
+
+use outbox::{CreatedRange, Lsn, Status};
+use uuid::Uuid;
+
+use crate::event_rows::StoredPlace;
+use crate::names::Names;
+use crate::{Session, StoreError};
+
+pub use overview::{Overview, PartitionRows, YoungRows};
+pub use pages::{Pages, StuckPage};
+use sql::Sql;
+
+/// Which rows are asked for. Rows that are held behind another of their key never are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspects {
+    /// What they say.
+    pub status: Status,
+    /// When they were created. An unbounded range has the rows without a time in it.
+    pub created: CreatedRange,
+    /// When they were sent last, in microseconds, both ends included; `None`: at any time, or never.
+    pub attempted: Option<(i64, i64)>,
+    /// For how long they have waited at least, in microseconds, by the database's clock: since they were sent last,
+    /// else since they were published or created. A row without any of these has waited for long enough.
+    pub waited_us: Option<i64>,
+}
+
+/// What has to be known of a row to decide whether it is stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckRow {
+    /// The row.
+    pub id: Uuid,
+    /// When it was created, in microseconds since 1970-01-01 UTC; `None` for NULL and for infinity.
+    pub created_at_us: Option<i64>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// When it was sent last.
+    pub last_attempt_at_us: Option<i64>,
+    /// Where its record is, if it says so.
+    pub place: Option<StoredPlace>,
+}
+
+/// How rows that wait are asked for, given the columns that the table has.
+#[derive(Clone, Debug)]
+pub struct StuckRows {
+    sql: Sql,
+}
+
+impl StuckRows {
+    /// Asks the catalog for what the statements depend on.
+    ///
+    /// # Errors
+    ///
+    /// As of any query.
+    pub async fn new(session: &Session, names: &Names) -> Result<StuckRows, StoreError> {
+        const SQL: &str = "
+            select format_type(a.atttypid, null)
+            from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname::text = $1::text and c.relname::text = $2::text and a.attname::text = $3::text
+                and a.attnum > 0 and not a.attisdropped";
+        let doing = || format!("looking at the columns of {}", names.table);
+        let (schema, name, created_at) = (&names.table.schema, &names.table.name, &names.columns.created_at);
+        let found = session
+            .client()
+            .query_opt(SQL, &[schema, name, created_at])
+            .await
+            .map_err(StoreError::postgres(doing()))?;
+        let created_at_type: Option<String> = found.map(|row| row.get(0));
+        Ok(StuckRows { sql: Sql::new(names, created_at_type.as_deref()) })
+    }
+
+    /// Which of these rows still say INIT and are not held behind another.
+    ///
+    /// # Errors
+    ///
+    /// As of any query.
+    pub async fn still_init(&self, session: &Session, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        let Sql { table, id, status, not_held, .. } = &self.sql;
+        let sql = format!(
+            "select {id} from {table} o where {id} = any($1::uuid[]) and {status}::text = 'INIT' and {not_held}"
+        );
+        let doing = || format!("asking which rows of {table} still say INIT");
+        let rows = session.client().query(&sql, &[&ids]).await.map_err(StoreError::postgres(doing()))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// Where the log ends, as a position that the log is made to pass: a row that is visible when this is asked was
+/// committed before it.
+///
+/// # Errors
+///
+/// As of any query.
+pub async fn mark(session: &Session) -> Result<Lsn, StoreError> {
+    const SQL: &str = "select pg_logical_emit_message(false, 'postrider.mark', '')::text";
+    let doing = "asking where the log ends";
+    let row = session.client().query_one(SQL, &[]).await.map_err(StoreError::postgres(doing))?;
+    row.get::<_, &str>(0)
+        .parse()
+        .map_err(|error: outbox::ParseLsnError| StoreError::transient(doing, error.to_string()))
+}

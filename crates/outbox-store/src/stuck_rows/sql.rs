@@ -1,0 +1,176 @@
+//! Names and expressions of the table, over the alias `o`.
+
+use outbox::CreatedRange;
+
+use super::Suspects;
+use crate::names::Names;
+use crate::quote::{identifier, literal, table};
+
+#[derive(Clone, Debug)]
+pub(super) struct Sql {
+    pub(super) table: String,
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) attempts: String,
+    pub(super) topic: String,
+    pub(super) partition: String,
+    pub(super) offset: String,
+    /// As times with a zone, whatever the columns are.
+    pub(super) last_attempt_at: String,
+    published_at: String,
+    /// `None`: the table has no such column.
+    pub(super) created_at: Option<Time>,
+    /// Whether the row does not wait behind another of its key.
+    pub(super) not_held: String,
+    /// Whether the row says where its record is.
+    pub(super) placed: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Time {
+    pub(super) column: String,
+    with_zone: bool,
+}
+
+impl Sql {
+    pub(super) fn new(names: &Names, created_at_type: Option<&str>) -> Sql {
+        let columns = &names.columns;
+        let column = |name: &str| format!("o.{}", identifier(name));
+        let (id, topic, partition, offset) = (
+            column(&columns.id),
+            column(&columns.kafka_topic),
+            column(&columns.kafka_partition),
+            column(&columns.kafka_offset),
+        );
+        let slot = literal(&names.slot);
+        Sql {
+            not_held: format!(
+                "not exists (select from postrider.held h where h.slot = {slot} and h.id = {id})"
+            ),
+            placed: format!(
+                "({topic} is not null and {partition} is not null and coalesce({offset} >= 0, false))"
+            ),
+            table: table(&names.table),
+            status: column(&columns.status),
+            attempts: column(&columns.attempts),
+            last_attempt_at: format!("{}::timestamptz", column(&columns.last_attempt_at)),
+            published_at: format!("{}::timestamptz", column(&columns.published_at)),
+            created_at: created_at_type.map(|of| Time {
+                column: column(&columns.created_at),
+                with_zone: of == "timestamp with time zone",
+            }),
+            id,
+            topic,
+            partition,
+            offset,
+        }
+    }
+
+    /// What holds for a row as a whole, whatever page it is on.
+    pub(super) fn condition(&self, of: &Suspects) -> String {
+        let Sql { status, not_held, last_attempt_at, .. } = self;
+        let mut condition = format!("{status}::text = '{}' and {not_held}", of.status);
+        if let Some(time) = self.created_at.as_ref().filter(|_| of.created != CreatedRange::of(None)) {
+            let CreatedRange { from_us, to_us } = of.created;
+            let (column, from, to) = (&time.column, time.literal(from_us), time.literal(to_us));
+            condition.push_str(&format!(" and {column} >= {from} and {column} <= {to}"));
+        }
+        if let Some((from_us, to_us)) = of.attempted {
+            let (from, to) = (instant(from_us), instant(to_us));
+            condition.push_str(&format!(" and {last_attempt_at} >= {from} and {last_attempt_at} <= {to}"));
+        }
+        if let Some(waited_us) = of.waited_us {
+            condition.push_str(&format!(" and not {}", self.young(waited_us)));
+        }
+        condition
+    }
+
+    /// For how many microseconds a row has waited; NULL where it has no time.
+    pub(super) fn waited(&self) -> String {
+        let Sql { last_attempt_at, published_at, .. } = self;
+        let created = match &self.created_at {
+            Some(time) => format!("{}::timestamptz", time.column),
+            None => "null".to_owned(),
+        };
+        let since = format!("coalesce({last_attempt_at}, {published_at}, {created})");
+        format!(
+            "case when isfinite({since}) then {} end",
+            micros(&format!("statement_timestamp() - {since}"))
+        )
+    }
+
+    /// Whether a row has waited for less than this.
+    pub(super) fn young(&self, waited_us: i64) -> String {
+        format!("coalesce({} < '{waited_us}'::int8, false)", self.waited())
+    }
+
+    /// Whether a row says that it is in one of these partitions; `None` is for one that does not say where it is.
+    pub(super) fn is_in(&self, partitions: &[Option<(String, i32)>]) -> String {
+        let Sql { topic, partition, placed, .. } = self;
+        let named = partitions.iter().flatten();
+        let list: Vec<String> =
+            named.map(|(topic, partition)| format!("({}, {partition})", literal(topic))).collect();
+        let mut any = Vec::new();
+        if !list.is_empty() {
+            any.push(format!("{placed} and ({topic}::text, {partition}::int8) in ({})", list.join(", ")));
+        }
+        if partitions.contains(&None) {
+            any.push(format!("not {placed}"));
+        }
+        if any.is_empty() { "false".to_owned() } else { format!("({})", any.join(" or ")) }
+    }
+
+    /// When a row was created, as the log's reader counts it: a time without a zone is one in UTC. NULL where there
+    /// is no finite time.
+    pub(super) fn created_us(&self) -> String {
+        match &self.created_at {
+            Some(Time { column, .. }) => format!("case when isfinite({column}) then {} end", micros(column)),
+            None => "null::int8".to_owned(),
+        }
+    }
+}
+
+impl Time {
+    /// A number in the order of the times; the extremes of `int8` stand for the infinities.
+    pub(super) fn key(&self) -> String {
+        let Time { column, .. } = self;
+        format!(
+            "case {column} when '-infinity' then '{}'::int8 when 'infinity' then '{}'::int8 else {} end",
+            i64::MIN,
+            i64::MAX,
+            micros(column)
+        )
+    }
+
+    /// The constant of the column's type that has this key.
+    pub(super) fn literal(&self, us: i64) -> String {
+        if self.with_zone { instant(us) } else { local(us) }
+    }
+}
+
+/// Microseconds since 1970-01-01 UTC, or those of an interval.
+pub(super) fn micros(expression: &str) -> String {
+    format!("(extract(epoch from {expression}) * 1000000)::int8")
+}
+
+pub(super) fn instant(us: i64) -> String {
+    format!("({} at time zone 'UTC')", local(us))
+}
+
+/// Days and the rest are added apart: an interval is multiplied as a float, which does not hold the microseconds of
+/// a far day.
+fn local(us: i64) -> String {
+    const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+    // 4713 BC, with which timestamps begin (PostgreSQL documentation, "Date/Time Types").
+    const FIRST_DAY: i64 = -2_440_588;
+    let (days, rest) = (us.div_euclid(DAY_US), us.rem_euclid(DAY_US));
+    if us == i64::MAX {
+        "'infinity'::timestamp".to_owned()
+    } else if days < FIRST_DAY {
+        "'-infinity'::timestamp".to_owned()
+    } else {
+        format!(
+            "('epoch'::timestamp + '{days}'::int8 * interval '1 day' + '{rest}'::int8 * interval '1 microsecond')"
+        )
+    }
+}

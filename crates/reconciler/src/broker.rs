@@ -1,0 +1,57 @@
+//! What the reconciler asks Kafka.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use outbox_store::StoredPlace;
+use uuid::Uuid;
+
+use crate::evidence::Bounds;
+
+/// Answers about topics. An answer is never a guess: whoever cannot be sure says [`BrokerAway`].
+pub trait Broker: Send + Sync {
+    /// The log of a partition; `None` if there is no such topic or partition.
+    fn bounds(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> impl Future<Output = Result<Option<Bounds>, BrokerAway>> + Send;
+
+    /// Up to where each of these partitions was consumed by everybody who counts: the next offset. In their order;
+    /// 0 where nothing was committed.
+    fn committed(
+        &self,
+        partitions: &[(String, i32)],
+    ) -> impl Future<Output = Result<Vec<i64>, BrokerAway>> + Send;
+
+    /// The id that the record at a place carries; `None` if it carries none, or if there is no record.
+    fn record_id(&self, place: &StoredPlace)
+    -> impl Future<Output = Result<Option<Uuid>, BrokerAway>> + Send;
+}
+
+impl<B: Broker> Broker for Arc<B> {
+    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<Bounds>, BrokerAway> {
+        self.as_ref().bounds(topic, partition).await
+    }
+
+    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, BrokerAway> {
+        self.as_ref().committed(partitions).await
+    }
+
+    async fn record_id(&self, place: &StoredPlace) -> Result<Option<Uuid>, BrokerAway> {
+        self.as_ref().record_id(place).await
+    }
+}
+
+/// Kafka could not be asked, for this reason. It decides nothing about any row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerAway(pub String);
+
+impl fmt::Display for BrokerAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BrokerAway {}

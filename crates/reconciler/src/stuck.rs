@@ -1,0 +1,177 @@
+//! Finding stuck rows when they are known to be overdue, and planning what is to become of them.
+
+mod init;
+mod outage;
+mod publish;
+mod round;
+mod said;
+
+use std::time::Duration;
+
+use outbox::{CreatedRange, Lsn};
+use outbox_store::{Names, StoreError, Tls};
+
+use crate::account::Account;
+use crate::backoff::Backoff;
+use crate::broker::{Broker, BrokerAway};
+use crate::deadlines::{Kind, Overdue};
+use crate::planned::{LifeOver, Publisher};
+use outage::Outages;
+use round::Round;
+
+/// Where the table is.
+#[derive(Clone)]
+pub struct Database {
+    /// How it is connected to: for each round of work anew, so that an idle relay holds no connection for it.
+    pub config: tokio_postgres::Config,
+    /// What secures the connection.
+    pub tls: Tls,
+    /// The table and its columns.
+    pub names: Names,
+}
+
+/// When a row is stuck, and for how long it is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconcileOptions {
+    /// How long a row may say INIT after the log brought it.
+    pub init_after: Duration,
+    /// How long a row may say PUBLISH before it is looked into, which is also the first pause between two sendings;
+    /// `None` where nobody follows rows beyond PUBLISH.
+    pub publish_after: Option<Duration>,
+    /// How often a row is sent at most; `None` for no limit.
+    pub attempts_max: Option<u32>,
+}
+
+/// Why a round of work was not finished.
+enum Trouble {
+    LifeOver,
+    Store(StoreError),
+    Broker(BrokerAway),
+}
+
+impl From<LifeOver> for Trouble {
+    fn from(_: LifeOver) -> Self {
+        Trouble::LifeOver
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Trouble::Store(error)
+    }
+}
+
+impl From<BrokerAway> for Trouble {
+    fn from(away: BrokerAway) -> Self {
+        Trouble::Broker(away)
+    }
+}
+
+/// Looks for stuck rows and plans what is to become of them, for one life of the relay: once when everything before
+/// `horizon`, where the log ended when the life began, is settled, since what is in the slot is not stuck; then
+/// whenever the `account` says that something is overdue, and at no other time.
+///
+/// What stands in the way is waited out and told in the log; this ends only with the life of the relay. It may be
+/// dropped at any time.
+pub async fn reconcile(
+    database: Database,
+    broker: impl Broker,
+    options: ReconcileOptions,
+    account: Account,
+    publisher: Publisher,
+    horizon: Lsn,
+) {
+    if publisher.settled(horizon).await.is_err() {
+        return;
+    }
+    let first = options.publish_after.unwrap_or_default();
+    let backoff = Backoff { first, attempts_max: options.attempts_max };
+    let reconciler = Reconciler { database, broker, options, backoff, account, publisher };
+    // Ends with the life.
+    let _ = reconciler.run().await;
+}
+
+struct Reconciler<B> {
+    database: Database,
+    broker: B,
+    options: ReconcileOptions,
+    backoff: Backoff,
+    account: Account,
+    publisher: Publisher,
+}
+
+/// What waits on after a round.
+#[derive(Debug, Default)]
+struct Remaining {
+    rows: u64,
+    created: Option<CreatedRange>,
+    /// When the first of them may be sent again.
+    again_after: Option<Duration>,
+}
+
+impl Remaining {
+    fn add(&mut self, rows: u64, created: CreatedRange) {
+        self.rows = self.rows.saturating_add(rows);
+        self.created = Some(self.created.map_or(created, |known| known.and(created)));
+    }
+
+    fn add_later(&mut self, created_at_us: Option<i64>, again_after: Duration) {
+        self.add(1, CreatedRange::of(created_at_us));
+        self.again_after = Some(self.again_after.map_or(again_after, |sooner| sooner.min(again_after)));
+    }
+}
+
+impl<B: Broker> Reconciler<B> {
+    async fn run(&self) -> Result<(), LifeOver> {
+        // What earlier lives have left: every row that the account does not know of.
+        let init =
+            Overdue { kind: Kind::Init, created: CreatedRange::of(None), attempted: None, rows: 0, looks: 0 };
+        self.look(init.clone(), true).await?;
+        if self.options.publish_after.is_some() {
+            self.look(Overdue { kind: Kind::Publish, ..init }, true).await?;
+        }
+        loop {
+            let overdue = tokio::select! {
+                overdue = self.account.overdue() => overdue,
+                () = self.life_over() => return Err(LifeOver),
+            };
+            self.look(overdue, false).await?;
+        }
+    }
+
+    /// The log never ends there, so only the end of the life ends the waiting.
+    async fn life_over(&self) {
+        if self.publisher.settled(Lsn::from_u64(u64::MAX)).await.is_ok() {
+            std::future::pending().await
+        }
+    }
+
+    /// Looks into what is overdue, until it has been possible.
+    async fn look(&self, mut overdue: Overdue, is_start: bool) -> Result<(), LifeOver> {
+        let mut outages = Outages::default();
+        loop {
+            let mut round = Round::new(self, is_start);
+            let result = match overdue.kind {
+                Kind::Init => round.init_rows(overdue.created).await,
+                Kind::Publish => round.publish_rows(&overdue).await,
+            };
+            round.said.tell(overdue.kind);
+            let trouble = match result {
+                Ok(remaining) => {
+                    outages.over();
+                    overdue.created = remaining.created.unwrap_or(overdue.created);
+                    self.account.judged(overdue, remaining.rows, remaining.again_after);
+                    return Ok(());
+                }
+                Err(Trouble::LifeOver) => return Err(LifeOver),
+                Err(trouble) => trouble,
+            };
+            drop(round);
+            let pause = outages.pause(&trouble);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.life_over() => return Err(LifeOver),
+            }
+        }
+    }
+}
