@@ -7,10 +7,12 @@ create table if not exists postrider.replay (
     kind text not null default 'replay' check (kind in ('replay', 'skip')),
     -- which rows: all conditions that are not NULL, together; created_before is never NULL for a replay, so that
     -- it has an end under live traffic
-    ids uuid[],
-    statuses text[],
+    ids uuid[] check (ids <> '{}'),
+    statuses text[] check (statuses <> '{}' and statuses <@ array['INIT', 'PUBLISH', 'COMPLETE', 'FAILED']),
     created_from timestamptz,
     created_before timestamptz,
+    -- created_before is when the request was made, because it named no earlier end
+    until_now boolean not null default false,
     aggregate_type text,
     aggregate_id text,
     rows_max bigint,

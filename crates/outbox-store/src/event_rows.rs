@@ -74,18 +74,8 @@ impl EventRows {
     ///
     /// As of any query.
     pub async fn new(session: &Session, names: &Names) -> Result<EventRows, StoreError> {
-        const SQL: &str = "
-            select a.attname::text, format_type(a.atttypid, null)
-            from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-            where n.nspname::text = $1::text and c.relname::text = $2::text and a.attnum > 0 and not a.attisdropped";
-        let doing = || format!("looking at the columns of {}", names.table);
-        let columns = session
-            .client()
-            .query(SQL, &[&names.table.schema, &names.table.name])
-            .await
-            .map_err(StoreError::postgres(doing()))?;
-        let types: Vec<(String, String)> = columns.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let type_of = |name: &str| types.iter().find(|(known, _)| known == name).map(|(_, of)| of.as_str());
+        let types = ColumnTypes::of_table(session, names).await?;
+        let type_of = |name: &str| types.get(name);
         let played = PLAYED.iter().map(|key| {
             let name =
                 PARTS.iter().find(|part| part.key == *key).map_or("", |part| part.name(&names.columns));
@@ -167,8 +157,32 @@ impl EventRows {
     }
 }
 
+/// The types of the outbox table's columns, as `format_type` names them.
+pub(crate) struct ColumnTypes(Vec<(String, String)>);
+
+impl ColumnTypes {
+    pub(crate) async fn of_table(session: &Session, names: &Names) -> Result<ColumnTypes, StoreError> {
+        const SQL: &str = "
+            select a.attname::text, format_type(a.atttypid, null)
+            from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname::text = $1::text and c.relname::text = $2::text and a.attnum > 0 and not a.attisdropped";
+        let doing = || format!("looking at the columns of {}", names.table);
+        let columns = session
+            .client()
+            .query(SQL, &[&names.table.schema, &names.table.name])
+            .await
+            .map_err(StoreError::postgres(doing()))?;
+        Ok(ColumnTypes(columns.iter().map(|row| (row.get(0), row.get(1))).collect()))
+    }
+
+    /// `None` where there is no such column.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, of)| of.as_str())
+    }
+}
+
 /// Texts come as the bytes of their text, so that a payload is one whatever its type.
-fn expression(key: &str, name: &str, of: Option<&str>) -> String {
+pub(crate) fn expression(key: &str, name: &str, of: Option<&str>) -> String {
     let column = format!("o.{}", identifier(name));
     let time =
         || format!("case when isfinite({column}) then (extract(epoch from {column}) * 1000000)::int8 end");

@@ -14,6 +14,7 @@ mod event_rows;
 mod found;
 mod held;
 mod inspect;
+mod log_mark;
 mod migrations;
 mod names;
 mod plan;
@@ -23,6 +24,9 @@ mod problem;
 mod quote;
 mod row_changes;
 mod row_writer;
+mod replay_requests;
+mod replay_rows;
+mod replay_selection;
 mod session;
 mod slot;
 mod statuses;
@@ -42,11 +46,21 @@ pub use found::{
 };
 pub use held::{HeldLane, forget_held, load_lanes, release_head, waiting_rows_of};
 pub use inspect::inspect;
+pub use log_mark::mark_log;
 pub use names::Names;
 pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;
 pub use row_changes::{Happened, RowChange, RowChanges};
 pub use row_writer::{Changed, Completed, RowWriter};
+pub use publish::{PublishWriter, Written};
+pub use publish_rows::{PublishRow, PublishRows};
+pub use replay_requests::{
+    Announcement, Cancelled, REPLAY_CHANNEL, REPLAY_PREFIX, ReplayKind, ReplayProgress, ReplayRequest,
+    ReplayState, announced_replay, cancel_replay, finish_replay, is_replay_wanted, replay_request,
+    request_replay, request_skip, save_replay, start_replay, unfinished_replays,
+};
+pub use replay_rows::{ReplayKey, ReplayRow, ReplayRows, has_created_at, is_anything_selected};
+pub use replay_selection::{RowKey, Selection};
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};
