@@ -8,12 +8,21 @@ use crate::stream_problems::{
     name_problems, publication_notes, publication_problems, replication_problem, server_problems,
     slot_problems,
 };
-use crate::table_problems::{advice, privilege_problems, table_problems};
+use crate::table_problems::{advice, privilege_problems, retention_problems, table_problems};
 use crate::{Session, StoreError};
 
 const INIT: &str = "run `postrider init`";
 const NO_SLOT: &str = "run `postrider init`; if there was a slot before, rows that were committed since its \
                        last confirmed position stay INIT, for a new slot does not send them";
+
+/// What `run` is to do besides relaying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunNeeds {
+    /// Whether it writes back.
+    pub write_back: bool,
+    /// Whether it deletes rows that are COMPLETE.
+    pub retention: bool,
+}
 
 /// What stands between `run` and its work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +31,8 @@ pub struct RunCheck {
     pub problems: Vec<Problem>,
     /// What works and could be better.
     pub notes: Vec<String>,
+    /// Whether the table has partitions such as `init --partitioned` makes, which have to be kept ahead.
+    pub partitioned: bool,
 }
 
 /// Looks at everything that `run` needs. Changes nothing.
@@ -33,30 +44,30 @@ pub struct RunCheck {
 pub async fn check_for_run(
     session: &Session,
     names: &Names,
-    write_back: bool,
+    needs: RunNeeds,
 ) -> Result<RunCheck, StoreError> {
     let found = inspect(session, names).await?;
     if found.server.standby {
         return Err(StoreError::transient("looking at what is in the database", "the server is a standby"));
     }
-    Ok(problems_for_run(&found, names, write_back))
+    Ok(problems_for_run(&found, names, needs))
 }
 
 /// Decides from what is in the database whether `run` can start.
-pub fn problems_for_run(found: &Found, names: &Names, write_back: bool) -> RunCheck {
-    let mut check = RunCheck { problems: server_problems(&found.server), notes: Vec::new() };
+pub fn problems_for_run(found: &Found, names: &Names, needs: RunNeeds) -> RunCheck {
+    let mut check = RunCheck { problems: server_problems(&found.server), ..RunCheck::default() };
     check.problems.extend(name_problems(names));
     let role = &found.role.name;
     if !found.role.replication {
         check.problems.push(replication_problem(role));
     }
-    check_table(&mut check, found, names, write_back);
+    check_table(&mut check, found, names, needs);
     check_publication(&mut check, found, names);
     match &found.slot {
         None => check.problems.push(Problem::new(format!("there is no slot {}", names.slot), NO_SLOT)),
         Some(slot) => check.problems.extend(slot_problems(slot, &found.server, names)),
     }
-    if write_back {
+    if needs.write_back {
         for lack in &found.lacks {
             check.problems.push(Problem::new(
                 format!("role {role} lacks {lack}"),
@@ -74,7 +85,8 @@ pub fn problems_for_run(found: &Found, names: &Names, write_back: bool) -> RunCh
     check
 }
 
-fn check_table(check: &mut RunCheck, found: &Found, names: &Names, write_back: bool) {
+fn check_table(check: &mut RunCheck, found: &Found, names: &Names, needs: RunNeeds) {
+    let write_back = needs.write_back;
     let Some(table) = &found.table else {
         let what = format!("there is no table {}", names.table);
         return check.problems.push(Problem::new(what, INIT));
@@ -88,8 +100,12 @@ fn check_table(check: &mut RunCheck, found: &Found, names: &Names, write_back: b
         ));
     }
     check.problems.extend(table_problems(table, names, write_back));
-    check.problems.extend(privilege_problems(table, names, role, write_back));
-    let (warnings, notes) = advice(table, names, write_back);
+    check.problems.extend(privilege_problems(table, names, role, needs));
+    check.partitioned = table.partitions.iter().any(|partition| partition.month.is_some());
+    if needs.retention {
+        check.problems.extend(retention_problems(table, names));
+    }
+    let (warnings, notes) = advice(table, names, found.server.month, write_back);
     check.notes.extend(warnings.into_iter().chain(notes));
 }
 

@@ -1,5 +1,9 @@
 //! What is in the database, as values.
 
+use outbox::TableName;
+
+use crate::month::Month;
+
 /// Everything that `init` and `run` have to know, as [`inspect`](crate::inspect) found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -39,6 +43,8 @@ pub struct FoundServer {
     pub slots: i32,
     /// The database of the connection.
     pub database: String,
+    /// The month that it is, by its clock.
+    pub month: Month,
 }
 
 /// The role of the connection.
@@ -72,12 +78,31 @@ pub struct FoundTable {
     pub owned: bool,
     /// Whether policies decide which of its rows the role sees.
     pub row_security: bool,
+    /// Whether the role may delete its rows.
+    pub delete: bool,
     /// The fillfactor, 100 where it is not set.
     pub fillfactor: i32,
+    /// Its partitions.
+    pub partitions: Vec<FoundPartition>,
     /// Its columns.
     pub columns: Vec<FoundColumn>,
     /// Its indexes.
     pub indexes: Vec<FoundIndex>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPartition {
+    /// Its schema and name.
+    pub name: TableName,
+    /// The month that it holds, if its name and its bounds are those that `init --partitioned` gives.
+    pub month: Option<Month>,
+    /// Whether it takes what no other takes.
+    pub default: bool,
+    /// `relkind`: `r` a table, `p` one that is partitioned itself, `f` a foreign one.
+    pub kind: String,
+    /// The fillfactor, 100 where it is not set.
+    pub fillfactor: i32,
 }
 
 /// A column.
@@ -107,6 +132,8 @@ pub struct FoundIndex {
     pub name: String,
     /// Whether the planner may use it to find any row: valid and not partial.
     pub usable: bool,
+    /// Whether rows come out of it in the order of its columns: whether it is a B-tree.
+    pub ordered: bool,
     /// Its first column; absent where that is an expression.
     pub leads_with: Option<String>,
     /// Every column that its keys, expressions or predicate touch.

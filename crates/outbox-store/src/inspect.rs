@@ -1,10 +1,12 @@
+use outbox::TableName;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::found::{
-    Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
-    FoundTable, Member,
+    Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
+    FoundSlot, FoundTable, Member,
 };
+use crate::month::Month;
 use crate::names::Names;
 use crate::{Session, StoreError};
 
@@ -14,7 +16,8 @@ use crate::{Session, StoreError};
 const SERVER: &str = "
 select current_setting('server_version_num')::int4, current_setting('server_version'), pg_is_in_recovery(),
        current_setting('wal_level'), current_setting('max_replication_slots')::int4,
-       (select count(*)::int4 from pg_replication_slots), current_database()::text";
+       (select count(*)::int4 from pg_replication_slots), current_database()::text,
+       (extract(year from now() at time zone 'UTC') * 12 + extract(month from now() at time zone 'UTC'))::int4 - 1";
 
 // On Amazon RDS the right to replicate is membership in a role instead of an attribute.
 const ROLE: &str = "
@@ -32,7 +35,8 @@ const TABLE: &str = "
 select c.oid, c.relkind::text, c.relpersistence = 'p', pg_has_role(c.relowner, 'USAGE'),
        row_security_active(c.oid),
        coalesce((select option_value::int4 from pg_options_to_table(c.reloptions)
-                 where option_name = 'fillfactor'), 100)
+                 where option_name = 'fillfactor'), 100),
+       has_table_privilege(c.oid, 'DELETE')
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname::text = $1::text and c.relname::text = $2::text";
 
@@ -61,9 +65,33 @@ select c.relname::text, i.indisvalid and i.indpred is null,
                      and d.refclassid = 'pg_class'::regclass and d.refobjid = i.indrelid
                      and d.refobjsubid = a.attnum))
              order by a.attnum),
+       am.amname = 'btree',
        not (am.amname = 'brin' and current_setting('server_version_num')::int4 >= 160000)
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am am on am.oid = c.relam
 where i.indrelid = $1 order by 1";
+
+// Bounds are told in the session's time zone and read in it again, by which they are moments. A range of anything
+// but times tells none.
+const PARTITIONS: &str = "
+select n.nspname::text, c.relname::text, b.bound = 'DEFAULT', c.relkind::text,
+       coalesce((select option_value::int4 from pg_options_to_table(c.reloptions)
+                 where option_name = 'fillfactor'), 100),
+       to_char(b.ends[1]::timestamptz at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
+       to_char(b.ends[2]::timestamptz at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')
+from pg_class p join pg_namespace pn on pn.oid = p.relnamespace
+     join pg_partitioned_table k on k.partrelid = p.oid
+     join pg_inherits i on i.inhparent = p.oid
+     join pg_class c on c.oid = i.inhrelid join pg_namespace n on n.oid = c.relnamespace
+     cross join lateral (
+         select e.bound,
+                case when k.partnatts = 1 and k.partstrat = 'r' and exists (
+                         select from pg_attribute a
+                         where a.attrelid = p.oid and a.attnum = k.partattrs[0] and a.attname::text = $3::text
+                           and a.atttypid = 'timestamptz'::regtype)
+                     then regexp_match(e.bound, '^FOR VALUES FROM \\(''([^'']*)''\\) TO \\(''([^'']*)''\\)$') end as ends
+         from pg_get_expr(c.relpartbound, c.oid) as e (bound)) b
+where pn.nspname::text = $1::text and p.relname::text = $2::text
+order by 1, 2";
 
 const PUBLICATION: &str = "
 select pg_has_role(pubowner, 'USAGE'), puballtables, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
@@ -122,11 +150,12 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
             slots_max: server.get(4),
             slots: server.get(5),
             database: server.get(6),
+            month: Month::from_number(server.get(7)),
         },
         role: FoundRole { name: role.get(0), replication: role.get(1), create_in_database: role.get(2) },
         table_schema: find_schema(session, schema).await?,
         table: match optional(session, TABLE, &[schema, table]).await? {
-            Some(row) => Some(describe_table(session, &row).await?),
+            Some(row) => Some(describe_table(session, &row, names).await?),
             None => None,
         },
         publication: match optional(session, PUBLICATION, &[&names.publication]).await? {
@@ -154,7 +183,7 @@ async fn find_schema(session: &Session, name: &str) -> Result<Option<FoundSchema
     Ok(row.map(|row| FoundSchema { usage: row.get(0), create: row.get(1) }))
 }
 
-async fn describe_table(session: &Session, table: &Row) -> Result<FoundTable, StoreError> {
+async fn describe_table(session: &Session, table: &Row, names: &Names) -> Result<FoundTable, StoreError> {
     let oid: u32 = table.get(0);
     let columns = all(session, COLUMNS, &[&oid]).await?;
     let indexes = all(session, INDEXES, &[&oid]).await?;
@@ -164,6 +193,8 @@ async fn describe_table(session: &Session, table: &Row) -> Result<FoundTable, St
         owned: table.get(3),
         row_security: table.get(4),
         fillfactor: table.get(5),
+        delete: table.get(6),
+        partitions: partitions(session, names).await?,
         columns: columns
             .iter()
             .map(|row| FoundColumn {
@@ -183,10 +214,26 @@ async fn describe_table(session: &Session, table: &Row) -> Result<FoundTable, St
                 usable: row.get(1),
                 leads_with: row.get(2),
                 touches: row.get(3),
-                ends_hot: row.get(4),
+                ordered: row.get(4),
+                ends_hot: row.get(5),
             })
             .collect(),
     })
+}
+
+/// The table's partitions; none of a table that is not partitioned.
+pub(crate) async fn partitions(session: &Session, names: &Names) -> Result<Vec<FoundPartition>, StoreError> {
+    let table = &names.table;
+    let rows = all(session, PARTITIONS, &[&table.schema, &table.name, &names.columns.created_at]).await?;
+    let partition = |row: &Row| {
+        let name = TableName { schema: row.get(0), name: row.get(1) };
+        let (from, to): (Option<&str>, Option<&str>) = (row.get(5), row.get(6));
+        let month = Month::of_partition(table, &name.name).filter(|month| {
+            name.schema == table.schema && from == Some(&month.told()) && to == Some(&month.next().told())
+        });
+        FoundPartition { month, default: row.get(2), kind: row.get(3), fillfactor: row.get(4), name }
+    };
+    Ok(rows.iter().map(partition).collect())
 }
 
 fn publication(row: &Row, member: Option<&Row>) -> FoundPublication {

@@ -16,7 +16,9 @@ mod held;
 mod inspect;
 mod log_mark;
 mod migrations;
+mod month;
 mod names;
+mod partitions;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -27,6 +29,7 @@ mod row_writer;
 mod replay_requests;
 mod replay_rows;
 mod replay_selection;
+mod retention;
 mod session;
 mod slot;
 mod statuses;
@@ -38,17 +41,20 @@ mod write_sql;
 pub use apply::apply;
 pub use asides::{Aside, Asides, Why};
 pub use check::{RunCheck, check_for_run, problems_for_run};
+pub use check::{RunCheck, RunNeeds, check_for_run, problems_for_run};
 pub use error::StoreError;
 pub use event_rows::{EventRows, StoredPlace, StoredRow};
 pub use found::{
-    Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
-    FoundTable, Member,
+    Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
+    FoundSlot, FoundTable, Member,
 };
 pub use held::{HeldLane, forget_held, load_lanes, release_head, waiting_rows_of};
 pub use inspect::inspect;
 pub use log_mark::mark_log;
+pub use month::Month;
 pub use names::Names;
-pub use plan::{InitPlan, Line, Step, plan};
+pub use partitions::{Ahead, Expired, keep_ahead};
+pub use plan::{InitPlan, Line, Shape, Step, plan};
 pub use problem::Problem;
 pub use row_changes::{Happened, RowChange, RowChanges};
 pub use row_writer::{Changed, Completed, RowWriter};
@@ -61,6 +67,7 @@ pub use replay_requests::{
 };
 pub use replay_rows::{ReplayKey, ReplayRow, ReplayRows, has_created_at, is_anything_selected};
 pub use replay_selection::{RowKey, Selection};
+pub use retention::{Mark, Retention, Sweep, Swept};
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};

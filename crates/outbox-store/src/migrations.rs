@@ -1,10 +1,12 @@
 //! The SQL of `migrations/`, compiled in.
 
 use crate::columns::{PARTS, templated};
+use crate::month::{Month, created_at_index, default_partition};
 use crate::names::Names;
 use crate::quote;
 
 const OUTBOX: &str = include_str!("../../../migrations/outbox.sql");
+const OUTBOX_PARTITIONED: &str = include_str!("../../../migrations/outbox_partitioned.sql");
 
 /// One numbered migration of schema `postrider`.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +35,22 @@ impl Migration {
 
 /// The table's SQL under the configured names, with the columns that templates read added as text.
 pub(crate) fn outbox(names: &Names) -> String {
+    filled(OUTBOX, names)
+}
+
+/// The same for a table in monthly partitions, with the partitions of these months.
+pub(crate) fn outbox_partitioned(names: &Names, months: impl Iterator<Item = Month>) -> String {
+    let mut sql = filled(OUTBOX_PARTITIONED, names);
+    sql.extend(months.map(|month| month.create_sql(&names.table)));
+    sql
+}
+
+fn filled(template: &str, names: &Names) -> String {
     let columns = &names.columns;
-    let mut sql = quote::fill(OUTBOX, |placeholder| match placeholder {
+    let mut sql = quote::fill(template, |placeholder| match placeholder {
         "table" => Some(quote::table(&names.table)),
-        "created_at_index" => Some(quote::identifier(&format!("{}_created_at", names.table.name))),
+        "default_partition" => Some(quote::table(&default_partition(&names.table))),
+        "created_at_index" => Some(quote::identifier(&created_at_index(&names.table).name)),
         key => PARTS.iter().find(|part| part.key == key).map(|part| quote::identifier(part.name(columns))),
     });
     for name in templated(columns) {
@@ -63,11 +77,25 @@ mod tests {
 
     #[test]
     fn every_placeholder_is_filled_and_every_part_has_its_column() {
-        let sql = outbox(&Names::default());
-        assert!(!sql.contains('{') && !sql.contains('}'), "{sql}");
+        let names = Names::default();
+        for sql in [outbox(&names), outbox_partitioned(&names, [Month::new(2026, 12)].into_iter())] {
+            assert!(!sql.contains('{') && !sql.contains('}'), "{sql}");
+        }
         for part in PARTS {
             assert!(OUTBOX.contains(&format!("    {{{}}} ", part.key)), "{}", part.key);
         }
+    }
+
+    #[test]
+    fn both_shapes_of_the_table_have_the_same_columns() {
+        let columns = |sql: &'static str| {
+            let lines = sql.lines().filter(|line| line.starts_with("    {"));
+            lines
+                .map(|line| line.trim_end_matches(',').replace("primary key", "not null"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(columns(OUTBOX), columns(OUTBOX_PARTITIONED));
+        assert_eq!(columns(OUTBOX).len(), PARTS.len());
     }
 
     #[test]
@@ -95,7 +123,7 @@ mod tests {
         files.sort();
         let mut compiled: Vec<_> =
             MIGRATIONS.iter().map(|m| format!("{:04}_{}.sql", m.version, m.name)).collect();
-        compiled.push("outbox.sql".to_owned());
+        compiled.extend(["outbox.sql".to_owned(), "outbox_partitioned.sql".to_owned()]);
         assert_eq!(files, compiled);
     }
 }

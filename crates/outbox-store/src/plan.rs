@@ -1,8 +1,9 @@
 use std::fmt;
 
-use crate::found::Found;
+use crate::found::{Found, FoundTable};
 use crate::migrations::{self, MIGRATIONS};
 use crate::names::Names;
+use crate::partitions::{missing_months, months_ahead};
 use crate::problem::Problem;
 use crate::quote::{identifier, literal, table};
 use crate::stream_problems::{
@@ -83,9 +84,19 @@ impl fmt::Display for Line {
     }
 }
 
+/// How `init` makes a table that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// As one table.
+    #[default]
+    Plain,
+    /// In monthly partitions by `created_at`.
+    Monthly,
+}
+
 /// Decides what `init` has to do: whatever is missing is made, whatever is there is left as it is, and whatever
 /// is there but cannot serve is a problem.
-pub fn plan(found: &Found, names: &Names, write_back: bool) -> InitPlan {
+pub fn plan(found: &Found, names: &Names, write_back: bool, shape: Shape) -> InitPlan {
     let mut plan = InitPlan { lines: Vec::new(), problems: server_problems(&found.server) };
     if found.server.standby {
         plan.problems
@@ -95,7 +106,7 @@ pub fn plan(found: &Found, names: &Names, write_back: bool) -> InitPlan {
     if write_back {
         plan_schema(&mut plan, found);
     }
-    plan_table(&mut plan, found, names, write_back);
+    plan_table(&mut plan, found, names, write_back, shape);
     plan_publication(&mut plan, found, names);
     plan_slot(&mut plan, found, names);
     plan
@@ -122,16 +133,26 @@ fn plan_schema(plan: &mut InitPlan, found: &Found) {
     }
 }
 
-fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: bool) {
+fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: bool, shape: Shape) {
     let name = &names.table;
     if let Some(there) = &found.table {
         plan.lines.push(Line::Found(format!("table {name}")));
         plan.problems.extend(table_problems(there, names, write_back));
-        let (warnings, notes) = advice(there, names, write_back);
+        if shape == Shape::Monthly && there.kind == "r" {
+            plan.problems.push(Problem::new(
+                format!("table {name} is there already and is not partitioned"),
+                "run `postrider init` without --partitioned, or set postgres.table to another name",
+            ));
+        }
+        plan_partitions(plan, found, there, names);
+        let (warnings, notes) = advice(there, names, found.server.month, write_back);
         plan.lines.extend(warnings.into_iter().map(Line::Warning).chain(notes.into_iter().map(Line::Note)));
         return;
     }
-    let mut sql = migrations::outbox(names);
+    let mut sql = match shape {
+        Shape::Plain => migrations::outbox(names),
+        Shape::Monthly => migrations::outbox_partitioned(names, months_ahead(found.server.month)),
+    };
     let schema = identifier(&name.schema);
     match &found.table_schema {
         None => {
@@ -147,7 +168,32 @@ fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: boo
         }
         Some(_) => {}
     }
-    plan.step("created", format!("table {name}"), sql);
+    let what = match shape {
+        Shape::Plain => format!("table {name}"),
+        Shape::Monthly => format!("table {name}, in monthly partitions"),
+    };
+    plan.step("created", what, sql);
+}
+
+/// Of a table whose partitions are those of `init`, the months to come that have none.
+fn plan_partitions(plan: &mut InitPlan, found: &Found, table: &FoundTable, names: &Names) {
+    let missing = missing_months(&table.partitions, found.server.month);
+    if missing.is_empty() {
+        return;
+    }
+    if !table.owned {
+        plan.problems.push(Problem::new(
+            format!(
+                "role {} does not own table {} and may not add partitions to it",
+                found.role.name, names.table
+            ),
+            "run `postrider init` as its owner, or as a member of that role",
+        ));
+    }
+    for month in missing {
+        let what = format!("partition {} of {}", month.partition(&names.table), names.table);
+        plan.step("created", what, month.create_sql(&names.table));
+    }
 }
 
 fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names) {

@@ -8,6 +8,10 @@ use crate::{Session, StoreError};
 pub struct SlotState {
     /// Up to where the slot's reader has confirmed; absent until a new slot is ready.
     pub confirmed_flush_lsn: Option<Lsn>,
+    /// From where the server reads again: what was committed before is never sent again, not even after a crash of
+    /// the server, for this position is on its disk as soon as it moves. `confirmed_flush_lsn` is ahead of it and
+    /// may go back to it in a crash (PostgreSQL documentation, "Logical Decoding Concepts").
+    pub restart_lsn: Option<Lsn>,
     /// Whether somebody reads from it now.
     pub active: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
@@ -42,7 +46,7 @@ pub async fn slot_state(session: &Session, slot: &str) -> Result<Option<SlotStat
         select confirmed_flush_lsn, active, wal_status,
                greatest(0, pg_wal_lsn_diff(
                    case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end,
-                   restart_lsn))::int8
+                   restart_lsn))::int8, restart_lsn
         from pg_replication_slots where slot_name::text = $1::text";
     let row = session
         .client()
@@ -51,6 +55,7 @@ pub async fn slot_state(session: &Session, slot: &str) -> Result<Option<SlotStat
         .map_err(StoreError::postgres(format!("reading how slot {slot} stands")))?;
     Ok(row.map(|row| SlotState {
         confirmed_flush_lsn: row.get::<_, Option<PgLsn>>(0).map(lsn),
+        restart_lsn: row.get::<_, Option<PgLsn>>(4).map(lsn),
         active: row.get(1),
         wal_status: row.get(2),
         retained_bytes: row.get::<_, Option<i64>>(3).unwrap_or(0).unsigned_abs(),

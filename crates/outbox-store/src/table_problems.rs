@@ -1,8 +1,10 @@
 //! Whether a table can be the outbox.
 
+use crate::check::RunNeeds;
 use crate::columns::{Need, PARTS, TEMPLATED, Takes, templated};
-use crate::found::{FoundColumn, FoundTable};
+use crate::found::{FoundColumn, FoundIndex, FoundTable};
 use crate::migrations::definition;
+use crate::month::Month;
 use crate::names::Names;
 use crate::problem::Problem;
 use crate::quote::{self, identifier};
@@ -61,7 +63,11 @@ pub(crate) fn table_problems(table: &FoundTable, names: &Names, write_back: bool
     {
         problems.push(Problem::new(
             format!("no index of {name} begins with {id}: every write-back would read the whole table"),
-            format!("ALTER TABLE {} ADD PRIMARY KEY ({})", quote::table(name), identifier(id)),
+            match table.kind.as_str() {
+                // A key of a partitioned table has to contain what it is partitioned by.
+                "p" => format!("CREATE INDEX ON {} ({})", quote::table(name), identifier(id)),
+                _ => format!("ALTER TABLE {} ADD PRIMARY KEY ({})", quote::table(name), identifier(id)),
+            },
         ));
     }
     problems
@@ -97,9 +103,9 @@ pub(crate) fn privilege_problems(
     table: &FoundTable,
     names: &Names,
     role: &str,
-    write_back: bool,
+    needs: RunNeeds,
 ) -> Vec<Problem> {
-    if !write_back {
+    if !needs.write_back {
         return Vec::new();
     }
     let mut problems = Vec::new();
@@ -108,8 +114,12 @@ pub(crate) fn privilege_problems(
     let written = PARTS.iter().filter(|part| part.need == Need::WriteBack);
     let updates = written.clone().all(|part| has(part.name(columns), |column| column.update));
     let selects = PARTS.iter().all(|part| has(part.name(columns), |column| column.select));
-    let lacks: Vec<_> =
-        [("SELECT", selects), ("UPDATE", updates)].iter().filter(|(_, has)| !has).map(|(p, _)| *p).collect();
+    let deletes = !needs.retention || table.delete;
+    let lacks: Vec<_> = [("SELECT", selects), ("UPDATE", updates), ("DELETE", deletes)]
+        .iter()
+        .filter(|(_, has)| !has)
+        .map(|(privilege, _)| *privilege)
+        .collect();
     if !lacks.is_empty() {
         problems.push(Problem::new(
             format!("role {role} may not {} in table {}", lacks.join(" and "), names.table),
@@ -125,8 +135,53 @@ pub(crate) fn privilege_problems(
     problems
 }
 
+/// What keeps old rows of this table from being found.
+pub(crate) fn retention_problems(table: &FoundTable, names: &Names) -> Option<Problem> {
+    let created_at = &names.columns.created_at;
+    let off = "unset retention.complete_after";
+    if find(table, created_at).is_none() {
+        return Some(Problem::new(
+            format!(
+                "table {} has no column {created_at}, by which retention looks for old rows",
+                names.table
+            ),
+            format!("{off}, or add the column"),
+        ));
+    }
+    (!has_index_on_created_at(table, names)).then(|| {
+        Problem::new(
+            format!(
+                "no index of {} begins with {created_at}: retention would read the whole table for every batch",
+                names.table
+            ),
+            format!("{}; or {off}", create_created_at_index(table, names)),
+        )
+    })
+}
+
+fn has_index_on_created_at(table: &FoundTable, names: &Names) -> bool {
+    let leads = |index: &FoundIndex| index.leads_with.as_ref() == Some(&names.columns.created_at);
+    table.indexes.iter().any(|index| index.usable && index.ordered && leads(index))
+}
+
+fn create_created_at_index(table: &FoundTable, names: &Names) -> String {
+    // PostgreSQL makes no index of a partitioned table concurrently.
+    let concurrently = if table.kind == "p" { "" } else { " CONCURRENTLY" };
+    format!(
+        "CREATE INDEX{concurrently} ON {} ({}, {})",
+        quote::table(&names.table),
+        identifier(&names.columns.created_at),
+        identifier(&names.columns.id)
+    )
+}
+
 /// What works but could be better: warnings first.
-pub(crate) fn advice(table: &FoundTable, names: &Names, write_back: bool) -> (Vec<String>, Vec<String>) {
+pub(crate) fn advice(
+    table: &FoundTable,
+    names: &Names,
+    month: Month,
+    write_back: bool,
+) -> (Vec<String>, Vec<String>) {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
     if !write_back {
         return (warnings, notes);
@@ -146,6 +201,31 @@ pub(crate) fn advice(table: &FoundTable, names: &Names, write_back: bool) -> (Ve
                 touched.join(", ")
             ));
         }
+    }
+    if find(table, &columns.created_at).is_some() && !has_index_on_created_at(table, names) {
+        notes.push(format!(
+            "no index of {} begins with {}: each look for stuck rows and each page of a replay reads the whole \
+             table; {}",
+            names.table,
+            columns.created_at,
+            create_created_at_index(table, names)
+        ));
+    }
+    // A month that is over has the rows that it is going to have.
+    let full = table.partitions.iter().filter(|partition| {
+        partition.kind == "r" && partition.fillfactor > 90 && partition.month.is_none_or(|of| of >= month)
+    });
+    let mut full: Vec<_> = full.map(|partition| quote::table(&partition.name)).collect();
+    if let Some(first) = full.first().cloned() {
+        let count = full.len();
+        full.truncate(3);
+        notes.push(format!(
+            "{count} partition(s) of {} have a fillfactor above 90 ({}{}): ALTER TABLE {first} SET (fillfactor = 50) \
+             lets rows written from then on be updated on their own page",
+            names.table,
+            full.join(", "),
+            if count > full.len() { ", …" } else { "" },
+        ));
     }
     if table.kind == "r" && table.fillfactor > 90 {
         notes.push(format!(

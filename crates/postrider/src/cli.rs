@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-
+use outbox_store::Shape;
 use tracing::{info, warn};
 
 use crate::{Config, Loaded};
@@ -34,6 +34,9 @@ pub enum Command {
         /// Print the SQL that would be run and touch nothing
         #[arg(long)]
         dry_run: bool,
+        /// Make the table in monthly partitions, which retention drops whole
+        #[arg(long)]
+        partitioned: bool,
     },
     /// Run the relay until SIGTERM or SIGINT; either lets it finish what is in flight, a second one aborts
     Run,
@@ -58,7 +61,10 @@ pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
         .build()
         .context("the runtime cannot be started")?;
     let outcome = match command {
-        Command::Init { dry_run } => runtime.block_on(crate::init::init(&config, dry_run)),
+        Command::Init { dry_run, partitioned } => {
+            let shape = if partitioned { Shape::Monthly } else { Shape::Plain };
+            runtime.block_on(crate::init::init(&config, dry_run, shape))
+        }
         Command::Run => runtime.block_on(crate::run::run(config)),
     };
     // A name lookup that is still under way would otherwise be waited for.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Result, bail};
-use outbox_store::{InitPlan, Names, Session, apply, connect, inspect, plan, waiting_rows};
+use outbox_store::{InitPlan, Names, Session, Shape, apply, connect, inspect, plan, waiting_rows};
 use tracing::{error, warn};
 
 use crate::Config;
@@ -14,11 +14,11 @@ use crate::Config;
 /// # Errors
 ///
 /// The server cannot be reached or refuses something, or what is there cannot serve: then nothing is done.
-pub(crate) async fn init(config: &Config, dry_run: bool) -> Result<()> {
+pub(crate) async fn init(config: &Config, dry_run: bool, shape: Shape) -> Result<()> {
     let names = config.names();
     let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
     let found = inspect(&session, &names).await?;
-    let plan = plan(&found, &names, config.writeback);
+    let plan = plan(&found, &names, config.writeback, shape);
     if dry_run {
         say(&plan.to_string());
     }

@@ -5,6 +5,7 @@ mod inbox;
 mod outage;
 mod pump;
 mod resent;
+mod retention;
 mod rows;
 mod server_watch;
 mod shutdown;
@@ -17,6 +18,7 @@ use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
 use outbox::{Lsn, Pipeline, Start};
+use outbox_store::RunNeeds;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::Intake;
@@ -25,6 +27,7 @@ use crate::Config;
 use delivery::Delivery;
 use inbox::Inbox;
 use pump::{Ending, Pump};
+use retention::Retaining;
 use rows::Rows;
 use shutdown::Shutdown;
 use source::{Arrival, Source, Taken, Upstream};
@@ -94,8 +97,15 @@ async fn relay(config: &Config, batching: Batching, shutdown: &mut Shutdown) -> 
         tls: config.postgres.tls.clone(),
         names: config.names(),
     };
-    let Some(checked) = shutdown.or(rows.check(config.writeback)).await else { return Ok(Ended::Asked) };
-    checked?;
+    let complete_after = config.retention.complete_after.filter(|_| config.writeback);
+    if complete_after != config.retention.complete_after {
+        warn!(
+            "with writeback.enabled = false no row becomes COMPLETE, and retention.complete_after deletes none"
+        );
+    }
+    let needs = RunNeeds { write_back: config.writeback, retention: complete_after.is_some() };
+    let Some(checked) = shutdown.or(rows.check(needs)).await else { return Ok(Ended::Asked) };
+    let partitioned = checked?.partitioned;
     let mut source = Source::new(upstream(config), config.writeback);
     let Some(taken) = shutdown.or(take_slot(&mut source)).await else { return Ok(Ended::Asked) };
     let taken = taken?;
@@ -106,6 +116,7 @@ async fn relay(config: &Config, batching: Batching, shutdown: &mut Shutdown) -> 
     });
     pipeline.connected(taken.horizon);
     let Some(oid) = shutdown.or(rows.table_oid()).await else { return Ok(Ended::Asked) };
+    let _retention = Retaining::start(rows.clone(), complete_after, partitioned);
     let inbox = Inbox::new(config.postgres.table.clone(), oid?, config.columns.clone());
     let mut pump = Pump::new(source, delivery(config, batching)?, inbox, rows, pipeline);
     let ending = pump.run(shutdown).await;

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use anyhow::{Result, bail};
 use outbox::Status;
 use outbox_store::{
-    Names, Session, StoreError, Tls, check_for_run, connect, leave_out_sql, statuses, table_oid,
+    Names, RunCheck, RunNeeds, Session, StoreError, Tls, check_for_run, connect, leave_out_sql, statuses,
+    table_oid,
 };
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -27,14 +28,13 @@ impl Rows {
     /// # Errors
     ///
     /// All that is missing, each with its remedy.
-    pub(super) async fn check(&self, write_back: bool) -> Result<()> {
-        let check =
-            self.patiently(async |session| check_for_run(session, &self.names, write_back).await).await?;
+    pub(super) async fn check(&self, needs: RunNeeds) -> Result<RunCheck> {
+        let check = self.patiently(async |session| check_for_run(session, &self.names, needs).await).await?;
         for note in &check.notes {
             info!("{note}");
         }
         if check.problems.is_empty() {
-            return Ok(());
+            return Ok(check);
         }
         let list: String = check.problems.iter().map(|problem| format!("\n  - {problem}")).collect();
         bail!("the database is not ready for the relay:{list}")
