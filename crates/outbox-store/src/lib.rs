@@ -19,6 +19,7 @@ mod migrations;
 mod month;
 mod names;
 mod partitions;
+mod overview;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -37,6 +38,7 @@ mod stream_problems;
 mod stuck_rows;
 mod table_problems;
 mod write_sql;
+mod verify_rows;
 
 pub use apply::apply;
 pub use asides::{Aside, Asides, Why};
@@ -55,6 +57,11 @@ pub use month::Month;
 pub use names::Names;
 pub use partitions::{Ahead, Expired, keep_ahead};
 pub use plan::{InitPlan, Line, Shape, Step, plan};
+pub use overview::{
+    FailedRow, HeldLane, HeldOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows, held_overview, log_end,
+    progress_partitions, replays_overview, rows_overview,
+};
+pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;
 pub use row_changes::{Happened, RowChange, RowChanges};
 pub use row_writer::{Changed, Completed, RowWriter};
@@ -74,3 +81,4 @@ pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};
 pub use stuck_rows::{
     Overview, Pages, PartitionRows, StuckPage, StuckRow, StuckRows, Suspects, YoungRows, mark,
 };
+pub use verify_rows::{RowToProve, VerifyRows, VerifySelection};
