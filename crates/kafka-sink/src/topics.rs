@@ -32,7 +32,7 @@ impl Topics {
 }
 
 /// Kafka's rule for topic names (`org.apache.kafka.common.internals.Topic.validate`).
-fn check(name: &[u8]) -> Result<&str, &'static str> {
+pub(crate) fn check(name: &[u8]) -> Result<&str, &'static str> {
     if name.is_empty() {
         return Err("a topic's name cannot be empty");
     }
