@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 use outbox_store::Shape;
 use tracing::{info, warn};
 
-use crate::{Config, Loaded};
+use crate::{Config, Loaded, StatusArguments, VerifyArguments};
 
 /// Streams a transactional outbox out of the PostgreSQL WAL into Kafka and writes each row's delivery back.
 #[derive(Debug, Parser)]
@@ -40,6 +41,26 @@ pub enum Command {
     },
     /// Run the relay until SIGTERM or SIGINT; either lets it finish what is in flight, a second one aborts
     Run,
+    /// Show how everything stands: rows by state, slot, receipts, what is stuck, failed or held back, replays
+    Status(StatusArguments),
+    /// Prove delivery: compare every row that says PUBLISH or COMPLETE with the record at its topic, partition and
+    /// offset; exit 1 where one is missing or another
+    Verify(VerifyArguments),
+}
+
+impl Cli {
+    /// The arguments of this process. What they get wrong ends it with exit code 2, and so do help and version with 0.
+    pub fn parse_checked() -> Cli {
+        let cli = Cli::parse();
+        let checked = match &cli.command {
+            Command::Verify(arguments) => arguments.check(),
+            Command::Init { .. } | Command::Run | Command::Status(_) => Ok(()),
+        };
+        if let Err(reason) = checked {
+            Cli::command().error(ErrorKind::ValueValidation, reason).exit();
+        }
+        cli
+    }
 }
 
 /// Carries the command out, to its end. Logging is up.
@@ -66,6 +87,8 @@ pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
             runtime.block_on(crate::init::init(&config, dry_run, shape))
         }
         Command::Run => runtime.block_on(crate::run::run(config)),
+        Command::Status(arguments) => runtime.block_on(crate::status::status(&config, &arguments)),
+        Command::Verify(arguments) => runtime.block_on(crate::verify::verify(&config, &arguments)),
     };
     // A name lookup that is still under way would otherwise be waited for.
     runtime.shutdown_background();

@@ -1,12 +1,11 @@
 //! The `init` command.
 
-use std::io::{self, Write};
-
 use anyhow::{Result, bail};
 use outbox_store::{InitPlan, Names, Session, Shape, apply, connect, inspect, plan, waiting_rows};
 use tracing::{error, warn};
 
 use crate::Config;
+use crate::output::say;
 
 /// Makes what is missing in the database and says on standard output what it did and what it found; with
 /// `dry_run` it prints the SQL instead, as a script for psql.
@@ -57,10 +56,4 @@ fn refuse(plan: &InitPlan) -> Result<()> {
         1 => bail!("nothing was done: there is a problem to be put right first"),
         count => bail!("nothing was done: there are {count} problems to be put right first"),
     }
-}
-
-/// A reader that has gone away, as `head` does, must not end the work halfway.
-fn say(text: &str) {
-    let mut output = io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }

@@ -6,7 +6,11 @@ mod cli;
 mod config;
 mod init;
 mod logging;
+mod output;
 mod run;
+mod status;
+mod time_argument;
+mod verify;
 
 pub use cli::{Cli, Command, execute};
 pub use config::{
@@ -14,3 +18,5 @@ pub use config::{
     Problem, ReadFile, Receipts, Reconcile, Retention, Routing, Source,
 };
 pub use logging::start as start_logging;
+pub use status::StatusArguments;
+pub use verify::VerifyArguments;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use postrider::{Cli, Config, Source, execute, start_logging};
 use tracing::error;
 
@@ -10,7 +9,7 @@ use tracing::error;
 const BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_checked();
     let loaded = match Config::load(&Source::of_this_process(cli.config)) {
         Ok(loaded) => loaded,
         Err(bad) => {
