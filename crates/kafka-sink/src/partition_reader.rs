@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -21,15 +22,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long one call may take, so that the silence is noticed in time.
 const TURN: Duration = Duration::from_millis(500);
 
-/// Between two questions of which the first was not answered.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two questions of which the first was not answered, or not for good.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Up to so many records that nobody asks for are read through: as many have been sent ahead by the time that a
 /// new start is answered.
 const READ_THROUGH_MAX: i64 = 5000;
 
 /// What is needed besides what the user says of connections.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // To start elsewhere than asked is to miss what was asked for.
@@ -42,7 +43,12 @@ const SETTINGS: [(&str, &str); 12] = [
     ("allow.auto.create.topics", "false"),
     ("check.crcs", "true"),
     // Flat memory: so much is read ahead, and when there is room again, that is used at once (librdkafka: 1 s).
+    ("queued.min.messages", "100000"),
     ("queued.max.messages.kbytes", "16384"),
+    ("fetch.message.max.bytes", "1048576"),
+    ("fetch.max.bytes", "4194304"),
+    // librdkafka makes fetch.max.bytes no smaller than this, which is large for the producer's sake.
+    ("message.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "5"),
     ("fetch.error.backoff.ms", "100"),
     // An end is told after so long.
@@ -302,22 +308,29 @@ impl PartitionReader {
             return Ok(None);
         }
         let mut silence = Silence::new(self.silence_max);
+        let mut is_sure = false;
         loop {
             match self.consumer.fetch_metadata(Some(&self.topic), silence.left()) {
                 Err(error) => silence.said(&error),
                 Ok(metadata) => {
-                    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.topic) else {
-                        return Ok(None);
-                    };
-                    match topic.error().map(Code::from) {
-                        None => return Ok(Some(topic.partitions().iter().map(|of| of.id()).collect())),
-                        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) => {
-                            return Ok(None);
+                    let told = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+                    match told.map(|topic| (topic, topic.error().map(Code::from))) {
+                        Some((topic, None)) => {
+                            return Ok(Some(topic.partitions().iter().map(|of| of.id()).collect()));
                         }
-                        Some(code @ Code::TopicAuthorizationFailed) => {
+                        Some((_, Some(code @ Code::TopicAuthorizationFailed))) => {
                             return Err(self.refused(&code.to_string()));
                         }
-                        Some(code) => silence.said(&code),
+                        // A broker that has just started may not know all topics yet.
+                        Some((_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic))) if !is_sure => {
+                            is_sure = true;
+                        }
+                        Some((
+                            _,
+                            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic),
+                        ))
+                        | None => return Ok(None),
+                        Some((_, Some(code))) => silence.said(&code),
                     }
                 }
             }
@@ -400,7 +413,10 @@ fn seen(message: &impl Message) -> AtOffset<'_> {
 }
 
 fn id(message: &impl Message) -> Option<&[u8]> {
-    message.headers()?.iter().find(|header| header.key == "id")?.value
+    let headers = message.headers()?;
+    let find = || headers.iter().find(|header| header.key == "id")?.value;
+    // rdkafka panics at a header's name that is not UTF-8. Any producer can write one, and it is none of ours.
+    catch_unwind(AssertUnwindSafe(find)).ok().flatten()
 }
 
 /// What librdkafka says goes to the debug log: whoever waits is told by an error what it means.

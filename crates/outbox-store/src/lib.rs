@@ -58,8 +58,8 @@ pub use names::Names;
 pub use partitions::{Ahead, Expired, keep_ahead};
 pub use plan::{InitPlan, Line, Shape, Step, plan};
 pub use overview::{
-    FailedRow, HeldLane, HeldOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows, held_overview, log_end,
-    progress_partitions, replays_overview, rows_overview,
+    FailedRow, HeldLane, HeldOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows, held_overview,
+    log_end, progress_partitions, replays_overview, rows_overview,
 };
 pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;

@@ -195,8 +195,7 @@ async fn failed_newest(
         table = table(&names.table),
     );
     let doing = || format!("reading the rows of {} that say FAILED", names.table);
-    let rows =
-        session.client().query(&sql, &[&limit(max)]).await.map_err(StoreError::postgres(doing()))?;
+    let rows = session.client().query(&sql, &[&limit(max)]).await.map_err(StoreError::postgres(doing()))?;
     Ok(rows.iter().map(|row| FailedRow { id: row.get(0), last_error: row.get(1) }).collect())
 }
 
@@ -331,7 +330,10 @@ pub async fn log_end(session: &Session) -> Result<Lsn, StoreError> {
         .map_err(StoreError::postgres("reading the log's position"))?;
     let end = row.get::<_, Option<PgLsn>>(0);
     end.map(|end| Lsn::from_u64(end.into())).ok_or_else(|| {
-        StoreError::transient("reading the log's position", "the server is a standby that has replayed nothing")
+        StoreError::transient(
+            "reading the log's position",
+            "the server is a standby that has replayed nothing",
+        )
     })
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::event_rows::{ColumnTypes, expression};
 use crate::names::Names;
 use crate::quote::{identifier, table};
-use crate::{Session, StoredPlace, StoreError};
+use crate::{Session, StoreError, StoredPlace};
 
 // Places are compared as Kafka's tools would list them, and many times faster than by a language's rules. What is
 // sorted is a few megabytes per hundred thousand rows, because large payloads stay out of the table until they are

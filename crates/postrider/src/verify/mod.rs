@@ -62,7 +62,9 @@ impl VerifyArguments {
 pub(crate) async fn verify(config: &Config, arguments: &VerifyArguments) -> Result<()> {
     let begun_at = Instant::now();
     if !config.writeback {
-        bail!("rows do not say where their records are, because writeback.enabled is false; nothing can be proven");
+        bail!(
+            "rows do not say where their records are, because writeback.enabled is false; nothing can be proven"
+        );
     }
     let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
     let VerifyArguments { from, to, sample, json } = *arguments;
@@ -90,9 +92,7 @@ async fn compare(config: &Config, mut rows: VerifyRows) -> Result<Tally> {
     let mut progress = Progress::begin(rows.total());
     let (handfuls, to_prove) = mpsc::channel(HANDFULS_MAX);
     // What librdkafka is asked blocks.
-    let proving = tokio::task::spawn_blocking(move || {
-        prove(reader, to_prove, |rows| progress.at(rows))
-    });
+    let proving = tokio::task::spawn_blocking(move || prove(reader, to_prove, |rows| progress.at(rows)));
     loop {
         let handful = rows.next(ROWS_MAX, BYTES_MAX).await?;
         // Whoever has stopped taking rows has an error to tell.

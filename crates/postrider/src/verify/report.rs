@@ -24,7 +24,8 @@ impl Report<'_> {
     /// The names are those that `--help` promises.
     pub(crate) fn json(&self) -> Value {
         let tally = self.tally;
-        let time = |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_micros(time).to_string());
+        let time =
+            |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_micros(time).to_string());
         let findings = tally.wrong.listed.iter().chain(&tally.gone.listed);
         json!({
             "table": self.table,

@@ -4,6 +4,8 @@
 
 mod configuration;
 mod init;
+mod outbox;
 mod postrider;
 mod tls;
 mod usage;
+mod verify;

@@ -1,0 +1,218 @@
+//! Records read by their offsets from a real Kafka.
+
+#![allow(missing_docs, reason = "tests say what they do by their names")]
+#![allow(clippy::unwrap_used, reason = "a test's own helpers may; clippy.toml lets only the test functions")]
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use kafka_sink::{AtOffset, PartitionReader, ReadError};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use testbed::Kafka;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn kafka() -> &'static Kafka {
+    static KAFKA: OnceLock<Kafka> = OnceLock::new();
+    KAFKA.get_or_init(|| Kafka::start().unwrap())
+}
+
+fn config(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.brokers()).set("group.id", "none");
+    config
+}
+
+fn producer(settings: &[(&str, &str)]) -> BaseProducer {
+    let mut config = config(kafka());
+    config.remove("group.id");
+    config.set("queue.buffering.max.messages", "1000000");
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    config.create().unwrap()
+}
+
+fn send(producer: &BaseProducer, topic: &str, id: Option<&str>, payload: Option<&str>) {
+    let mut record = BaseRecord::<str, str>::to(topic).key("k").partition(0);
+    if let Some(payload) = payload {
+        record = record.payload(payload);
+    }
+    if let Some(id) = id {
+        let headers = OwnedHeaders::new().insert(Header { key: "first", value: Some("x") });
+        record = record.headers(headers.insert(Header { key: "id", value: Some(id) }));
+    }
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+}
+
+/// `count` records whose ids and payloads are their numbers.
+fn numbered(topic: &str, count: usize) {
+    kafka().create_topic(topic, 2, &[]).unwrap();
+    let producer = producer(&[("linger.ms", "5")]);
+    for number in 0..count {
+        send(&producer, topic, Some(&number.to_string()), Some(&number.to_string()));
+    }
+    producer.flush(DEADLINE).unwrap();
+}
+
+fn reader() -> PartitionReader {
+    PartitionReader::new(&config(kafka())).unwrap()
+}
+
+/// What there is, as text: a record as `id=payload`.
+fn at(reader: &mut PartitionReader, topic: &str, partition: i32, offset: i64) -> String {
+    let text = |bytes: Option<&[u8]>| {
+        bytes.map_or("none".to_owned(), |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    let look = |at: AtOffset<'_>| match at {
+        AtOffset::Record { id, payload } => format!("{}={}", text(id), text(payload)),
+        other => format!("{other:?}"),
+    };
+    reader.at(topic, partition, offset, look).unwrap()
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    config(kafka()).create().unwrap()
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn every_record_is_found_at_its_offset_in_order_again_and_far_ahead() {
+    numbered("reader-numbered", 20_000);
+    let mut reader = reader();
+    let mut read = |offset: i64| {
+        assert_eq!(at(&mut reader, "reader-numbered", 0, offset), format!("{offset}={offset}"));
+    };
+    (0..3000).for_each(&mut read);
+    // Over a few, over many, the same one, and back.
+    for offset in [3100, 19_000, 19_000, 19_000, 19_001, 5, 5, 6, 12_000, 11_999, 19_999] {
+        read(offset);
+    }
+    assert_eq!(at(&mut reader, "reader-numbered", 0, 20_000), "BeyondEnd { end: 20000 }");
+    assert_eq!(at(&mut reader, "reader-numbered", 1, 0), "BeyondEnd { end: 0 }");
+    assert_eq!(at(&mut reader, "reader-numbered", 0, 7), "7=7");
+}
+
+#[test]
+fn starts_far_apart_are_answered_at_once() {
+    numbered("reader-starts", 200_000);
+    let mut reader = reader();
+    at(&mut reader, "reader-starts", 0, 0);
+    let begun_at = Instant::now();
+    for offset in (10_000..200_000).step_by(10_000) {
+        assert_eq!(at(&mut reader, "reader-starts", 0, offset), format!("{offset}={offset}"));
+    }
+    let each = begun_at.elapsed() / 19;
+    assert!(each < Duration::from_millis(500), "{each:?}");
+    eprintln!("a new start takes {each:?}");
+}
+
+#[test]
+fn what_does_not_exist_is_told_apart_and_not_made() {
+    numbered("reader-some", 1);
+    let mut reader = reader();
+    assert_eq!(at(&mut reader, "reader-none", 0, 0), "NoTopic");
+    assert_eq!(at(&mut reader, "no/name of a topic", 0, 0), "NoTopic");
+    assert_eq!(at(&mut reader, "reader-some", 2, 0), "NoPartition");
+    assert_eq!(at(&mut reader, "reader-some", 0, -1), "BeforeStart { start: 0 }");
+    assert_eq!(at(&mut reader, "reader-some", 0, 0), "0=0");
+    assert_eq!(at(&mut reader, "reader-none", 0, 0), "NoTopic");
+}
+
+#[test]
+fn a_tombstone_has_no_payload_and_another_record_may_have_no_id() {
+    kafka().create_topic("reader-odd", 1, &[]).unwrap();
+    let producer = producer(&[]);
+    send(&producer, "reader-odd", Some("a"), None);
+    send(&producer, "reader-odd", Some("b"), Some(""));
+    send(&producer, "reader-odd", None, Some("c"));
+    producer.flush(DEADLINE).unwrap();
+    let mut reader = reader();
+    for (offset, expected) in ["a=none", "b=", "none=c"].into_iter().enumerate() {
+        assert_eq!(at(&mut reader, "reader-odd", 0, offset as i64), expected);
+    }
+}
+
+#[test]
+fn a_transactions_end_is_an_offset_without_a_record() {
+    kafka().create_topic("reader-transactions", 1, &[]).unwrap();
+    let producer = producer(&[("transactional.id", "reader")]);
+    producer.init_transactions(DEADLINE).unwrap();
+    for (number, commit) in [(0, true), (1, false), (2, true)] {
+        producer.begin_transaction().unwrap();
+        send(&producer, "reader-transactions", Some(&number.to_string()), Some("x"));
+        producer.flush(DEADLINE).unwrap();
+        if commit {
+            producer.commit_transaction(DEADLINE).unwrap();
+        } else {
+            producer.abort_transaction(DEADLINE).unwrap();
+        }
+    }
+    let mut reader = reader();
+    for (offset, expected) in
+        [(0, "0=x"), (1, "Nothing"), (2, "1=x"), (3, "Nothing"), (4, "2=x"), (5, "Nothing")]
+    {
+        assert_eq!(at(&mut reader, "reader-transactions", 0, offset), expected, "{offset}");
+    }
+    assert_eq!(at(&mut reader, "reader-transactions", 0, 6), "BeyondEnd { end: 6 }");
+    // The last one first, which has nothing behind it.
+    let mut reader = self::reader();
+    assert_eq!(at(&mut reader, "reader-transactions", 0, 5), "Nothing");
+}
+
+#[test]
+fn what_was_deleted_is_before_the_start_also_when_it_is_deleted_meanwhile() {
+    numbered("reader-deleted", 30_000);
+    let mut reader = reader();
+    assert_eq!(at(&mut reader, "reader-deleted", 0, 0), "0=0");
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset("reader-deleted", 0, Offset::Offset(20_000)).unwrap();
+    run(admin().delete_records(&before, &AdminOptions::new())).unwrap();
+    assert_eq!(at(&mut reader, "reader-deleted", 0, 15_000), "BeforeStart { start: 20000 }");
+    assert_eq!(at(&mut reader, "reader-deleted", 0, 20_000), "20000=20000");
+    let mut reader = self::reader();
+    assert_eq!(at(&mut reader, "reader-deleted", 0, 19_999), "BeforeStart { start: 20000 }");
+}
+
+#[test]
+fn a_broker_that_is_away_is_an_error_that_says_so() {
+    let mut config = ClientConfig::new();
+    // Nothing listens on port 1 of the loopback.
+    config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "none");
+    let mut reader = PartitionReader::new(&config).unwrap().with_silence_max(Duration::from_secs(1));
+    let begun_at = Instant::now();
+    let error = reader.at("reader-away", 0, 0, |_| ()).unwrap_err();
+    assert!(matches!(error, ReadError::Silent { .. }), "{error:?}");
+    assert!(error.to_string().contains("has not answered for 1 s"), "{error}");
+    assert!(begun_at.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_broker_that_stops_answering_is_an_error_and_one_that_comes_back_is_none() {
+    let kafka = Kafka::start().unwrap();
+    kafka.create_topic("reader-paused", 1, &[]).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.brokers());
+    let producer: BaseProducer = config.create().unwrap();
+    for number in 0..20_000 {
+        send(&producer, "reader-paused", Some(&number.to_string()), Some("x"));
+    }
+    producer.flush(DEADLINE).unwrap();
+    config.set("group.id", "none");
+    let mut reader = PartitionReader::new(&config).unwrap().with_silence_max(Duration::from_secs(3));
+    assert_eq!(at(&mut reader, "reader-paused", 0, 0), "0=x");
+    kafka.pause().unwrap();
+    let error = reader.at("reader-paused", 0, 19_999, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("topic reader-paused, partition 0, has not answered"), "{error}");
+    kafka.resume().unwrap();
+    let mut reader = reader.with_silence_max(DEADLINE);
+    assert_eq!(at(&mut reader, "reader-paused", 0, 19_999), "19999=x");
+}
