@@ -7,13 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::consumer::{Reader, ReaderContext, consumer_config};
 use crate::topics;
 
 /// Whoever waits is a person; a broker that fails over is back by then.
@@ -29,38 +28,29 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// new start is answered.
 const READ_THROUGH_MAX: i64 = 5000;
 
-/// What is needed besides what the user says of connections.
-const SETTINGS: [(&str, &str); 16] = [
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
+/// What is set otherwise than for other consumers of Postrider's.
+const SETTINGS: [(&str, &str); 10] = [
     // To start elsewhere than asked is to miss what was asked for.
     ("auto.offset.reset", "error"),
     // Behind the last record there may be offsets without one (a transaction's end, what compaction took).
     ("enable.partition.eof", "true"),
-    // Postrider writes outside transactions; another's that stays open must not hide what comes after it.
-    ("isolation.level", "read_uncommitted"),
-    // A topic that is gone stays gone.
-    ("allow.auto.create.topics", "false"),
+    // An end is told after so long.
+    ("fetch.wait.max.ms", "100"),
     ("check.crcs", "true"),
-    // Flat memory: so much is read ahead, and when there is room again, that is used at once (librdkafka: 1 s).
+    // One partition after the other is read as fast as it comes; memory stays flat all the same.
     ("queued.min.messages", "100000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "1048576"),
     ("fetch.max.bytes", "4194304"),
-    // librdkafka makes fetch.max.bytes no smaller than this, which is large for the producer's sake.
     ("message.max.bytes", "1048576"),
     ("fetch.queue.backoff.ms", "5"),
-    ("fetch.error.backoff.ms", "100"),
-    // An end is told after so long.
-    ("fetch.wait.max.ms", "100"),
-    ("statistics.interval.ms", "0"),
 ];
 
 /// Reads single records of partitions, each partition once and forward, with what Kafka sends ahead.
 ///
 /// It joins no group and commits nothing. Its methods block, half a minute at most.
 pub struct PartitionReader {
-    consumer: BaseConsumer<Quiet>,
+    consumer: Reader,
     topic: String,
     /// Those that the topic has; `None` if there is no such topic.
     partitions: Option<BTreeSet<i32>>,
@@ -149,18 +139,19 @@ fn because(reason: Option<&str>) -> String {
 }
 
 impl PartitionReader {
-    /// A reader over a consumer's configuration, which must have brokers and a `group.id`. It connects to nothing yet.
+    /// A reader with the connection of the producer's configuration, in the name of `group`. It connects to nothing
+    /// yet.
     ///
     /// # Errors
     ///
     /// librdkafka does not take the configuration.
-    pub fn new(config: &ClientConfig) -> Result<PartitionReader, ReadError> {
-        let mut config = config.clone();
+    pub fn new(producer: &ClientConfig, group: &str) -> Result<PartitionReader, ReadError> {
+        let mut config = consumer_config(producer, group);
         for (name, value) in SETTINGS {
             config.set(name, value);
         }
         Ok(PartitionReader {
-            consumer: config.create_with_context(Quiet).map_err(client)?,
+            consumer: config.create_with_context(ReaderContext::default()).map_err(client)?,
             topic: String::new(),
             partitions: Some(BTreeSet::new()),
             partition: None,
@@ -418,18 +409,3 @@ fn id(message: &impl Message) -> Option<&[u8]> {
     // rdkafka panics at a header's name that is not UTF-8. Any producer can write one, and it is none of ours.
     catch_unwind(AssertUnwindSafe(find)).ok().flatten()
 }
-
-/// What librdkafka says goes to the debug log: whoever waits is told by an error what it means.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "kafka", facility, "{message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "kafka", "{error}: {reason}");
-    }
-}
-
-impl ConsumerContext for Quiet {}

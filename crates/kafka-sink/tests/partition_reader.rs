@@ -24,13 +24,12 @@ fn kafka() -> &'static Kafka {
 
 fn config(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka.brokers()).set("group.id", "none");
+    config.set("bootstrap.servers", kafka.brokers());
     config
 }
 
 fn producer(settings: &[(&str, &str)]) -> BaseProducer {
     let mut config = config(kafka());
-    config.remove("group.id");
     config.set("queue.buffering.max.messages", "1000000");
     for (name, value) in settings {
         config.set(*name, *value);
@@ -61,7 +60,7 @@ fn numbered(topic: &str, count: usize) {
 }
 
 fn reader() -> PartitionReader {
-    PartitionReader::new(&config(kafka())).unwrap()
+    PartitionReader::new(&config(kafka()), "reader").unwrap()
 }
 
 /// What there is, as text: a record as `id=payload`.
@@ -186,8 +185,9 @@ fn what_was_deleted_is_before_the_start_also_when_it_is_deleted_meanwhile() {
 fn a_broker_that_is_away_is_an_error_that_says_so() {
     let mut config = ClientConfig::new();
     // Nothing listens on port 1 of the loopback.
-    config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "none");
-    let mut reader = PartitionReader::new(&config).unwrap().with_silence_max(Duration::from_secs(1));
+    config.set("bootstrap.servers", "127.0.0.1:1");
+    let mut reader =
+        PartitionReader::new(&config, "reader").unwrap().with_silence_max(Duration::from_secs(1));
     let begun_at = Instant::now();
     let error = reader.at("reader-away", 0, 0, |_| ()).unwrap_err();
     assert!(matches!(error, ReadError::Silent { .. }), "{error:?}");
@@ -206,8 +206,8 @@ fn a_broker_that_stops_answering_is_an_error_and_one_that_comes_back_is_none() {
         send(&producer, "reader-paused", Some(&number.to_string()), Some("x"));
     }
     producer.flush(DEADLINE).unwrap();
-    config.set("group.id", "none");
-    let mut reader = PartitionReader::new(&config).unwrap().with_silence_max(Duration::from_secs(3));
+    let mut reader =
+        PartitionReader::new(&config, "reader").unwrap().with_silence_max(Duration::from_secs(3));
     assert_eq!(at(&mut reader, "reader-paused", 0, 0), "0=x");
     kafka.pause().unwrap();
     let error = reader.at("reader-paused", 0, 19_999, |_| ()).unwrap_err();

@@ -54,7 +54,8 @@ pub struct RowToProve {
 /// The server sends no faster than they are taken, so memory stays flat whatever the table's size.
 pub struct VerifyRows {
     total: u64,
-    rows: Pin<Box<RowStream>>,
+    /// `None` once it has ended; asked again it would say that the connection is closed.
+    rows: Option<Pin<Box<RowStream>>>,
     doing: String,
     /// Behind the stream, which it serves.
     _session: Session,
@@ -100,7 +101,7 @@ impl VerifyRows {
             .map_err(StoreError::postgres(&*doing))?;
         Ok(VerifyRows {
             total: selection.sample.map_or(matching, |sample| sample.min(matching)),
-            rows: Box::pin(rows),
+            rows: Some(Box::pin(rows)),
             doing,
             _session: session,
         })
@@ -120,8 +121,12 @@ impl VerifyRows {
         let mut rows = Vec::new();
         let mut bytes = 0;
         while rows.len() < rows_max && bytes < bytes_max {
-            let next = poll_fn(|context| self.rows.as_mut().poll_next(context)).await;
-            let Some(row) = next.transpose().map_err(StoreError::postgres(&*self.doing))? else { break };
+            let Some(stream) = &mut self.rows else { break };
+            let next = poll_fn(|context| stream.as_mut().poll_next(context)).await;
+            let Some(row) = next.transpose().map_err(StoreError::postgres(&*self.doing))? else {
+                self.rows = None;
+                break;
+            };
             let row = read(&row);
             bytes += row.payload.as_ref().map_or(0, Bytes::len);
             rows.push(row);

@@ -86,9 +86,7 @@ pub(crate) async fn verify(config: &Config, arguments: &VerifyArguments) -> Resu
 }
 
 async fn compare(config: &Config, mut rows: VerifyRows) -> Result<Tally> {
-    let mut client = config.kafka.client.clone();
-    client.set("group.id", &config.receipts.group);
-    let reader = PartitionReader::new(&client)?;
+    let reader = PartitionReader::new(&config.kafka.client, &config.receipts.group)?;
     let mut progress = Progress::begin(rows.total());
     let (handfuls, to_prove) = mpsc::channel(HANDFULS_MAX);
     // What librdkafka is asked blocks.

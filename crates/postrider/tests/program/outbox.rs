@@ -69,30 +69,22 @@ pub(crate) fn id(number: usize) -> String {
     format!("00000000-0000-7000-8000-{number:012x}")
 }
 
-/// A topic of the test's own, with one partition and these records: id and payload.
-pub(crate) fn topic(kafka: &Kafka, records: &[(Option<String>, Option<&str>)]) -> String {
+/// A topic of the test's own with one partition, and in it a record for each payload, of the row of its number.
+pub(crate) fn topic_of_rows(kafka: &Kafka, payloads: &[Option<&str>]) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("program-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     kafka.create_topic(&name, 1, &[]).unwrap();
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", kafka.brokers()).create().unwrap();
-    for (id, payload) in records {
-        let mut record = BaseRecord::<str, str>::to(&name).key("k").partition(0);
+    for (number, payload) in payloads.iter().enumerate() {
+        let id = id(number);
+        let headers = OwnedHeaders::new().insert(Header { key: "id", value: Some(&id) });
+        let mut record = BaseRecord::<str, str>::to(&name).key("k").partition(0).headers(headers);
         if let Some(payload) = payload {
             record = record.payload(payload);
-        }
-        if let Some(id) = id {
-            record = record.headers(OwnedHeaders::new().insert(Header { key: "id", value: Some(id) }));
         }
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(DEADLINE).unwrap();
     name
-}
-
-/// As many records, each of the row of its number, as there are payloads.
-pub(crate) fn topic_of_rows(kafka: &Kafka, payloads: &[Option<&str>]) -> String {
-    let records: Vec<_> =
-        payloads.iter().enumerate().map(|(number, payload)| (Some(id(number)), *payload)).collect();
-    topic(kafka, &records)
 }

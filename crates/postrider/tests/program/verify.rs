@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use testbed::Kafka;
 
-use crate::outbox::{Outbox, id, kafka, topic, topic_of_rows};
+use crate::outbox::{Outbox, id, kafka, topic_of_rows};
 use crate::postrider::{Place, postgres};
 
 fn admin(kafka: &Kafka) -> AdminClient<DefaultClientContext> {
@@ -42,25 +42,17 @@ fn what_is_there_is_proven_tombstones_and_odd_payloads_too() {
 #[test]
 fn payloads_of_every_type_are_compared_as_the_log_sends_them() {
     for (of, payloads) in [
-        ("bytea", [r"\x00ff10", "plain"]),
+        ("bytea", ["plain", "{}"]),
         ("text", ["line\nbreak", " blanks "]),
         ("json", [r#"{"b":1,  "a":2,"a":3}"#, "[1 ]"]),
         ("varchar", ["x", ""]),
     ] {
         let outbox = Outbox::new(kafka());
         outbox.sql(&format!("alter table outbox alter column payload type {of} using null"));
-        let records: Vec<_> = payloads
-            .iter()
-            .map(|payload| if *payload == r"\x00ff10" { None } else { Some(*payload) })
-            .enumerate()
-            .filter(|(_, payload)| payload.is_some())
-            .map(|(number, payload)| (Some(id(number)), payload))
-            .collect();
-        let topic = topic(kafka(), &records);
-        for (offset, (record, payload)) in records.iter().enumerate() {
-            let number = payloads.iter().position(|text| Some(*text) == *payload).unwrap();
-            assert_eq!(record.as_deref(), Some(id(number).as_str()));
-            outbox.published(number, &topic, offset, *payload);
+        let payloads = payloads.map(Some);
+        let topic = topic_of_rows(kafka(), &payloads);
+        for (number, payload) in payloads.into_iter().enumerate() {
+            outbox.published(number, &topic, number, payload);
         }
         let run = outbox.place.run(&["verify"]);
         assert_eq!(run.code, Some(0), "{of}: {} {}", run.out, run.err);
