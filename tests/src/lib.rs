@@ -3,6 +3,7 @@
 //! A test gets a [`Stage`]: a database, a slot and topics of its own on servers that all tests share, or on
 //! servers of its own where it breaks them.
 
+mod groups;
 mod load;
 mod proof;
 mod records;
@@ -13,6 +14,7 @@ mod servers;
 mod stage;
 mod wait;
 
+pub use groups::{consumed, delete_records, delete_topic};
 pub use load::{Load, LoadEnd, sell};
 pub use proof::{assert_delivered, assert_keys_in_order, assert_placed, delivered_once};
 pub use records::{Record, read_records};

@@ -30,6 +30,19 @@ impl NewRow {
         }
     }
 
+    /// Inserts it with a status and an age, as a row that something else left behind.
+    ///
+    /// # Panics
+    ///
+    /// Where the database refuses.
+    pub fn insert_aged(&self, client: &mut impl GenericClient, status: &str, age: &str) {
+        let sql = "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, status, created_at) \
+                   values ($1, $2, $3, 'happened', $4::text::jsonb, $5, now() - $6::text::interval)";
+        client
+            .execute(sql, &[&self.id, &self.aggregate_type, &self.aggregate_id, &self.payload, &status, &age])
+            .expect("inserted");
+    }
+
     /// Inserts it.
     ///
     /// # Errors
@@ -59,12 +72,14 @@ pub struct Row {
     pub attempts: i32,
     /// The payload's text.
     pub payload: Option<String>,
+    /// Why it was given up, or what it waits for.
+    pub last_error: Option<String>,
 }
 
 /// Every row, by id.
 pub fn read_rows(client: &mut impl GenericClient) -> Vec<Row> {
     let sql = "select id, aggregate_id, status, kafka_topic, kafka_partition, kafka_offset, attempts, \
-               payload::text from outbox order by id";
+               payload::text, last_error from outbox order by id";
     let rows = client.query(sql, &[]).expect("the outbox is read");
     let row = |row: postgres::Row| Row {
         id: row.get(0),
@@ -73,6 +88,7 @@ pub fn read_rows(client: &mut impl GenericClient) -> Vec<Row> {
         place: row.get::<_, Option<String>>(3).map(|topic| (topic, row.get(4), row.get(5))),
         attempts: row.get(6),
         payload: row.get(7),
+        last_error: row.get(8),
     };
     rows.into_iter().map(row).collect()
 }

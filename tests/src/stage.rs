@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
 use testbed::{Kafka, Postgres};
+use uuid::Uuid;
 
 use crate::relay::Relay;
 use crate::rows::{NewRow, Row, read_rows};
@@ -43,6 +44,13 @@ impl<'a> StageBuilder<'a> {
         self
     }
 
+    /// With receipts, so that rows become COMPLETE, and with deadlines of two seconds.
+    pub fn whole_life(self) -> Self {
+        self.setting("POSTRIDER_RECEIPTS_ENABLED", "true")
+            .setting("POSTRIDER_RECONCILE_INIT_AFTER", "2s")
+            .setting("POSTRIDER_RECONCILE_PUBLISH_AFTER", "2s")
+    }
+
     /// With a setting of the relay's, `POSTRIDER_…`.
     pub fn setting(mut self, variable: &str, value: &str) -> Self {
         self.settings.push((variable.to_owned(), value.to_owned()));
@@ -76,7 +84,9 @@ impl<'a> Stage<'a> {
 
     /// To choose servers and settings.
     pub fn builder() -> StageBuilder<'a> {
-        StageBuilder { postgres: None, kafka: None, settings: Vec::new() }
+        let builder = StageBuilder { postgres: None, kafka: None, settings: Vec::new() };
+        // What a row becomes after PUBLISH is the business of those tests that say so.
+        builder.setting("POSTRIDER_RECEIPTS_ENABLED", "false")
     }
 
     /// Starts `postrider run`.
@@ -94,6 +104,26 @@ impl<'a> Stage<'a> {
     /// Runs another command of the binary to its end.
     pub fn postrider(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().expect("postrider runs")
+    }
+
+    /// Runs another command of the binary, which must succeed, and returns what it printed.
+    pub fn says(&self, arguments: &[&str]) -> String {
+        let output = self.postrider(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "postrider {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Begins another command of the binary; its output is kept as a relay's log is.
+    pub fn begin(&self, arguments: &[&str]) -> Relay {
+        let mut command = self.command();
+        command.args(arguments);
+        Relay::spawn(command, self.directory.path())
+    }
+
+    /// The broker.
+    pub fn kafka(&self) -> &Kafka {
+        self.kafka
     }
 
     /// A connection to the database.
@@ -132,6 +162,12 @@ impl<'a> Stage<'a> {
     /// Every row of the outbox.
     pub fn rows(&self) -> Vec<Row> {
         read_rows(&mut self.client())
+    }
+
+    /// The row of an id.
+    pub fn row(&self, id: Uuid) -> Row {
+        let rows = self.rows();
+        rows.into_iter().find(|row| row.id == id).unwrap_or_else(|| panic!("row {id} is there"))
     }
 
     /// How many rows say so.

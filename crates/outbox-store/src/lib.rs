@@ -18,31 +18,31 @@ mod log_mark;
 mod migrations;
 mod month;
 mod names;
-mod partitions;
 mod overview;
+mod partitions;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod problem;
+mod progress;
 mod quote;
-mod row_changes;
-mod row_writer;
 mod replay_requests;
 mod replay_rows;
 mod replay_selection;
 mod retention;
+mod row_changes;
+mod row_writer;
 mod session;
 mod slot;
 mod statuses;
 mod stream_problems;
 mod stuck_rows;
 mod table_problems;
-mod write_sql;
 mod verify_rows;
+mod write_sql;
 
 pub use apply::apply;
 pub use asides::{Aside, Asides, Why};
-pub use check::{RunCheck, check_for_run, problems_for_run};
 pub use check::{RunCheck, RunNeeds, check_for_run, problems_for_run};
 pub use error::StoreError;
 pub use event_rows::{EventRows, StoredPlace, StoredRow};
@@ -55,18 +55,14 @@ pub use inspect::inspect;
 pub use log_mark::mark_log;
 pub use month::Month;
 pub use names::Names;
+pub use overview::{
+    FailedRow, HeldOverview, LaneOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows,
+    held_overview, log_end, replays_overview, rows_overview,
+};
 pub use partitions::{Ahead, Expired, keep_ahead};
 pub use plan::{InitPlan, Line, Shape, Step, plan};
-pub use overview::{
-    FailedRow, HeldLane, HeldOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows, held_overview,
-    log_end, progress_partitions, replays_overview, rows_overview,
-};
-pub use plan::{InitPlan, Line, Step, plan};
 pub use problem::Problem;
-pub use row_changes::{Happened, RowChange, RowChanges};
-pub use row_writer::{Changed, Completed, RowWriter};
-pub use publish::{PublishWriter, Written};
-pub use publish_rows::{PublishRow, PublishRows};
+pub use progress::{KnownPartition, known_partitions};
 pub use replay_requests::{
     Announcement, Cancelled, REPLAY_CHANNEL, REPLAY_PREFIX, ReplayKind, ReplayProgress, ReplayRequest,
     ReplayState, announced_replay, cancel_replay, finish_replay, is_replay_wanted, replay_request,
@@ -75,10 +71,10 @@ pub use replay_requests::{
 pub use replay_rows::{ReplayKey, ReplayRow, ReplayRows, has_created_at, is_anything_selected};
 pub use replay_selection::{RowKey, Selection};
 pub use retention::{Mark, Retention, Sweep, Swept};
+pub use row_changes::{Happened, RowChange, RowChanges};
+pub use row_writer::{Changed, Completed, RowWriter};
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};
-pub use stuck_rows::{
-    Overview, Pages, PartitionRows, StuckPage, StuckRow, StuckRows, Suspects, YoungRows, mark,
-};
+pub use stuck_rows::{Overview, Pages, PartitionRows, StuckPage, StuckRow, StuckRows, Suspects, YoungRows};
 pub use verify_rows::{RowToProve, VerifyRows, VerifySelection};

@@ -70,12 +70,12 @@ pub struct HeldOverview {
     /// How many of them say INIT and are overdue, which their being held back explains.
     pub overdue: u64,
     /// The keys that have been held back longest.
-    pub lanes: Vec<HeldLane>,
+    pub lanes: Vec<LaneOverview>,
 }
 
 /// A key that is held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldLane {
+pub struct LaneOverview {
     /// Topic and key.
     pub lane: Lane,
     /// The row that could not be sent; `None` when it is out of the way and the others are about to be sent.
@@ -243,7 +243,7 @@ pub async fn held_overview(
         overdue: count(&overdue, 0),
         lanes: rows
             .iter()
-            .map(|row| HeldLane {
+            .map(|row| LaneOverview {
                 lane: Lane { topic: row.get(0), key: row.get::<_, Vec<u8>>(1).into() },
                 head: row.get::<_, Option<&str>>(2).and_then(|id| id.parse().ok()),
                 waiting: count(row, 3),
@@ -298,21 +298,6 @@ pub async fn replays_overview(
             last_error: row.get(9),
         })
         .collect())
-}
-
-/// The partitions that rows of this slot have been written to, by topic and number.
-///
-/// # Errors
-///
-/// As of any query; definite where schema `postrider` is missing or may not be read.
-pub async fn progress_partitions(session: &Session, slot: &str) -> Result<Vec<(String, i32)>, StoreError> {
-    const SQL: &str = "select topic, partition from postrider.progress where slot = $1::text order by 1, 2";
-    let rows = session
-        .client()
-        .query(SQL, &[&slot])
-        .await
-        .map_err(StoreError::postgres("reading the partitions that were written to"))?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Where the log ends: on a standby, how far it has been replayed.

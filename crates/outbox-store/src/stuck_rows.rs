@@ -4,7 +4,7 @@ mod overview;
 mod pages;
 mod sql;
 
-use outbox::{CreatedRange, Lsn, Status};
+use outbox::{CreatedRange, Status};
 use uuid::Uuid;
 
 use crate::event_rows::StoredPlace;
@@ -87,19 +87,4 @@ impl StuckRows {
         let rows = session.client().query(&sql, &[&ids]).await.map_err(StoreError::postgres(doing()))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
-}
-
-/// Where the log ends, as a position that the log is made to pass: a row that is visible when this is asked was
-/// committed before it.
-///
-/// # Errors
-///
-/// As of any query.
-pub async fn mark(session: &Session) -> Result<Lsn, StoreError> {
-    const SQL: &str = "select pg_logical_emit_message(false, 'postrider.mark', '')::text";
-    let doing = "asking where the log ends";
-    let row = session.client().query_one(SQL, &[]).await.map_err(StoreError::postgres(doing))?;
-    row.get::<_, &str>(0)
-        .parse()
-        .map_err(|error: outbox::ParseLsnError| StoreError::transient(doing, error.to_string()))
 }

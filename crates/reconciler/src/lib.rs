@@ -12,8 +12,8 @@ mod deadlines;
 mod deadlines_tests;
 mod evidence;
 mod planned;
-mod stuck;
 mod replay;
+mod stuck;
 
 pub use account::Account;
 pub use backoff::{Backoff, Resend};
@@ -21,8 +21,8 @@ pub use broker::{Broker, BrokerAway};
 pub use deadlines::{BucketNumber, Deadlines, Kind, Overdue};
 pub use evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
 pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};
-pub use stuck::{Database, ReconcileOptions, reconcile};
 pub use replay::{
     Announced, Connect, MalformedAnnouncement, ReplayCounts, ReplayOptions, execute_replays,
     parse_announcement,
 };
+pub use stuck::{Database, ReconcileOptions, reconcile};

@@ -4,7 +4,7 @@ use integration_tests::{NewRow, Stage, assert_keys_in_order, wait_until};
 
 #[test]
 fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_it_is_confirmed() {
-    let stage = Stage::new();
+    let stage = Stage::builder().setting("POSTRIDER_FAILURE_POLICY", "stop").build();
     stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
     let mut relay = stage.relay();
     relay.wait_until_streaming();
@@ -41,7 +41,7 @@ fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_
 #[test]
 fn a_record_from_the_future_stops_the_relay_with_its_row_and_no_other() {
     const ROWS: i64 = 100;
-    let stage = Stage::new();
+    let stage = Stage::builder().setting("POSTRIDER_FAILURE_POLICY", "stop").build();
     stage.create_topic("dated", 1, &[]);
     let mut client = stage.client();
     let mut transaction = client.transaction().expect("begins");

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kafka_sink::{
-    Failure, PublishError, Refusal, Report, RowChange, Sink, SinkError, What, WriteBack, Written,
+    Failure, Place, PublishError, Refusal, Report, RowChange, Sink, SinkError, What, WriteBack, Written,
 };
-use outbox::{Event, Token};
+use outbox::{Event, Lane, Tally, Token};
+use reconciler::Origin;
 use uuid::Uuid;
 
 /// The sink and, when it is enabled, the write-back behind it, with what each event in their hands needs
@@ -25,17 +26,51 @@ pub(super) struct Delivery {
 }
 
 struct Parcel {
-    id: Uuid,
-    xid: Option<u32>,
-    created_at_us: Option<i64>,
+    row: RowRef,
     topic: Arc<str>,
+    purpose: Purpose,
+}
+
+/// What a write-back has to know of a row.
+#[derive(Clone, Copy)]
+pub(super) struct RowRef {
+    pub(super) id: Uuid,
+    pub(super) xid: Option<u32>,
+    pub(super) created_at_us: Option<i64>,
+}
+
+impl From<&Event> for RowRef {
+    fn from(event: &Event) -> Self {
+        RowRef { id: event.id, xid: event.xid, created_at_us: event.created_at_us }
+    }
+}
+
+/// What a record is for.
+enum Purpose {
+    /// The log brought the row.
+    Live,
+    /// Somebody wants it sent again.
+    Planned,
+    /// The row cannot be published, for this reason, and this is its dead letter.
+    DeadLetter { reason: String, sent: bool },
 }
 
 /// What has become of an event.
 pub(super) enum Delivered {
-    Acknowledged(Token),
+    /// The broker has its record there.
+    Acknowledged(Token, Arc<str>, Place),
+    /// The broker has its dead letter.
+    Buried(Token),
     Written(Token),
-    Refused(Uuid, Refusal),
+    /// The broker refused its record, or its dead letter.
+    Refused {
+        token: Token,
+        id: Uuid,
+        refusal: Refusal,
+        was_dead_letter: bool,
+    },
+    /// What the rows written say to those who count.
+    Counted(Tally),
     /// The producer gave up, and with it this event or all that it still held.
     Lost(SinkError),
 }
@@ -59,21 +94,67 @@ impl Delivery {
         self.publishing
     }
 
-    /// Events acknowledged and not yet written back.
+    /// Changes of rows that are not yet durable.
     pub(super) fn writing(&self) -> usize {
         self.writing
     }
 
+    /// Whether rows are written at all.
+    pub(super) fn writes_back(&self) -> bool {
+        self.write_back.is_some()
+    }
+
+    /// What order is kept within for the event.
+    pub(super) fn lane(&mut self, event: &Event) -> Option<Lane> {
+        self.sink.lane(event)
+    }
+
+    /// The topic of the event's record, where it has one.
+    pub(super) fn topic(&mut self, event: &Event) -> Option<Arc<str>> {
+        self.sink.topic(event).ok()
+    }
+
     /// Hands the event to the producer. Events of a key are published in the order of these calls.
-    pub(super) fn publish(&mut self, token: Token, event: &Event) -> Result<(), PublishError> {
-        let topic = self.sink.publish(event, token, None)?;
-        let index = token.to_usize();
-        if self.parcels.len() <= index {
-            self.parcels.resize_with(index + 1, || None);
+    pub(super) fn publish(
+        &mut self,
+        token: Token,
+        event: &Event,
+        origin: Option<Origin>,
+    ) -> Result<(), PublishError> {
+        let mut id = Uuid::encode_buffer();
+        let replay = match origin {
+            Some(Origin::Request(request)) => Some(&*request.hyphenated().encode_lower(&mut id)),
+            Some(Origin::Reconciler) => Some("reconciler"),
+            Some(Origin::Held) | None => None,
+        };
+        let topic = self.sink.publish(event, token, replay)?;
+        let purpose = if origin.is_some() { Purpose::Planned } else { Purpose::Live };
+        self.keep(token, Parcel { row: event.into(), topic, purpose });
+        Ok(())
+    }
+
+    /// Hands an event that cannot be published to the topic of dead letters.
+    pub(super) fn bury(
+        &mut self,
+        token: Token,
+        event: &Event,
+        topic: &Arc<str>,
+        reason: &str,
+        sent: bool,
+    ) -> Result<(), PublishError> {
+        let topic = self.sink.publish_dead_letter(event, token, topic, reason)?;
+        let purpose = Purpose::DeadLetter { reason: reason.to_owned(), sent };
+        self.keep(token, Parcel { row: event.into(), topic, purpose });
+        Ok(())
+    }
+
+    /// Has a row changed that no record is waited for.
+    pub(super) fn write(&mut self, token: Token, row: RowRef, what: What) -> Result<()> {
+        if let Some(write_back) = &mut self.write_back {
+            let RowRef { id, xid, created_at_us } = row;
+            write_back.submit(RowChange { token, id, xid, created_at_us, what })?;
+            self.writing += 1;
         }
-        self.parcels[index] =
-            Some(Parcel { id: event.id, xid: event.xid, created_at_us: event.created_at_us, topic });
-        self.publishing += 1;
         Ok(())
     }
 
@@ -99,11 +180,11 @@ impl Delivery {
                 delivered.push(Delivered::Lost(error));
             },
         }
-        self.written.tallies.clear();
         self.writing -= self.written.tokens.len();
         delivered.extend(self.written.tokens.drain(..).map(Delivered::Written));
+        delivered.extend(self.written.tallies.drain(..).map(Delivered::Counted));
         for report in std::mem::take(&mut self.reports) {
-            delivered.extend(self.reported(report)?);
+            delivered.push(self.reported(report)?);
         }
         Ok(())
     }
@@ -113,22 +194,37 @@ impl Delivery {
         self.sink.close().await;
     }
 
-    fn reported(&mut self, Report { token, outcome }: Report) -> Result<Option<Delivered>> {
+    fn keep(&mut self, token: Token, parcel: Parcel) {
+        let index = token.to_usize();
+        if self.parcels.len() <= index {
+            self.parcels.resize_with(index + 1, || None);
+        }
+        self.parcels[index] = Some(parcel);
+        self.publishing += 1;
+    }
+
+    fn reported(&mut self, Report { token, outcome }: Report) -> Result<Delivered> {
         let parcel = self.parcels.get_mut(token.to_usize()).and_then(Option::take);
-        let Parcel { id, xid, created_at_us, topic } =
+        let Parcel { row, topic, purpose } =
             parcel.context("Kafka reported on a record that was never published")?;
         self.publishing -= 1;
-        match outcome {
-            Ok(place) => {
-                if let Some(write_back) = &mut self.write_back {
-                    let what = What::Published { topic, place };
-                    write_back.submit(RowChange { token, id, xid, created_at_us, what })?;
-                    self.writing += 1;
-                }
-                Ok(Some(Delivered::Acknowledged(token)))
+        let place = match outcome {
+            Ok(place) => place,
+            Err(Failure::Refused(refusal)) => {
+                let was_dead_letter = matches!(purpose, Purpose::DeadLetter { .. });
+                return Ok(Delivered::Refused { token, id: row.id, refusal, was_dead_letter });
             }
-            Err(Failure::Refused(refusal)) => Ok(Some(Delivered::Refused(id, refusal))),
-            Err(Failure::Lost(error)) => Ok(Some(Delivered::Lost(error))),
-        }
+            Err(Failure::Lost(error)) => return Ok(Delivered::Lost(error)),
+        };
+        let what = match purpose {
+            Purpose::Live => What::Published { topic: Arc::clone(&topic), place },
+            Purpose::Planned => What::Resent { topic: Arc::clone(&topic), place },
+            Purpose::DeadLetter { reason, sent } => {
+                self.write(token, row, What::Failed { reason, sent, head_of: None })?;
+                return Ok(Delivered::Buried(token));
+            }
+        };
+        self.write(token, row, what)?;
+        Ok(Delivered::Acknowledged(token, topic, place))
     }
 }

@@ -15,8 +15,9 @@ pub(super) struct Inbox {
     columns: Columns,
     decoder: Decoder,
     layouts: HashMap<u32, Known>,
-    /// The transaction under way.
+    /// The transaction under way, and where its commit record stands.
     xid: u32,
+    final_lsn: Lsn,
     /// The outbox table's, by which its rows are known even from under another name.
     oid: Option<u32>,
 }
@@ -38,13 +39,29 @@ pub(super) enum Letter {
     Commit {
         end_lsn: Lsn,
     },
+    /// A transactional message with a prefix of ours.
+    Message {
+        prefix: Bytes,
+        content: Bytes,
+        xid: u32,
+        /// Where the commit record of its transaction stands: what is before it was committed before it.
+        final_lsn: Lsn,
+    },
     /// Nothing of ours.
     Other,
 }
 
 impl Inbox {
     pub(super) fn new(table: TableName, oid: Option<u32>, columns: Columns) -> Self {
-        Inbox { table, columns, decoder: Decoder::default(), layouts: HashMap::new(), xid: 0, oid }
+        Inbox {
+            table,
+            columns,
+            decoder: Decoder::default(),
+            layouts: HashMap::new(),
+            xid: 0,
+            final_lsn: Lsn::ZERO,
+            oid,
+        }
     }
 
     /// A new connection describes every relation anew.
@@ -59,7 +76,7 @@ impl Inbox {
     pub(super) fn open(&mut self, data: Bytes) -> Result<Letter> {
         match self.decoder.decode(data).context("the replication stream cannot be understood")? {
             Change::Begin { final_lsn, xid, .. } => {
-                self.xid = xid;
+                (self.xid, self.final_lsn) = (xid, final_lsn);
                 Ok(Letter::Begin { final_lsn })
             }
             Change::Commit { end_lsn, .. } => Ok(Letter::Commit { end_lsn }),
@@ -71,6 +88,11 @@ impl Inbox {
                     anyhow::anyhow!("row {id} of {} is no event: {bad}", self.table)
                 })?;
                 Ok(Letter::Row(event))
+            }
+            Change::Message { transactional: true, prefix, content, .. }
+                if prefix.starts_with(b"postrider.") =>
+            {
+                Ok(Letter::Message { prefix, content, xid: self.xid, final_lsn: self.final_lsn })
             }
             Change::Relation(_) | Change::Message { .. } | Change::Other(_) => Ok(Letter::Other),
         }

@@ -1,20 +1,22 @@
 //! The one loop that owns the pipeline: read → route → produce → acknowledged → written back → confirm.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{Error, Result, anyhow};
-use kafka_sink::{PublishError, Refusal, SinkError};
-use outbox::{Admission, Event, Pipeline, Status, Token, Verdict};
+use anyhow::{Error, Result};
+use outbox::{Admission, Event, Pipeline, Status, Verdict, resend_is_needed};
+use reconciler::Planned;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
-use uuid::Uuid;
 use wal_reader::{Frame, Intake};
 
-use super::delivery::{Delivered, Delivery};
+use super::announced::Announcements;
+use super::delivery::Delivered;
+use super::dispatch::Dispatch;
+use super::ending::Ending;
 use super::inbox::{Inbox, Letter};
+use super::releases::{Released, Releases};
 use super::resent::{Answered, Resent};
 use super::rows::Rows;
 use super::server_watch::ServerWatch;
@@ -22,20 +24,42 @@ use super::shutdown::Shutdown;
 use super::source::{Arrival, Source};
 use super::stall::Stall;
 
-/// Carries events from the source to the delivery and the account of them in the [`Pipeline`].
+/// Carries events from the source, and from those who plan, to the dispatch, and the account of them in the
+/// [`Pipeline`].
 pub(super) struct Pump {
     pub(super) source: Source,
-    pub(super) delivery: Delivery,
+    pub(super) dispatch: Dispatch,
     pipeline: Pipeline,
     inbox: Inbox,
     rows: Rows,
     server: ServerWatch,
     resent: Resent,
     stall: Stall,
-    /// Events admitted and not yet taken by the producer, in order. Nothing is read while there are any.
-    ready: VecDeque<(Token, Event)>,
+    planning: Planning,
+    releases: Releases,
+    announced: Announcements,
     phase: Phase,
     delivered: Vec<Delivered>,
+}
+
+/// What a life's pump is made of.
+pub(super) struct Parts {
+    /// Connected, and the pipeline knows.
+    pub(super) source: Source,
+    pub(super) dispatch: Dispatch,
+    pub(super) inbox: Inbox,
+    pub(super) rows: Rows,
+    pub(super) pipeline: Pipeline,
+    pub(super) planning: Planning,
+    pub(super) releases: Releases,
+    pub(super) announced: Announcements,
+}
+
+/// Where planned work comes from.
+pub(super) struct Planning {
+    pub(super) intake: reconciler::Intake,
+    /// Whether nothing else is done: the log is left unread.
+    pub(super) alone: bool,
 }
 
 enum Phase {
@@ -49,33 +73,6 @@ enum Phase {
     },
 }
 
-/// Why the pump stops.
-pub(super) enum Ending {
-    /// It was asked to.
-    Asked,
-    /// The producer is of no use any more; a new one is to start where this one left off.
-    ProducerLost(SinkError),
-    /// What it remembers of the log is of no use any more.
-    OtherLog(String),
-    /// It cannot go on.
-    Failed(Error),
-}
-
-impl Ending {
-    /// Whether a later reason says more: what a person has to mend goes before what mends itself.
-    fn gives_way_to(&self, later: &Ending) -> bool {
-        match (self, later) {
-            (Ending::Asked, Ending::Asked) => false,
-            (Ending::Asked, _) => true,
-            (Ending::ProducerLost(first), Ending::ProducerLost(later)) => {
-                first.is_transient() && !later.is_transient()
-            }
-            (Ending::ProducerLost(_) | Ending::OtherLog(_), Ending::Failed(_) | Ending::Asked) => true,
-            _ => false,
-        }
-    }
-}
-
 /// Everything that can happen to the pump.
 enum Happening {
     StopAsked,
@@ -86,34 +83,35 @@ enum Happening {
     Answered(Vec<Answered>),
     Tick,
     Arrived(Arrival),
+    Planned(Planned),
+    Released(Released),
 }
 
 /// Frames taken in one go before completions are looked at again.
 const FRAMES_PER_TURN_MAX: usize = 512;
 
+/// Planned work taken in one go, a little at a time so that live rows hardly wait.
+const PLANNED_PER_TURN_MAX: usize = 64;
+
 /// The process is gone within 10 s of being asked; this leaves the rest for the goodbyes.
 const DRAIN_MAX: Duration = Duration::from_secs(7);
 
 impl Pump {
-    /// The source is connected, and the pipeline knows.
-    pub(super) fn new(
-        source: Source,
-        delivery: Delivery,
-        inbox: Inbox,
-        rows: Rows,
-        pipeline: Pipeline,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { source, dispatch, inbox, rows, pipeline, planning, releases, announced } = parts;
         let server = ServerWatch::start(rows.postgres.clone(), rows.tls.clone());
         Pump {
             source,
-            delivery,
+            dispatch,
             pipeline,
             inbox,
             rows,
             server,
             resent: Resent::default(),
             stall: Stall::default(),
-            ready: VecDeque::new(),
+            planning,
+            releases,
+            announced,
             phase: Phase::Streaming,
             delivered: Vec::new(),
         }
@@ -139,7 +137,10 @@ impl Pump {
                 self.offer();
                 let rows = &self.rows;
                 self.resent.ask(|ids| Box::pin(rows.clone().statuses(ids)));
+                self.let_go();
+                self.announced.flush();
             }
+            self.tell_settled();
         }
     }
 
@@ -149,20 +150,31 @@ impl Pump {
         tick: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Happening> {
         let intake = if self.takes_more() { Intake::Open } else { Intake::Closed };
-        let Pump { source, delivery, resent, phase, delivered, .. } = self;
+        let takes_planned = self.has_room() && self.source.is_up();
+        let Pump { source, dispatch, resent, phase, delivered, planning, releases, .. } = self;
         let (is_streaming, until) = match phase {
             Phase::Streaming => (true, None),
             Phase::Draining { until, .. } => (false, *until),
+        };
+        // Neither the log nor those who plan may keep the other waiting, so chance decides between them.
+        let work = async {
+            tokio::select! {
+                Some(planned) = planning.intake.planned.recv(), if takes_planned => Ok(Happening::Planned(planned)),
+                arrival = source.next(intake) => arrival.map(Happening::Arrived),
+            }
         };
         // Completions before intake: what ends makes room and moves the slot, what begins takes both.
         tokio::select! {
             biased;
             () = shutdown.asked(), if until.is_none() => Ok(Happening::StopAsked),
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Ok(Happening::TimeIsUp),
-            outcome = delivery.progress(delivered) => Ok(outcome.map_or_else(Happening::Broken, |()| Happening::Delivered)),
+            outcome = dispatch.delivery.progress(delivered) => {
+                Ok(outcome.map_or_else(Happening::Broken, |()| Happening::Delivered))
+            }
             answered = resent.answered(), if is_streaming => answered.map(Happening::Answered),
+            released = releases.ended(), if is_streaming => released.map(Happening::Released),
             () = tick => Ok(Happening::Tick),
-            arrival = source.next(intake) => arrival.map(Happening::Arrived),
+            happening = work => happening,
         }
     }
 
@@ -180,7 +192,7 @@ impl Pump {
                 if let Some(closed) = self.server.closed() {
                     self.source.release(closed);
                 }
-                self.stall.check(&self.pipeline, &self.delivery);
+                self.stall.check(&self.pipeline, &self.dispatch);
                 self.source.report(self.pipeline.confirmable());
             }
             Happening::TimeIsUp => {}
@@ -189,14 +201,54 @@ impl Pump {
                 self.inbox.connected();
             }
             Happening::Arrived(Arrival::Anew(reason)) => self.drain(Ending::OtherLog(reason)),
-            Happening::Arrived(Arrival::Reconnect) => self.source.connect(self.pipeline.read_position()),
+            Happening::Arrived(Arrival::SlotTaken | Arrival::Reconnect) => {
+                self.source.connect(self.pipeline.read_position())
+            }
             Happening::Arrived(Arrival::Frame(frame)) => return self.take_frames(frame),
+            Happening::Planned(planned) => return self.take_planned(planned),
+            Happening::Released(Released::Emptied(lane)) => self.dispatch.emptied(lane),
+            Happening::Released(Released::HeldAgain) => {}
         }
         Ok(())
     }
 
     fn takes_more(&self) -> bool {
-        matches!(self.phase, Phase::Streaming) && self.ready.is_empty() && self.pipeline.has_room()
+        !self.planning.alone && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        matches!(self.phase, Phase::Streaming) && !self.dispatch.is_waiting() && self.pipeline.has_room()
+    }
+
+    fn take_planned(&mut self, first: Planned) -> Result<()> {
+        self.dispatch.plan(first, &mut self.pipeline)?;
+        for _ in 1..PLANNED_PER_TURN_MAX {
+            self.offer();
+            if !self.has_room() {
+                break;
+            }
+            let Ok(planned) = self.planning.intake.planned.try_recv() else { break };
+            self.dispatch.plan(planned, &mut self.pipeline)?;
+        }
+        Ok(())
+    }
+
+    /// Begins to let the next key go whose head is out of the way.
+    fn let_go(&mut self) {
+        if self.releases.is_idle()
+            && let Some((release, skipped)) = self.dispatch.next_release()
+        {
+            self.releases.start(release, skipped);
+        }
+    }
+
+    fn tell_settled(&self) {
+        let now = self.pipeline.confirmable();
+        self.planning.intake.settled.send_if_modified(|known| {
+            let moved = now > *known;
+            *known = now.max(*known);
+            moved
+        });
     }
 
     fn take_frames(&mut self, first: Frame) -> Result<()> {
@@ -222,16 +274,38 @@ impl Pump {
             Frame::XLogData { data, .. } => match self.inbox.open(data)? {
                 Letter::Begin { final_lsn } => self.pipeline.begin(final_lsn)?,
                 Letter::Commit { end_lsn } => self.pipeline.commit(end_lsn)?,
-                Letter::Row(event) => match self.pipeline.event(event.size_bytes())? {
-                    Admission::Publish(token) => self.ready.push_back((token, event)),
-                    Admission::Ask(token) => self.resent.gather(token, event, true),
-                    Admission::Behind(token) => self.resent.gather(token, event, false),
-                    Admission::Drop => {}
-                },
+                Letter::Row(event) => self.take_row(event)?,
+                Letter::Message { prefix, content, xid, final_lsn } => {
+                    self.announced.take(&prefix, &content, xid, final_lsn);
+                }
                 Letter::Other => {}
             },
         }
         self.offer();
+        Ok(())
+    }
+
+    /// A row that was inserted with a status of ours is taken at its word: it was published elsewhere, or given up.
+    /// The row is the same every time the log brings it, so it may be left out of the account of events.
+    fn take_row(&mut self, event: Event) -> Result<()> {
+        if self.dispatch.delivery.writes_back() && !resend_is_needed(event.status) {
+            if event.status == Some(Status::Publish) {
+                self.dispatch.inserted_published(&event);
+            }
+            return Ok(());
+        }
+        let admission = self.pipeline.event(event.size_bytes())?;
+        match admission {
+            Admission::Publish(token) => {
+                self.dispatch.admitted(token, &event);
+                self.dispatch.is_ready(token, event);
+            }
+            Admission::Ask(token) | Admission::Behind(token) => {
+                self.dispatch.admitted(token, &event);
+                self.resent.gather(token, event, matches!(admission, Admission::Ask(_)));
+            }
+            Admission::Drop => {}
+        }
         Ok(())
     }
 
@@ -240,11 +314,15 @@ impl Pump {
         let mut skipped = 0_usize;
         for (token, event, row) in answered {
             match self.pipeline.answered(token, row)? {
-                Verdict::Publish => self.ready.push_back((token, event)),
-                Verdict::Skip if row == Some(Status::Failed) => {
-                    info!(id = %event.id, "left out, because its row says FAILED");
+                Verdict::Publish => self.dispatch.is_ready(token, event),
+                Verdict::Skip => {
+                    self.dispatch.skipped(token);
+                    if row == Some(Status::Failed) {
+                        info!(id = %event.id, "left out, because its row says FAILED");
+                    } else {
+                        skipped += 1;
+                    }
                 }
-                Verdict::Skip => skipped += 1,
             }
         }
         if skipped > 0 {
@@ -256,49 +334,27 @@ impl Pump {
     /// Hands what is ready to the producer, until that is full.
     fn offer(&mut self) {
         // Only who holds the slot publishes: while the connection is lost, somebody else may.
-        let may_publish = matches!(self.phase, Phase::Streaming) && self.source.is_up();
-        while may_publish && let Some((token, event)) = self.ready.front() {
-            match self.delivery.publish(*token, event) {
-                Ok(()) => {
-                    self.ready.pop_front();
-                }
-                Err(PublishError::Full) => return,
-                Err(PublishError::Refused(refusal)) => {
-                    let id = event.id;
-                    return self.refused(id, &refusal);
-                }
-                Err(PublishError::Broken(error)) => return self.drain(Ending::ProducerLost(error)),
-            }
+        if matches!(self.phase, Phase::Streaming)
+            && self.source.is_up()
+            && let Err(ending) = self.dispatch.offer(&mut self.pipeline)
+        {
+            self.drain(ending);
         }
     }
 
     fn account(&mut self) -> Result<()> {
         self.stall.moved();
-        for delivered in std::mem::take(&mut self.delivered) {
-            match delivered {
-                Delivered::Acknowledged(token) => self.pipeline.acknowledged(token)?,
-                Delivered::Written(token) => self.pipeline.written(token)?,
-                Delivered::Refused(id, refusal) => self.refused(id, &refusal),
-                Delivered::Lost(error) => self.drain(Ending::ProducerLost(error)),
-            }
+        for ending in self.dispatch.account(&mut self.delivered, &mut self.pipeline)? {
+            self.drain(ending);
         }
         Ok(())
-    }
-
-    fn refused(&mut self, id: Uuid, refusal: &Refusal) {
-        self.drain(Ending::Failed(anyhow!(
-            "row {id} cannot be published: {refusal}. The relay stops before it: the slot is not confirmed \
-             past this row, and the next start meets it again, as it was inserted: to change the row is of no \
-             use. Remove the cause, or leave the row out ({}), then start the relay",
-            self.rows.leave_out_sql(id)
-        )));
     }
 
     /// The first reason to stop is the one that counts. Whoever asks to stop, or waits for the reason, waits a
     /// limited time; a lost producer is nobody's hurry, and what it delivered is to be written back first.
     fn drain(&mut self, ending: Ending) {
         let by = match ending {
-            Ending::ProducerLost(_) => None,
+            Ending::ProducerLost(_) | Ending::Refused => None,
             Ending::Asked | Ending::Failed(_) | Ending::OtherLog(_) => Some(Instant::now() + DRAIN_MAX),
         };
         self.stop(ending, by);
@@ -321,7 +377,7 @@ impl Pump {
     /// The reason to stop, once draining has come to its end or its time.
     fn ended(&mut self) -> Option<Ending> {
         let Phase::Draining { until, later, .. } = &self.phase else { return None };
-        let (publishing, writing) = (self.delivery.publishing(), self.delivery.writing());
+        let (publishing, writing) = (self.dispatch.delivery.publishing(), self.dispatch.delivery.writing());
         let awaited = publishing + writing;
         if awaited > 0 && until.is_none_or(|until| Instant::now() < until) {
             return None;

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
-use outbox::Status;
+use outbox::{Lane, Status};
 use outbox_store::{
-    Names, RunCheck, RunNeeds, Session, StoreError, Tls, check_for_run, connect, leave_out_sql, statuses,
-    table_oid,
+    EventRows, HeldLane, KnownPartition, Names, RunCheck, RunNeeds, Session, StoreError, StoredRow, Tls,
+    check_for_run, connect, forget_held, known_partitions, load_lanes, release_head, statuses, table_oid,
+    waiting_rows_of,
 };
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
+
+use crate::Config;
 
 use super::outage::{Pauses, TELL_AGAIN_AFTER};
 
@@ -28,7 +31,14 @@ impl Rows {
     /// # Errors
     ///
     /// All that is missing, each with its remedy.
-    pub(super) async fn check(&self, needs: RunNeeds) -> Result<RunCheck> {
+    pub(super) async fn check(&self, config: &Config) -> Result<RunCheck> {
+        let complete_after = config.retention.complete_after.filter(|_| config.writeback);
+        if complete_after != config.retention.complete_after {
+            warn!(
+                "with writeback.enabled = false no row becomes COMPLETE, and retention.complete_after deletes none"
+            );
+        }
+        let needs = RunNeeds { write_back: config.writeback, retention: complete_after.is_some() };
         let check = self.patiently(async |session| check_for_run(session, &self.names, needs).await).await?;
         for note in &check.notes {
             info!("{note}");
@@ -45,9 +55,33 @@ impl Rows {
         self.patiently(async |session| table_oid(session, &self.names).await).await
     }
 
-    /// The statement with which a person leaves a row out.
-    pub(super) fn leave_out_sql(&self, id: Uuid) -> String {
-        leave_out_sql(&self.names, id)
+    /// The keys that are held back, as an earlier life left them.
+    pub(super) async fn lanes(&self) -> Result<Vec<HeldLane>> {
+        self.patiently(async |session| load_lanes(session, &self.names).await).await
+    }
+
+    /// The row is no longer at the head of its key.
+    pub(super) async fn release_head(&self, id: Uuid) -> Result<Option<Lane>> {
+        self.patiently(async |session| release_head(session, &self.names, id).await).await
+    }
+
+    /// The first rows that wait in line.
+    pub(super) async fn waiting(&self, lane: &Lane, rows_max: usize) -> Result<Vec<StoredRow>> {
+        self.patiently(async |session| {
+            let columns = EventRows::new(session, &self.names).await?;
+            waiting_rows_of(session, &self.names, &columns, lane, rows_max).await
+        })
+        .await
+    }
+
+    /// These rows wait no longer.
+    pub(super) async fn forget_held(&self, ids: Vec<Uuid>) -> Result<()> {
+        self.patiently(async |session| forget_held(session, &self.names, &ids).await.map(drop)).await
+    }
+
+    /// The partitions that were ever written to, with the highest offset written back of each.
+    pub(super) async fn known_partitions(&self) -> Result<Vec<KnownPartition>> {
+        self.patiently(async |session| known_partitions(session).await).await
     }
 
     /// What the rows of these ids say; one that is gone, or says none of our words, is left out.

@@ -46,6 +46,25 @@ impl Shutdown {
         }
     }
 
+    /// Whether it has been asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        *self.asked.borrow()
+    }
+
+    /// One that is also asked for when something else has come to its end.
+    pub(super) fn or_when(&self, end: impl Future<Output = ()> + Send + 'static) -> Shutdown {
+        let (ask, asked) = watch::channel(false);
+        let mut first = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = first.asked() => {}
+                () = end => {}
+            }
+            let _ = ask.send(true);
+        });
+        Shutdown { asked }
+    }
+
     /// Carries something out, unless it is asked to stop first.
     pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {

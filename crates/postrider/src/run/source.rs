@@ -20,6 +20,8 @@ pub(super) struct Upstream {
     pub(super) tls: Tls,
     pub(super) slot: String,
     pub(super) publication: String,
+    /// Whether a slot that another holds is waited for.
+    pub(super) stands_by: bool,
 }
 
 /// The stream of one slot, across as many connections as it takes.
@@ -75,6 +77,9 @@ pub(super) enum Arrival {
     /// The log is not the one that was read, or somebody else has moved the slot: what this relay remembers
     /// of the log is of no use.
     Anew(String),
+    /// Another holds the slot, and it is not to be waited for. Only before the first connection: later it is the
+    /// server that has yet to miss the last one.
+    SlotTaken,
 }
 
 /// Silence after which a connection counts as dead, as the server's own `wal_receiver_timeout` does for its
@@ -135,6 +140,12 @@ impl Source {
                     Err(ConnectError::OtherLog(reason)) => {
                         self.state = State::Idle;
                         return Ok(Arrival::Anew(reason));
+                    }
+                    Err(error)
+                        if error.is_slot_in_use() && !self.upstream.stands_by && self.identity.is_none() =>
+                    {
+                        self.state = State::Idle;
+                        return Ok(Arrival::SlotTaken);
                     }
                     Err(error) => self.wait_out(error)?,
                 },
@@ -278,7 +289,7 @@ struct Identity {
 }
 
 async fn connect(upstream: Upstream, from: Lsn, known: Option<Identity>) -> Result<Connection, ConnectError> {
-    let Upstream { postgres, tls, slot, publication } = upstream;
+    let Upstream { postgres, tls, slot, publication, .. } = upstream;
     let postgres = noticing_dead_peers(&postgres);
     let mut client = wal_reader::connect(&postgres, tls.clone()).await?;
     if client.show("in_hot_standby").await? == "on" {

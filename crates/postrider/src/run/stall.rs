@@ -6,7 +6,7 @@ use outbox::Pipeline;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::delivery::Delivery;
+use super::dispatch::Dispatch;
 
 /// How long nothing may move before a person is told. Outages are told sooner, by those who meet them.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ impl Stall {
     }
 
     /// Looks whether there is something to tell.
-    pub(super) fn check(&mut self, pipeline: &Pipeline, delivery: &Delivery) {
+    pub(super) fn check(&mut self, pipeline: &Pipeline, dispatch: &Dispatch) {
         if pipeline.events_in_flight() == 0 {
             *self = Stall::default();
         }
@@ -42,7 +42,7 @@ impl Stall {
             return;
         }
         self.is_told = true;
-        let (unacknowledged, unwritten) = (delivery.publishing(), delivery.writing());
+        let (unacknowledged, unwritten) = (dispatch.delivery.publishing(), dispatch.delivery.writing());
         warn!(
             in_flight = pipeline.events_in_flight(),
             unacknowledged,

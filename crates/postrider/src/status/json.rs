@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_store::{HeldLane, HeldOverview, ReplayOverview, RowsOverview, StateRows};
+use outbox_store::{HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
 use serde_json::{Map, Value, json};
 
 use super::standing::{GroupLag, Slot, Standing, Told};
@@ -105,7 +105,7 @@ fn group(lag: &GroupLag) -> Value {
 }
 
 fn held(held: &HeldOverview) -> Value {
-    let lane = |of: &HeldLane| {
+    let lane = |of: &LaneOverview| {
         json!({
             "topic": of.lane.topic,
             "key": String::from_utf8_lossy(&of.lane.key),

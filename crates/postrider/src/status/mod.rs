@@ -14,8 +14,8 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use kafka_sink::KafkaLooks;
 use outbox_store::{
-    OverdueAfter, Session, StoreError, connect, held_overview, log_end, progress_partitions,
-    replays_overview, rows_overview, slot_state,
+    OverdueAfter, Session, StoreError, connect, held_overview, known_partitions, log_end, replays_overview,
+    rows_overview, slot_state,
 };
 
 use crate::Config;
@@ -113,8 +113,8 @@ async fn receipts(config: &Config, session: &Session) -> Told<Vec<GroupLag>> {
     if !config.receipts.enabled {
         return Err("receipts.enabled is false, so no row becomes COMPLETE".to_owned());
     }
-    let partitions = told(progress_partitions(session, &config.postgres.slot).await)?;
-    let partitions = partitions.into_iter().map(|(topic, partition)| (topic.into(), partition)).collect();
+    let partitions = told(known_partitions(session).await)?;
+    let partitions = partitions.into_iter().map(|known| (known.topic.into(), known.partition)).collect();
     let kafka = KafkaLooks::new(&config.kafka.client);
     match tokio::time::timeout(KAFKA_WITHIN, lag::ask(&kafka, &config.receipts, partitions)).await {
         Ok(lags) => lags.map_err(|error| error.to_string()),

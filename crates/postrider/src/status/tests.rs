@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use outbox::{Lane, Lsn};
-use outbox_store::{FailedRow, HeldLane, HeldOverview, ReplayOverview, RowsOverview, StateRows};
+use outbox_store::{FailedRow, HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -54,7 +54,7 @@ fn busy() -> Standing {
             lanes_total: 1,
             waiting: 3,
             overdue: 2,
-            lanes: vec![HeldLane {
+            lanes: vec![LaneOverview {
                 lane: Lane { topic: "orders".to_owned(), key: vec![b'k', 0xff].into() },
                 head: Some(id(1)),
                 waiting: 3,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use outbox::{CreatedRange, Status};
-use outbox_store::{StuckRow, Suspects, mark};
+use outbox_store::{StuckRow, Suspects, mark_log};
 use uuid::Uuid;
 
 use super::round::{FULL_ROWS_MAX, PAGE_ROWS_MAX, Round};
@@ -23,7 +23,7 @@ impl<B> Round<'_, B> {
             let session = self.session().await?;
             let Some(page) = pages.next(&session).await? else { return Ok(Remaining::default()) };
             // A row may still be ahead in the log, or on its way: the log has brought all of these before the mark.
-            let mark = mark(&session).await?;
+            let mark = mark_log(&session).await?;
             drop(session);
             let publisher = self.of.publisher.clone();
             self.patiently(async move { publisher.settled(mark).await }).await?;

@@ -1,0 +1,410 @@
+//! From an admitted event to its durable row: handing over to the producer, and what becomes of what cannot be.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use kafka_sink::{PublishError, Receipts, Refusal, What};
+use outbox::{Event, Lane, Pipeline, Status, Token};
+use outbox_store::Names;
+use reconciler::{Account, Origin, Outcome, Planned, Work};
+use tokio::sync::oneshot;
+use tracing::error;
+use uuid::Uuid;
+
+use super::buckets::Buckets;
+use super::delivery::{Delivered, Delivery};
+use super::ending::Ending;
+use super::lanes::{Lanes, Release};
+use super::planned::PlannedWork;
+use super::verdicts::{Verdict, Verdicts};
+use crate::config::Policy;
+
+/// What a life's dispatch starts with.
+pub(super) struct Start {
+    pub(super) delivery: Delivery,
+    pub(super) verdicts: Verdicts,
+    pub(super) lanes: Lanes,
+    pub(super) account: Account,
+    /// `None` where rows do not become COMPLETE.
+    pub(super) receipts: Option<Receipts>,
+    pub(super) policy: Policy,
+    pub(super) dead_letter_topic: Option<Arc<str>>,
+    pub(super) names: Names,
+}
+
+/// Hands events over to the producer in order, applies the failure policy to those that cannot be published, and
+/// follows each until its row is durable.
+pub(super) struct Dispatch {
+    pub(super) delivery: Delivery,
+    pub(super) verdicts: Verdicts,
+    pub(super) receipts: Option<Receipts>,
+    /// Events admitted and not yet taken by the producer, in order.
+    ready: VecDeque<Ready>,
+    lanes: Lanes,
+    /// Rows that step aside and do not say so durably yet. What is behind them in their lane waits: were it sent
+    /// and the process killed, the next one would send them after it.
+    aside: HashMap<Token, Lane>,
+    planned: PlannedWork,
+    buckets: Buckets,
+    account: Account,
+    policy: Policy,
+    dead_letter_topic: Option<Arc<str>>,
+    names: Names,
+    skips: Vec<(Uuid, oneshot::Sender<Outcome>)>,
+}
+
+struct Ready {
+    token: Token,
+    event: Event,
+    /// `None` where the log brought it.
+    origin: Option<Origin>,
+}
+
+enum Step {
+    Taken,
+    Full,
+}
+
+impl Dispatch {
+    pub(super) fn new(start: Start) -> Self {
+        let Start { delivery, verdicts, lanes, account, receipts, policy, dead_letter_topic, names } = start;
+        Dispatch {
+            delivery,
+            verdicts,
+            receipts,
+            ready: VecDeque::new(),
+            lanes,
+            aside: HashMap::new(),
+            planned: PlannedWork::default(),
+            buckets: Buckets::new(account.clone()),
+            account,
+            policy,
+            dead_letter_topic,
+            names,
+            skips: Vec::new(),
+        }
+    }
+
+    /// Whether something waits for the producer. Nothing is read or planned while it does.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The log brought an event, and it is admitted; it may have to be asked for before it is ready.
+    pub(super) fn admitted(&mut self, token: Token, event: &Event) {
+        if self.delivery.writes_back() {
+            self.buckets.enters(token, event.created_at_us);
+        }
+    }
+
+    /// An event of the log is to be published, behind those that came before.
+    pub(super) fn is_ready(&mut self, token: Token, event: Event) {
+        self.ready.push_back(Ready { token, event, origin: None });
+    }
+
+    /// An event of the log was found published.
+    pub(super) fn skipped(&mut self, token: Token) {
+        self.buckets.leaves(token);
+    }
+
+    /// A row was inserted with a status that says it was published.
+    pub(super) fn inserted_published(&mut self, event: &Event) {
+        self.account.inserted_published(event.created_at_us);
+    }
+
+    /// Takes planned work on.
+    pub(super) fn plan(&mut self, planned: Planned, pipeline: &mut Pipeline) -> Result<()> {
+        let Planned { work, done } = planned;
+        match work {
+            Work::Send { event, .. } if self.planned.has(event.id) => {
+                let _ = done.send(Outcome::OnItsWay);
+            }
+            Work::Send { event, origin } => {
+                let token = pipeline.planned(event.size_bytes());
+                self.planned.begins(token, event.id, done);
+                self.ready.push_back(Ready { token, event, origin: Some(origin) });
+            }
+            Work::Complete { id, place } => {
+                let topic = Arc::from(place.topic);
+                let place = kafka_sink::Place { partition: place.partition, offset: place.offset };
+                self.change(id, What::Completed { topic, place }, done, pipeline)?;
+            }
+            Work::GiveUp { id, reason } => {
+                error!(%id, "given up: {reason}; the row says FAILED");
+                self.change(id, What::Failed { reason, sent: false, head_of: None }, done, pipeline)?;
+            }
+            Work::Skip { id } => {
+                if self.lanes.release(id) {
+                    self.skips.push((id, done));
+                } else {
+                    let _ = done.send(Outcome::NothingHeld);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        id: Uuid,
+        what: What,
+        done: oneshot::Sender<Outcome>,
+        pipeline: &mut Pipeline,
+    ) -> Result<()> {
+        if self.planned.has(id) {
+            let _ = done.send(Outcome::OnItsWay);
+            return Ok(());
+        }
+        let token = pipeline.planned(0);
+        self.planned.begins(token, id, done);
+        pipeline.acknowledged(token)?;
+        self.delivery.write(token, super::delivery::RowRef { id, xid: None, created_at_us: None }, what)
+    }
+
+    /// The next lane whose waiting rows may go, and who waits to be told that its head is out of the way.
+    pub(super) fn next_release(&mut self) -> Option<(Release, Option<oneshot::Sender<Outcome>>)> {
+        let release = self.lanes.next_release()?;
+        let skip = self.skips.iter().position(|(id, _)| Some(*id) == release.head);
+        Some((release, skip.map(|index| self.skips.swap_remove(index).1)))
+    }
+
+    /// Nothing waits in line any more.
+    pub(super) fn emptied(&mut self, lane: Lane) {
+        self.lanes.emptied(lane);
+    }
+
+    /// Hands what is ready to the producer, until that is full.
+    pub(super) fn offer(&mut self, pipeline: &mut Pipeline) -> Result<(), Ending> {
+        while let Some(ready) = self.ready.pop_front() {
+            if let Step::Full = self.hand_over(&ready, pipeline)? {
+                self.ready.push_front(ready);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, ready: &Ready, pipeline: &mut Pipeline) -> Result<Step, Ending> {
+        if self.is_behind_one_aside(ready) {
+            return Ok(Step::Full);
+        }
+        if let Some((lane, behind)) = self.waits_behind(ready) {
+            self.put_in_line(ready, lane, behind, pipeline)?;
+            return Ok(Step::Taken);
+        }
+        let verdict = match self.verdicts.take(ready.event.id) {
+            Some(verdict) => verdict,
+            None => match self.publish(ready) {
+                Ok(()) => return Ok(Step::Taken),
+                Err(PublishError::Full) => return Ok(Step::Full),
+                Err(PublishError::Refused(refusal)) => Verdict::unsent(&refusal),
+                Err(PublishError::Broken(error)) => return Err(Ending::ProducerLost(error)),
+            },
+        };
+        self.set_aside(ready, verdict, pipeline)
+    }
+
+    fn publish(&mut self, ready: &Ready) -> Result<(), PublishError> {
+        if self.verdicts.has_topics()
+            && let Some(topic) = self.delivery.topic(&ready.event)
+            && let Some(refusal) = self.verdicts.of_topic(&topic)
+        {
+            return Err(PublishError::Refused(refusal));
+        }
+        self.delivery.publish(ready.token, &ready.event, ready.origin)
+    }
+
+    /// The lane that keeps the event from being sent now, and the row at its head. What is sent again on purpose
+    /// has had its turn, and so has the head itself.
+    fn waits_behind(&mut self, ready: &Ready) -> Option<(Lane, Uuid)> {
+        if self.lanes.is_empty() || (ready.origin.is_some() && ready.event.status != Some(Status::Init)) {
+            return None;
+        }
+        let lane = self.delivery.lane(&ready.event)?;
+        let behind = self.lanes.behind(&lane)?;
+        let is_let_go = ready.origin == Some(Origin::Held) && self.lanes.lets_go(&lane);
+        (!is_let_go && behind != ready.event.id).then_some((lane, behind))
+    }
+
+    fn is_behind_one_aside(&mut self, ready: &Ready) -> bool {
+        if self.aside.is_empty() {
+            return false;
+        }
+        let lane = self.delivery.lane(&ready.event);
+        lane.is_some_and(|lane| self.aside.values().any(|aside| *aside == lane))
+    }
+
+    fn put_in_line(
+        &mut self,
+        ready: &Ready,
+        lane: Lane,
+        behind: Uuid,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), Ending> {
+        self.lanes.joins(&lane, ready.token);
+        self.planned.ends_as(ready.token, Outcome::InLine);
+        self.write(ready, What::Held { lane, behind }, pipeline)
+    }
+
+    fn write(&mut self, ready: &Ready, what: What, pipeline: &mut Pipeline) -> Result<(), Ending> {
+        let written = pipeline.acknowledged(ready.token).map_err(anyhow::Error::from);
+        let written = written.and_then(|()| self.delivery.write(ready.token, (&ready.event).into(), what));
+        written.map_err(Ending::Failed)
+    }
+
+    /// Applies the policy to an event that cannot be published.
+    fn set_aside(
+        &mut self,
+        ready: &Ready,
+        verdict: Verdict,
+        pipeline: &mut Pipeline,
+    ) -> Result<Step, Ending> {
+        let id = ready.event.id;
+        if let Some(lane) = self.delivery.lane(&ready.event) {
+            self.aside.insert(ready.token, lane);
+        }
+        if self.stops_for(ready.origin) {
+            return Err(Ending::Failed(self.why_it_stops(id, &verdict.reason)));
+        }
+        let is_new = ready.origin.is_none() || ready.event.status == Some(Status::Init);
+        let head_of = match self.policy {
+            Policy::Hold if is_new => self.delivery.lane(&ready.event),
+            _ => None,
+        };
+        if is_new
+            && self.policy == Policy::Park
+            && !verdict.dead_letter_refused
+            && let Some(topic) = self.dead_letter_topic.clone()
+        {
+            return self.bury(ready, &topic, verdict, pipeline);
+        }
+        self.fail(ready, verdict, head_of, pipeline)
+    }
+
+    fn bury(
+        &mut self,
+        ready: &Ready,
+        topic: &Arc<str>,
+        verdict: Verdict,
+        pipeline: &mut Pipeline,
+    ) -> Result<Step, Ending> {
+        let Verdict { reason, sent, .. } = &verdict;
+        match self.delivery.bury(ready.token, &ready.event, topic, reason, *sent) {
+            Ok(()) => {
+                tell_failed(ready.event.id, &format!("{reason}; its dead letter goes to {topic}"));
+                self.planned.ends_as(ready.token, Outcome::Refused(verdict.reason));
+                Ok(Step::Taken)
+            }
+            Err(PublishError::Full) => {
+                self.aside.remove(&ready.token);
+                self.verdicts.keep(ready.event.id, verdict);
+                Ok(Step::Full)
+            }
+            Err(PublishError::Refused(refusal)) => {
+                let reason = format!("{reason}; and its dead letter was refused: {refusal}");
+                let verdict = Verdict { reason, sent: *sent, dead_letter_refused: true };
+                if !self.delivery.writes_back() {
+                    return Err(Ending::Failed(self.why_it_stops(ready.event.id, &verdict.reason)));
+                }
+                self.fail(ready, verdict, None, pipeline)
+            }
+            Err(PublishError::Broken(error)) => {
+                self.verdicts.keep(ready.event.id, verdict);
+                Err(Ending::ProducerLost(error))
+            }
+        }
+    }
+
+    fn fail(
+        &mut self,
+        ready: &Ready,
+        verdict: Verdict,
+        head_of: Option<Lane>,
+        pipeline: &mut Pipeline,
+    ) -> Result<Step, Ending> {
+        let Verdict { reason, sent, .. } = verdict;
+        match &head_of {
+            Some(_) => tell_failed(ready.event.id, &format!("{reason}; later rows of its key wait")),
+            None => tell_failed(ready.event.id, &reason),
+        }
+        if let Some(lane) = &head_of {
+            self.lanes.hold(lane.clone(), ready.event.id);
+        }
+        self.planned.ends_as(ready.token, Outcome::Refused(reason.clone()));
+        self.write(ready, What::Failed { reason, sent, head_of }, pipeline)?;
+        Ok(Step::Taken)
+    }
+
+    /// Whether an event that cannot be published stops the relay. What a person or the reconciler wants sent
+    /// again never does. Without a row to say so, and without a dead letter, nothing would tell of it.
+    fn stops_for(&self, origin: Option<Origin>) -> bool {
+        let disappears =
+            !self.delivery.writes_back() && (self.dead_letter_topic.is_none() || self.policy != Policy::Park);
+        origin.is_none() && (self.policy == Policy::Stop || disappears)
+    }
+
+    fn why_it_stops(&self, id: Uuid, reason: &str) -> anyhow::Error {
+        anyhow!(
+            "row {id} cannot be published: {reason}. The relay stops before it: the slot is not confirmed past \
+             this row, and the next start meets it again, as it was inserted: to change the row is of no use. \
+             Remove the cause, or leave the row out ({}), then start the relay",
+            outbox_store::leave_out_sql(&self.names, id)
+        )
+    }
+
+    /// Takes note of what became of events. The endings are those that follow from it.
+    pub(super) fn account(
+        &mut self,
+        delivered: &mut Vec<Delivered>,
+        pipeline: &mut Pipeline,
+    ) -> Result<Vec<Ending>> {
+        let mut endings = Vec::new();
+        for delivered in mem::take(delivered) {
+            match delivered {
+                Delivered::Acknowledged(token, topic, place) => {
+                    pipeline.acknowledged(token)?;
+                    if let Some(receipts) = &mut self.receipts {
+                        receipts.sees(&topic, place.partition, place.offset);
+                    }
+                }
+                Delivered::Buried(token) => {
+                    pipeline.acknowledged(token)?;
+                    if !self.delivery.writes_back() {
+                        self.aside.remove(&token);
+                    }
+                }
+                Delivered::Written(token) => {
+                    pipeline.written(token)?;
+                    self.aside.remove(&token);
+                    self.buckets.leaves(token);
+                    self.lanes.written(token);
+                    if let Some(id) = self.planned.ended(token) {
+                        self.lanes.release(id);
+                    }
+                }
+                Delivered::Counted(tally) => self.account.written(&tally),
+                Delivered::Refused { token, id, refusal, was_dead_letter } => {
+                    endings.push(self.refused(token, id, &refusal, was_dead_letter));
+                }
+                Delivered::Lost(error) => endings.push(Ending::ProducerLost(error)),
+            }
+        }
+        Ok(endings)
+    }
+
+    fn refused(&mut self, token: Token, id: Uuid, refusal: &Refusal, was_dead_letter: bool) -> Ending {
+        let is_planned = self.planned.is_token(token);
+        if !is_planned && self.policy == Policy::Stop || !self.delivery.writes_back() && was_dead_letter {
+            return Ending::Failed(self.why_it_stops(id, &refusal.to_string()));
+        }
+        self.verdicts.refused(id, refusal, was_dead_letter);
+        Ending::Refused
+    }
+}
+
+/// Once, with its id, where it is decided.
+fn tell_failed(id: Uuid, reason: &str) {
+    error!(%id, "the row cannot be published and steps aside: {reason}");
+}

@@ -1,0 +1,219 @@
+//! One life of the relay: from the slot's confirmed position until it is asked to stop or has to start anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
+use outbox::{Lsn, Pipeline};
+use reconciler::{ReplayCounts, planning};
+use tokio::time::timeout;
+use tracing::{info, warn};
+use wal_reader::Intake;
+
+use super::Purpose;
+use super::announced::Announcements;
+use super::delivery::Delivery;
+use super::dispatch::{self, Dispatch};
+use super::ending::Ending;
+use super::inbox::Inbox;
+use super::lanes::Lanes;
+use super::pump::{Parts, Planning, Pump};
+use super::releases::Releases;
+use super::rows::Rows;
+use super::shutdown::Shutdown;
+use super::source::{Arrival, Source, Taken, Upstream};
+use super::verdicts::Verdicts;
+use super::workers::{self, Workers};
+use crate::Config;
+
+/// What a life is to do.
+pub(super) struct Life<'a> {
+    pub(super) config: &'a Config,
+    pub(super) purpose: Purpose,
+    pub(super) batching: Batching,
+    pub(super) counts: &'a Arc<ReplayCounts>,
+}
+
+/// How a life ended without a failure.
+pub(super) enum Ended {
+    Asked,
+    /// What it was for is done.
+    Finished,
+    /// Another holds the slot, and this life was not to wait for it.
+    SlotTaken,
+    ProducerLost(SinkError),
+    /// Kafka refused a row; the next life sets it aside.
+    Refused,
+    OtherLog(String),
+}
+
+/// How the producer's first records travel.
+#[derive(Clone, Copy)]
+pub(super) enum Batching {
+    Usual,
+    /// One by one, to learn which record of a refused batch was meant.
+    Singles,
+}
+
+/// For telling the server the last position, which may be away.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// Planned rows that wait for the pump. Each is a whole row, so there are few; the pump takes them at once when it
+/// has room.
+const PLANNED_MAX: usize = 16;
+
+impl Life<'_> {
+    /// Lives it. `verdicts` outlive it.
+    pub(super) async fn live(&self, verdicts: &mut Verdicts, shutdown: &mut Shutdown) -> Result<Ended> {
+        let config = self.config;
+        let rows = Rows {
+            postgres: config.postgres.connection.clone(),
+            tls: config.postgres.tls.clone(),
+            names: config.names(),
+        };
+        let Some(checked) = shutdown.or(rows.check(config)).await else { return Ok(Ended::Asked) };
+        let partitioned = checked?.partitioned;
+        let is_relay = self.purpose == Purpose::Relay;
+        let mut source = Source::new(upstream(config, is_relay), config.writeback);
+        let Some(taken) = shutdown.or(take_slot(&mut source)).await else { return Ok(Ended::Asked) };
+        let Some(taken) = taken? else { return Ok(Ended::SlotTaken) };
+        let Some(found) = shutdown.or(found(&rows, config)).await else { return Ok(Ended::Asked) };
+        let Found { oid, lanes, partitions } = found?;
+
+        let mut pipeline = Pipeline::new(outbox::Start {
+            confirmed: taken.confirmed,
+            write_back: config.writeback,
+            limits: config.limits,
+        });
+        pipeline.connected(taken.horizon);
+        if !lanes.is_empty() {
+            warn!(
+                keys = lanes.len(),
+                "keys are held back behind rows that could not be published; see `postrider status`"
+            );
+        }
+        let account = workers::account(config);
+        let (publisher, intake) = planning(PLANNED_MAX);
+        let (announce, announced) = tokio::sync::mpsc::channel(workers::ANNOUNCED_MAX);
+        let width = Duration::from_micros(account.publish_width_us());
+        let write_back = config.writeback.then(|| write_back(config, width));
+        let receipts = match (&write_back, is_relay) {
+            (Some(write_back), true) => workers::receipts(config, write_back.receipts(), &partitions),
+            _ => None,
+        };
+        let start = workers::Start {
+            rows: &rows,
+            partitioned,
+            horizon: taken.horizon,
+            account: account.clone(),
+            publisher: publisher.clone(),
+            announced,
+            counts: Arc::clone(self.counts),
+        };
+        let mut workers = Workers::start(config, self.purpose, start);
+        let dispatch = Dispatch::new(dispatch::Start {
+            delivery: Delivery::new(sink(config, self.batching)?, write_back),
+            verdicts: std::mem::take(verdicts),
+            lanes,
+            account,
+            receipts,
+            policy: config.failure.policy,
+            dead_letter_topic: config.failure.dead_letter_topic.as_deref().map(Arc::from),
+            names: config.names(),
+        });
+        let mut pump = Pump::new(Parts {
+            source,
+            dispatch,
+            inbox: Inbox::new(config.postgres.table.clone(), oid, config.columns.clone()),
+            pipeline,
+            planning: Planning { intake, alone: !is_relay },
+            releases: Releases::new(rows.clone(), publisher),
+            announced: Announcements::new(announce, Arc::clone(self.counts)),
+            rows,
+        });
+        let mut until = shutdown.or_when(workers.finished());
+        let ending = pump.run(&mut until).await;
+        let Pump { source, dispatch, .. } = pump;
+        *verdicts = farewell(source, dispatch).await;
+        let finished = workers.end().await;
+        Ok(match ending {
+            Ending::Asked if finished && !shutdown.is_asked() => Ended::Finished,
+            Ending::Asked => {
+                info!("stopped");
+                Ended::Asked
+            }
+            Ending::ProducerLost(error) => Ended::ProducerLost(error),
+            Ending::Refused => Ended::Refused,
+            Ending::OtherLog(reason) => Ended::OtherLog(reason),
+            Ending::Failed(error) => return Err(error),
+        })
+    }
+}
+
+async fn farewell(source: Source, dispatch: Dispatch) -> Verdicts {
+    let Dispatch { delivery, verdicts, receipts, .. } = dispatch;
+    if !matches!(timeout(FAREWELL_MAX, source.finish()).await, Ok(Ok(()))) {
+        info!("the server was not told the last position; it sends a little again at the next start");
+    }
+    if let Some(receipts) = receipts {
+        receipts.close().await;
+    }
+    delivery.close().await;
+    verdicts
+}
+
+/// What earlier lives left in the database.
+struct Found {
+    oid: Option<u32>,
+    lanes: Lanes,
+    partitions: Vec<outbox_store::KnownPartition>,
+}
+
+async fn found(rows: &Rows, config: &Config) -> Result<Found> {
+    let oid = rows.table_oid().await?;
+    if !config.writeback {
+        return Ok(Found { oid, lanes: Lanes::default(), partitions: Vec::new() });
+    }
+    Ok(Found { oid, lanes: Lanes::load(rows.lanes().await?), partitions: rows.known_partitions().await? })
+}
+
+/// Waits until the slot is ours; its own position is where reading starts. `None` where it is another's and not to
+/// be waited for.
+async fn take_slot(source: &mut Source) -> Result<Option<Taken>> {
+    source.connect(Lsn::ZERO);
+    loop {
+        match source.next(Intake::Closed).await? {
+            Arrival::Connected(taken) => return Ok(Some(taken)),
+            Arrival::Reconnect => source.connect(Lsn::ZERO),
+            Arrival::SlotTaken => return Ok(None),
+            Arrival::Frame(_) | Arrival::Anew(_) => {}
+        }
+    }
+}
+
+fn upstream(config: &Config, stands_by: bool) -> Upstream {
+    let postgres = &config.postgres;
+    Upstream {
+        postgres: postgres.connection.clone(),
+        tls: postgres.tls.clone(),
+        slot: postgres.slot.clone(),
+        publication: postgres.publication.clone(),
+        stands_by,
+    }
+}
+
+fn sink(config: &Config, batching: Batching) -> Result<Sink> {
+    let make = match batching {
+        Batching::Usual => Sink::new,
+        Batching::Singles => Sink::new_with_singles,
+    };
+    Ok(make(config.routing.compiled.clone(), config.kafka.client.clone(), config.limits.events_max)?)
+}
+
+fn write_back(config: &Config, bucket_width: Duration) -> WriteBack {
+    let options =
+        WriteBackOptions { queue_max: config.limits.events_max, bucket_width, ..WriteBackOptions::default() };
+    let postgres = &config.postgres;
+    WriteBack::start(postgres.connection.clone(), postgres.tls.clone(), config.names(), options)
+}

@@ -1,0 +1,227 @@
+//! Rows that cannot be published, and the policies.
+
+use integration_tests::{NewRow, Record, Row, Stage, StageBuilder, wait_until};
+use uuid::Uuid;
+
+fn policy(policy: &str) -> StageBuilder<'static> {
+    Stage::builder().whole_life().setting("POSTRIDER_FAILURE_POLICY", policy)
+}
+
+/// A row whose headers are no JSON object: refused before it is sent.
+fn poison(key: impl ToString, number: i64) -> NewRow {
+    NewRow { headers: Some("[\"no object\"]".to_owned()), ..NewRow::of("key", key, number) }
+}
+
+/// A row that the broker refuses: larger than its topic allows.
+fn too_large(aggregate_type: &str, key: impl ToString) -> NewRow {
+    let payload = (0..4_000).map(|_| Uuid::new_v4().simple().to_string()).collect::<String>();
+    NewRow { payload: Some(format!("\"{payload}\"")), ..NewRow::of(aggregate_type, key, 0) }
+}
+
+fn statuses(stage: &Stage<'_>, rows: &[NewRow]) -> Vec<String> {
+    rows.iter().map(|row| stage.row(row.id).status).collect()
+}
+
+fn of_key<'r>(records: &'r [Record], key: &str) -> Vec<&'r str> {
+    records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())).map(Record::text).collect()
+}
+
+fn reason(row: Row) -> String {
+    row.last_error.unwrap_or_default()
+}
+
+#[test]
+fn parked_rows_of_every_kind_step_aside_and_all_others_go_on() {
+    let stage = policy("park").build();
+    stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
+    let relay = stage.relay();
+    let mut client = stage.client();
+    let large = too_large("small", "1");
+    let headers = poison("1", 0);
+    let mut transaction = client.transaction().expect("begins");
+    for number in 0..10 {
+        NewRow::of("small", "1", number).insert(&mut transaction).expect("inserted");
+    }
+    large.insert(&mut transaction).expect("inserted");
+    headers.insert(&mut transaction).expect("inserted");
+    for number in 10..20 {
+        NewRow::of("small", "1", number).insert(&mut transaction).expect("inserted");
+        NewRow::of("key", "1", number).insert(&mut transaction).expect("inserted");
+    }
+    let nameless = Uuid::now_v7();
+    let sql = "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, topic) \
+               values ($1, 'key', '1', 'happened', '1', 'no topic at all')";
+    transaction.execute(sql, &[&nameless]).expect("inserted");
+    transaction.commit().expect("commits");
+
+    wait_until("all others are complete", || stage.count("COMPLETE") == 30);
+    wait_until("three have failed", || stage.count("FAILED") == 3);
+    assert!(reason(stage.row(large.id)).contains("max.message.bytes"), "{}", reason(stage.row(large.id)));
+    assert!(reason(stage.row(headers.id)).contains("JSON object"));
+    assert!(reason(stage.row(nameless)).contains("no topic at all"));
+    assert_eq!((stage.row(large.id).attempts, stage.row(headers.id).attempts), (1, 0), "sends are counted");
+    let log = relay.log();
+    for id in [large.id, headers.id, nameless] {
+        let told =
+            log.lines().filter(|line| line.contains("ERROR") && line.contains(&id.to_string())).count();
+        assert_eq!(told, 1, "row {id} is told of once:\n{log}");
+    }
+    let committed = stage.log_end();
+    wait_until("the slot goes past them", || {
+        stage.confirmed() > committed || {
+            stage
+                .client()
+                .batch_execute("select pg_logical_emit_message(false, 'other', 'x')")
+                .expect("emitted");
+            false
+        }
+    });
+    assert!(relay.stop().success());
+    let mut sent = stage.records();
+    sent.retain(|record| record.topic == stage.topic("small"));
+    assert_eq!(
+        of_key(&sent, "1"),
+        (0..20).map(|n: i64| n.to_string()).collect::<Vec<_>>(),
+        "in order, each once"
+    );
+}
+
+#[test]
+fn a_parked_row_is_also_sent_to_the_dead_letter_topic_with_the_reason() {
+    let stage = policy("park").build();
+    let topic = stage.topic("dead");
+    stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
+    let relay = stage.relay_with(&[("POSTRIDER_FAILURE_DEAD_LETTER_TOPIC", &topic)]);
+    let rows = [poison("7", 5), too_large("small", "8")];
+    for row in &rows {
+        stage.insert(row);
+    }
+    wait_until("both have failed", || stage.count("FAILED") == 2);
+    let dead = || stage.records().into_iter().filter(|record| record.topic == topic).collect::<Vec<_>>();
+    assert_eq!(dead().len(), 2);
+    for row in &rows {
+        let letter = dead().into_iter().find(|record| record.id() == row.id).expect("its dead letter");
+        assert_eq!(letter.value.as_deref(), row.payload.as_deref().map(str::as_bytes), "its own bytes");
+        let text = |name: &str| String::from_utf8_lossy(letter.header(name).unwrap_or_default()).into_owned();
+        assert!(!text("postrider-error").is_empty());
+        assert_eq!(text("postrider-topic"), stage.topic(&row.aggregate_type));
+    }
+    // A dead letter is no receipt.
+    stage.insert(&NewRow::of("key", "7", 6));
+    wait_until("the next is complete", || stage.count("COMPLETE") == 1);
+    assert_eq!(stage.count("FAILED"), 2);
+    assert!(relay.stop().success());
+}
+
+#[test]
+fn held_back_rows_wait_in_order_through_restarts_until_the_head_is_skipped() {
+    let stage = policy("hold").build();
+    let mut relay = stage.relay();
+    let head = poison("held", 0);
+    stage.insert(&head);
+    let waiting: Vec<NewRow> = (1..=5).map(|number| NewRow::of("key", "held", number)).collect();
+    for row in &waiting {
+        stage.insert(row);
+        stage.insert(&NewRow::of("key", "free", row.payload.clone().expect("a number")));
+    }
+    wait_until("the other key flows", || stage.count("COMPLETE") == 5);
+    assert_eq!(stage.row(head.id).status, "FAILED");
+    wait_until("the rows behind it are in line", || {
+        waiting.iter().all(|row| reason(stage.row(row.id)).contains(&head.id.to_string()))
+    });
+    assert_eq!(statuses(&stage, &waiting), ["INIT"; 5]);
+    let end = stage.log_end();
+    stage.client().batch_execute("select pg_logical_emit_message(false, 'other', 'x')").expect("emitted");
+    wait_until("the slot goes past them", || stage.confirmed() > end);
+    relay.kill();
+
+    relay = stage.relay();
+    let later = NewRow::of("key", "held", 6);
+    stage.insert(&later);
+    stage.insert(&NewRow::of("key", "free", 6));
+    wait_until("the other key flows after a restart", || stage.count("COMPLETE") == 6);
+    let since = std::time::Instant::now();
+    wait_until("deadlines have passed", || since.elapsed() > std::time::Duration::from_secs(6));
+    assert_eq!(statuses(&stage, &waiting), ["INIT"; 5], "the reconciler leaves them alone:\n{}", relay.log());
+
+    let said = stage.says(&["replay", "--skip", &head.id.to_string(), "--wait"]);
+    wait_until("they go on without it", || stage.count("COMPLETE") == 12);
+    assert_eq!(stage.row(head.id).status, "FAILED", "{said}");
+    stage.insert(&NewRow::of("key", "held", 7));
+    wait_until("the key is free", || stage.count("COMPLETE") == 13);
+    assert!(relay.stop().success());
+    let records = stage.records();
+    assert_eq!(of_key(&records, "held"), ["1", "2", "3", "4", "5", "6", "7"], "in order, each once");
+    let held: i64 =
+        stage.client().query_one("select count(*) from postrider.held", &[]).expect("counted").get(0);
+    assert_eq!(held, 0);
+}
+
+#[test]
+fn a_head_that_is_replayed_goes_first_and_its_rows_follow() {
+    let stage = policy("hold").build();
+    stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
+    let mut relay = stage.relay();
+    let head = too_large("small", "k");
+    stage.insert(&head);
+    for number in 1..=20 {
+        stage.insert(&NewRow::of("small", "k", number));
+    }
+    wait_until("the head has failed", || stage.count("FAILED") == 1);
+    relay.wait_for_log("later rows of its key wait");
+    // Replayed with the cause still there it stays where it is, and so do they.
+    let refused = stage.postrider(&["replay", "--id", &head.id.to_string(), "--wait"]);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(said.contains("1 failed"), "{said}{}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!((stage.count("FAILED"), stage.records().len()), (1, 0));
+
+    let topic = stage.topic("small");
+    let brokers = stage.kafka().brokers();
+    let arguments =
+        ["--bootstrap-server", brokers, "--alter", "--entity-type", "topics", "--entity-name", &topic];
+    let arguments = [&arguments[..], &["--delete-config", "max.message.bytes"]].concat();
+    stage.kafka().tool("kafka.admin.ConfigCommand", &arguments).expect("the limit is lifted");
+    stage.says(&["replay", "--status", "FAILED", "--wait"]);
+    wait_until("all is complete", || stage.count("COMPLETE") == 21);
+    assert!(relay.stop().success());
+    let records = stage.records();
+    assert_eq!(records[0].id(), head.id, "the head goes first");
+    assert!(records[0].header("postrider-replay").is_some(), "it was sent on purpose");
+    let rest: Vec<&str> = records[1..].iter().map(Record::text).collect();
+    assert_eq!(rest, (1..=20).map(|n: i64| n.to_string()).collect::<Vec<_>>(), "in order, each once");
+}
+
+#[test]
+fn with_policy_stop_the_process_ends_and_a_restart_meets_the_same_row() {
+    let stage = policy("stop").build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    let row = poison("1", 0);
+    stage.insert(&row);
+    stage.insert(&NewRow::of("key", "1", 1));
+    relay.wait_until_failed();
+    assert!(relay.log().contains(&row.id.to_string()), "{}", relay.log());
+    let mut again = stage.relay();
+    again.wait_until_failed();
+    assert!(again.log().contains(&row.id.to_string()), "{}", again.log());
+    assert_eq!(stage.count("INIT"), 2);
+}
+
+/// The refusal is about a topic that needs a person; each row of it costs no outage to others.
+#[test]
+fn a_topic_that_takes_nothing_fails_its_own_rows_only() {
+    let kafka = testbed::Kafka::builder()
+        .property("auto.create.topics.enable", "false")
+        .start()
+        .expect("a Kafka that makes no topics");
+    let stage = policy("park").kafka(&kafka).build();
+    stage.create_topic("there", 3, &[]);
+    let relay = stage.relay_with(&[("POSTRIDER_KAFKA_PROPERTIES_TOPIC_METADATA_PROPAGATION_MAX_MS", "2000")]);
+    for number in 0..60 {
+        stage.insert(&NewRow::of(if number % 3 == 0 { "absent" } else { "there" }, number % 5, number));
+    }
+    wait_until("those of the topic that is there are complete", || stage.count("COMPLETE") == 40);
+    wait_until("the others have failed", || stage.count("FAILED") == 20);
+    assert!(relay.stop().success());
+    assert_eq!(stage.records().len(), 40, "each once");
+}

@@ -1,0 +1,56 @@
+//! What the relay asks the database for while it works: nothing.
+
+use integration_tests::{NewRow, Stage, say, wait_until};
+
+/// Statements that read the outbox table and change nothing, by how often they ran.
+const READS: &str = "
+    select coalesce(sum(calls), 0)::int8 from pg_stat_statements
+    where userid = $1::text::regrole and query ~* '\\moutbox\\M'
+      and query !~* '\\m(update|insert|delete)\\M' and query ~* '\\mselect\\M' and query !~* 'pg_class|pg_attribute'";
+
+const ALL: &str = "
+    select calls, left(regexp_replace(query, '\\s+', ' ', 'g'), 100) from pg_stat_statements
+    where userid = $1::text::regrole order by calls desc";
+
+#[test]
+fn no_query_reads_the_outbox_table_in_steady_state_idle_or_loaded() {
+    let stage = Stage::builder()
+        .setting("POSTRIDER_RECEIPTS_ENABLED", "true")
+        .setting("POSTRIDER_RECONCILE_INIT_AFTER", "3s")
+        .setting("POSTRIDER_RECONCILE_PUBLISH_AFTER", "3s")
+        .build();
+    let mut client = stage.client();
+    let role = format!("relay_{}", stage.slot());
+    let setup = format!(
+        "create extension pg_stat_statements; create role {role} login replication superuser password 'its-own'"
+    );
+    client.batch_execute(&setup).expect("an extension and a role");
+    let relay = stage.relay_with(&[("POSTRIDER_POSTGRES_URL", &stage.url_as(&role, "its-own"))]);
+    let mut number: i64 = 0;
+    let mut insert = |count: i64| {
+        for _ in 0..count {
+            stage.insert(&NewRow::of("steady", number % 5, number));
+            number += 1;
+        }
+        wait_until("all is complete", || stage.count("COMPLETE") == number);
+    };
+    insert(50);
+    let mut reads = || client.query_one(READS, &[&role]).expect("the statistics").get::<_, i64>(0);
+    // The start-up query is over once it was seen and rows have gone through after it.
+    wait_until("the start-up query has run", || reads() > 0);
+    insert(50);
+    let before = reads();
+
+    let since = std::time::Instant::now();
+    while since.elapsed() < std::time::Duration::from_secs(10) {
+        insert(100);
+    }
+    assert_eq!(reads(), before, "under load over several deadlines");
+    let idle = std::time::Instant::now();
+    wait_until("several deadlines have passed idly", || idle.elapsed() > std::time::Duration::from_secs(8));
+    assert_eq!(reads(), before, "idle over several deadlines");
+    for row in client.query(ALL, &[&role]).expect("the statistics") {
+        say(&format!("pg_stat_statements: {} x {}", row.get::<_, i64>(0), row.get::<_, &str>(1)));
+    }
+    assert!(relay.stop().success());
+}
