@@ -45,6 +45,10 @@ pub enum Command {
     Status(StatusArguments),
     /// Prove delivery: compare every row that says PUBLISH or COMPLETE with the record at its topic, partition and
     /// offset; exit 1 where one is missing or another
+    ///
+    /// Proven is a row whose id is the record's header `id` and whose payload is the record's value, byte for byte. What
+    /// the topic's retention deleted counts as expired, and is no failure. Rows are read in one snapshot: on a very
+    /// large table, --from and --to keep it short.
     Verify(VerifyArguments),
 }
 

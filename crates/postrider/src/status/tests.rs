@@ -107,7 +107,7 @@ Failed
   00000000-0000-0000-0000-000000000002  no reason on the row
 
 Held
-  1 key, 3 rows wait
+  1 key, with 3 waiting
   orders key k\u{fffd}: 3 behind 00000000-0000-0000-0000-000000000001 for 1m 15s
 
 Replays

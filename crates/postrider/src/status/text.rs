@@ -137,7 +137,7 @@ fn held(f: &mut Formatter<'_>, held: &HeldOverview) -> fmt::Result {
         return writeln!(f, "  none");
     }
     let keys = if held.lanes_total == 1 { "key" } else { "keys" };
-    writeln!(f, "  {} {keys}, {} rows wait", held.lanes_total, held.waiting)?;
+    writeln!(f, "  {} {keys}, with {} waiting", held.lanes_total, held.waiting)?;
     for lane in held.lanes.iter().take(LANES_SHOWN_MAX) {
         let key = short(&String::from_utf8_lossy(&lane.lane.key));
         let head = lane.head.map_or_else(|| "a row that is gone".to_owned(), |id| id.to_string());

@@ -149,7 +149,7 @@ fn every_part_is_told_as_it_is() {
         "2 for more than 1m, one for 3m",
         "1 of them held back",
         "the newest\n",
-        "1 key, 1 rows wait",
+        "1 key, with 1 waiting",
         "1 sent of 100, asked for 2026-01-01 00:00:01Z by ops",
     ] {
         assert!(run.out.contains(expected), "{expected}: {}", run.out);
