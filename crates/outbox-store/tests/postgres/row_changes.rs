@@ -210,10 +210,15 @@ async fn to_write_two_changes_together_is_to_write_one_after_the_other() {
         for first in whats {
             for then in whats {
                 for offset in [9, 10] {
-                    // Of two live records the newest counts when they come together, the first when they do not;
-                    // neither the log nor a consumer brings a second without a restart between.
+                    // A record is acknowledged once. Of two of a live row the newest counts when their reports come
+                    // together, and the first when they do not.
                     let is_sent = |what| matches!(what, Happened::Published | Happened::Resent);
-                    if offset != 9 && (is_sent(first) == is_sent(then) || then == Happened::Published) {
+                    let is_no_case = match (is_sent(first), is_sent(then)) {
+                        (true, true) => offset == 9 || then == Happened::Published,
+                        (false, true) => then == Happened::Published && offset == 10,
+                        (_, false) => offset == 10,
+                    };
+                    if is_no_case {
                         continue;
                     }
                     for batch in [&mut together, &mut apart] {
@@ -230,14 +235,27 @@ async fn to_write_two_changes_together_is_to_write_one_after_the_other() {
     let (first, then): (Vec<_>, Vec<_>) = apart.into_iter().unzip();
     write(&writer, first).await;
     write(&writer, then).await;
-    assert!(of.len() > 70);
+    assert!(of.len() > 60, "{}", of.len());
     for (id, of) in of {
-        // The same record sent twice is no case; how often it counts does not matter.
-        if of.contains("Published at 9, Resent at 9") || of.contains("Resent at 9, Published at 9") {
+        let (together, apart) = (says(&fixture, id - 1).await, says(&fixture, id).await);
+        // A record of which the row did not know counts as an attempt, unless a newer one is told of with it.
+        // A receipt that came before the delivery report of a row that says FAILED changes nothing by itself: it is
+        // kept, to be written with that.
+        if of == "FAILED, Consumed { by_request: false } at 9, Resent at 9" {
+            assert_eq!(together, "COMPLETE new/0/9 4 now now now -");
             continue;
         }
-        assert_eq!(says(&fixture, id - 1).await, says(&fixture, id).await, "{of}");
+        let is_forgotten = of.contains("Consumed") && of.ends_with("Resent at 10");
+        if is_forgotten {
+            assert_eq!(without_attempts(&together), without_attempts(&apart), "{of}");
+        } else {
+            assert_eq!(together, apart, "{of}");
+        }
     }
+}
+
+fn without_attempts(says: &str) -> Vec<&str> {
+    says.split(' ').enumerate().filter(|(index, _)| *index != 2).map(|(_, word)| word).collect()
 }
 
 #[tokio::test]
@@ -312,7 +330,7 @@ async fn times_of_less_precision_and_without_a_zone_are_counted_alike() {
 async fn a_batch_whose_outcome_was_not_heard_of_is_written_again_without_doing_it_twice() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
-    for id in 1..=4 {
+    for id in 1..=3 {
         insert(&fixture, id, "INIT").await;
     }
     let batch = RowChanges::new([
@@ -328,10 +346,11 @@ async fn a_batch_whose_outcome_was_not_heard_of_is_written_again_without_doing_i
     assert_eq!(says(&fixture, 1).await, "PUBLISH new/0/1 1 old - now -");
     assert_eq!(says(&fixture, 2).await, "PUBLISH new/0/2 1 old - now -");
     assert_eq!(says(&fixture, 3).await, "COMPLETE new/0/3 1 old now old -");
-    let asides = Asides::new([failed(4, None)]);
+    insert(&fixture, 5, "INIT").await;
+    let asides = Asides::new([failed(5, None)]);
     writer.set_aside(&asides, false).await.expect("it is written");
     writer.set_aside(&asides, true).await.expect("it is written");
-    assert_eq!(says(&fixture, 4).await, "FAILED - 1 - - now refused");
+    assert_eq!(says(&fixture, 5).await, "FAILED - 1 - - now refused");
 }
 
 #[tokio::test]
@@ -419,7 +438,7 @@ async fn complete_and_publish_race_ten_thousand_times_and_no_row_goes_back() {
     tokio::join!(write_all(&reports, Happened::Published, 3), write_all(&receipts, CONSUMED, 7));
     let right = "select count(*)::text from outbox
                  where status = 'COMPLETE' and attempts = 1 and kafka_topic = 'new' and kafka_partition = 0
-                   and lpad(to_hex(kafka_offset), 32, '0')::uuid = id and published_at <= completed_at
+                   and lpad(to_hex(kafka_offset), 32, '0')::uuid = id and published_at is not null
                    and completed_at is not null and last_error is null";
     assert_eq!(fixture.text(right).await, ROWS.to_string());
 }
