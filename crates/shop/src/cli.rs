@@ -73,6 +73,9 @@ struct Sell {
     /// Orders that roll back a savepoint with an outbox row behind it and then commit, in percent
     #[arg(long, env = "SHOP_SAVEPOINT_PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
     savepoint_percent: u8,
+    /// Payments that write an outbox row no record can be made of: the first so many
+    #[arg(long, env = "SHOP_MALFORMED_PAYMENTS", default_value_t = 0)]
+    malformed_payments: u16,
     /// Decides what the orders hold; the same seed gives the same orders under other ids
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -150,6 +153,7 @@ async fn keep_selling(arguments: Sell) -> Result<()> {
         odds: Odds {
             rollback_percent: arguments.rollback_percent,
             savepoint_percent: arguments.savepoint_percent,
+            malformed_payments: arguments.malformed_payments,
             ..Odds::default()
         },
         tills: arguments.concurrency,

@@ -11,20 +11,24 @@ const CUSTOMERS: [&str; 6] =
     ["Ada Lovelace", "Žofie Nováková", "O'Brien & Søn", "王小明", "José \"Pepe\" Núñez", "Nâzım \\ Hikmet"];
 const ARTICLES: [&str; 5] = ["tea, 100 g", "Grüner Tee", "cup ☕", "sencha 煎茶", "tin 5\" 🍵"];
 
-/// How often something does not go straight through, each in percent.
+/// How often something does not go straight through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Odds {
-    /// Transactions that roll back after they have written their outbox row.
+    /// Transactions that roll back after they have written their outbox row, in percent.
     pub rollback_percent: u8,
-    /// Order transactions that roll back to a savepoint behind which an outbox row was written, and commit.
+    /// Order transactions that roll back to a savepoint behind which an outbox row was written, and commit, in
+    /// percent.
     pub savepoint_percent: u8,
-    /// Payments that are declined once before they are received.
+    /// Payments that are declined once before they are received, in percent.
     pub declined_percent: u8,
+    /// How many of a day's first received payments write an outbox row whose headers are no JSON object. The
+    /// transaction commits all the same; a record cannot be made of the row.
+    pub malformed_payments: u16,
 }
 
 impl Default for Odds {
     fn default() -> Self {
-        Odds { rollback_percent: 10, savepoint_percent: 5, declined_percent: 20 }
+        Odds { rollback_percent: 10, savepoint_percent: 5, declined_percent: 20, malformed_payments: 0 }
     }
 }
 
@@ -56,6 +60,14 @@ pub struct Order {
     pub payment_declined: bool,
     /// The payment's transaction rolls back once and is tried again.
     pub payment_rolls_back: bool,
+    /// The received payment's outbox row carries headers that are no JSON object.
+    pub payment_malformed: bool,
+}
+
+impl Odds {
+    /// Every order goes straight through.
+    pub const NONE: Odds =
+        Odds { rollback_percent: 0, savepoint_percent: 0, declined_percent: 0, malformed_payments: 0 };
 }
 
 impl Order {
@@ -78,6 +90,7 @@ impl Order {
             gift_taken_back: dice.percent(odds.savepoint_percent),
             payment_declined: dice.percent(odds.declined_percent),
             payment_rolls_back: dice.percent(odds.rollback_percent),
+            payment_malformed: is_malformed(seed, number, odds),
         }
     }
 
@@ -85,6 +98,15 @@ impl Order {
     pub fn total_cents(&self) -> u64 {
         self.lines.iter().map(|line| line.quantity * line.price_cents).sum()
     }
+}
+
+/// The malformed payments are those of the first orders that go through: like all about an order, a function of
+/// its number.
+fn is_malformed(seed: u64, number: u64, odds: Odds) -> bool {
+    let wanted = usize::from(odds.malformed_payments);
+    let otherwise = Odds { malformed_payments: 0, ..odds };
+    let goes_through = |number: &u64| !Order::nth(seed, *number, otherwise).rolls_back;
+    wanted > 0 && (0..number).filter(goes_through).take(wanted).count() < wanted && goes_through(&number)
 }
 
 #[cfg(test)]
@@ -101,11 +123,30 @@ mod tests {
 
     #[test]
     fn without_odds_everything_goes_through() {
-        let odds = Odds { rollback_percent: 0, savepoint_percent: 0, declined_percent: 0 };
         for number in 0..500 {
-            let order = Order::nth(1, number, odds);
+            let order = Order::nth(1, number, Odds::NONE);
             assert!(!order.rolls_back && !order.payment_rolls_back);
-            assert!(!order.gift_taken_back && !order.payment_declined);
+            assert!(!order.gift_taken_back && !order.payment_declined && !order.payment_malformed);
+        }
+    }
+
+    #[test]
+    fn the_first_payments_of_a_day_are_malformed_and_no_order_is_another_for_it() {
+        for (seed, wanted) in [(1, 0), (1, 1), (2, 3), (3, 40)] {
+            let odds = Odds { rollback_percent: 50, malformed_payments: wanted, ..Odds::default() };
+            let day: Vec<Order> = (0..200).map(|number| Order::nth(seed, number, odds)).collect();
+            let through = day.iter().filter(|order| !order.rolls_back);
+            let malformed: Vec<bool> = through.map(|order| order.payment_malformed).collect();
+            let wanted = usize::from(wanted);
+            assert!(malformed[..wanted].iter().all(|&is| is) && !malformed[wanted..].contains(&true));
+            assert!(!day.iter().any(|order| order.rolls_back && order.payment_malformed));
+            for (number, order) in (0..).zip(&day) {
+                let usual = Order::nth(seed, number, Odds { malformed_payments: 0, ..odds });
+                assert_eq!(
+                    *order,
+                    Order { id: order.id, payment_malformed: order.payment_malformed, ..usual }
+                );
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The outbox rows the shop writes.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -19,7 +21,7 @@ pub struct OutboxRow {
     pub event_type: &'static str,
     /// The record's value: a JSON object whose `sequence` counts the key's events from 1.
     pub payload: String,
-    /// The record's further headers: a JSON object.
+    /// The record's further headers: a JSON object; in a malformed row, a JSON array.
     pub headers: String,
     /// The record's key where it is not the aggregate's id: a payment is keyed by its order.
     pub partition_key: Option<String>,
@@ -71,6 +73,19 @@ impl OutboxRow {
         }
     }
 
+    /// The same row with its headers as a list of pairs, as a program would write them that mistakes the
+    /// column for the headers of HTTP.
+    pub(crate) fn malformed(self) -> OutboxRow {
+        let headers: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(&self.headers).unwrap_or_default();
+        OutboxRow { headers: json!(Vec::from_iter(headers)).to_string(), ..self }
+    }
+
+    /// Whether a record can be made of the row.
+    pub fn is_well_formed(&self) -> bool {
+        self.headers.starts_with('{')
+    }
+
     /// The topic the row's record belongs to.
     pub fn topic(&self) -> String {
         format!("outbox.event.{}", self.aggregate_type)
@@ -116,6 +131,17 @@ mod tests {
         assert_eq!(payload["sequence"], 1);
         assert_eq!(payload["customer"], order.customer);
         assert_eq!(row.key(), order.id.to_string());
+    }
+
+    #[test]
+    fn a_malformed_row_has_its_headers_as_pairs_and_is_otherwise_the_same() {
+        let order = Order::nth(1, 1, Odds::default());
+        let row = OutboxRow::of_payment(&order, Uuid::now_v7(), "payment_received", 2);
+        let malformed = row.clone().malformed();
+        assert!(row.is_well_formed() && !malformed.is_well_formed());
+        let headers: Vec<(String, serde_json::Value)> = serde_json::from_str(&malformed.headers).unwrap();
+        assert_eq!(headers[1], ("source".to_owned(), "shop".into()));
+        assert_eq!(OutboxRow { headers: row.headers.clone(), ..malformed }, row);
     }
 
     #[test]

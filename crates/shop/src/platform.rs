@@ -96,6 +96,8 @@ pub fn consume(
         .set("auto.offset.reset", if subscription.from_beginning { "earliest" } else { "latest" })
         // An offset is committed only once its record is worked on.
         .set("enable.auto.offset.store", "false")
+        // Five seconds by default; who waits for this group's commits should not wait that long.
+        .set("auto.commit.interval.ms", "1000")
         // A topic that is made after the subscription would otherwise be noticed after five minutes.
         .set("topic.metadata.refresh.interval.ms", "2000")
         .create()

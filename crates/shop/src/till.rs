@@ -109,7 +109,9 @@ impl Till {
         let mut booking = Booking::begin(&mut self.client, &self.statements, ledger).await?;
         booking.execute(&self.statements.payment, &[&payment, &order.id, &cents(order), &state]).await?;
         if state == "received" {
-            booking.write(OutboxRow::of_payment(order, payment, "payment_received", sequence)).await?;
+            let received = OutboxRow::of_payment(order, payment, "payment_received", sequence);
+            let is_malformed = order.payment_malformed;
+            booking.write(if is_malformed { received.malformed() } else { received }).await?;
             booking.execute(&self.statements.paid, &[&order.id]).await?;
             let body = json!({ "payment_id": payment.to_string() });
             booking.write(OutboxRow::of_order(order, "order_paid", sequence + 1, body)).await?;
