@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -10,8 +10,12 @@ use anyhow::{Result, anyhow};
 use shop::{Arrival, DataPlatform, Subscription};
 use uuid::Uuid;
 
-/// A running data platform. Dropped, it stops.
+/// The data platform's consumer group.
+pub(crate) const GROUP: &str = "data-platform";
+
+/// The data platform, running or away for a while. Dropped, it stops.
 pub(crate) struct Arrivals {
+    subscription: Subscription,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<(), shop::Error>>>,
 }
@@ -20,6 +24,7 @@ pub(crate) struct Arrivals {
 struct Shared {
     stop: AtomicBool,
     partitions: AtomicUsize,
+    records: AtomicUsize,
     first: Mutex<HashMap<Uuid, Instant>>,
 }
 
@@ -31,36 +36,56 @@ impl DataPlatform for Notebook {
     }
 
     fn arrived(&mut self, record: &Arrival<'_>) {
+        self.0.records.fetch_add(1, Ordering::Relaxed);
         if let Some(id) = record.header("id").and_then(|id| id.parse().ok()) {
             lock(&self.0).entry(id).or_insert(record.at);
         }
     }
 }
 
-fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, HashMap<Uuid, Instant>> {
+fn lock(shared: &Shared) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
     shared.first.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Arrivals {
     pub(crate) fn start(brokers: &str) -> Result<Arrivals> {
-        let subscription = Subscription {
-            brokers: brokers.to_owned(),
-            group: "demo-data-platform".to_owned(),
-            from_beginning: true,
-        };
-        let shared = Arc::new(Shared::default());
-        let notebook = Notebook(Arc::clone(&shared));
+        let subscription =
+            Subscription { brokers: brokers.to_owned(), group: GROUP.to_owned(), from_beginning: true };
+        let mut arrivals = Arrivals { subscription, shared: Arc::default(), thread: None };
+        arrivals.go_on()?;
+        Ok(arrivals)
+    }
+
+    /// Ends the consumer; what it worked on is committed then. Its group remembers.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        self.check()?;
+        self.end();
+        Ok(())
+    }
+
+    /// Goes on where the group's committed offsets say.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        self.shared.stop.store(false, Ordering::Relaxed);
+        self.shared.partitions.store(0, Ordering::Relaxed);
+        let subscription = self.subscription.clone();
+        let notebook = Notebook(Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("data-platform".to_owned()).spawn(move || {
             let stop = Arc::clone(&notebook.0);
             let mut notebook = notebook;
             shop::consume(&subscription, &stop.stop, &mut notebook)
         })?;
-        Ok(Arrivals { shared, thread: Some(thread) })
+        self.thread = Some(thread);
+        Ok(())
     }
 
     /// The partitions it reads; 0 until the group gave it some.
     pub(crate) fn partitions(&self) -> usize {
         self.shared.partitions.load(Ordering::Relaxed)
+    }
+
+    /// How many records arrived, those of the same id each.
+    pub(crate) fn records(&self) -> usize {
+        self.shared.records.load(Ordering::Relaxed)
     }
 
     /// How many different ids arrived.
@@ -80,10 +105,9 @@ impl Arrivals {
         }
     }
 
-    /// Stops it and returns when each id arrived first.
-    pub(crate) fn stop(mut self) -> HashMap<Uuid, Instant> {
-        self.end();
-        std::mem::take(&mut *lock(&self.shared))
+    /// When each id arrived first.
+    pub(crate) fn first(&self) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
+        lock(&self.shared)
     }
 
     fn end(&mut self) {

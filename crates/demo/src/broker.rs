@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::proof::{Place, Record};
+use crate::proof::{Place, Record, Sender};
 
 const ANSWER: Duration = Duration::from_secs(10);
 const READING: Duration = Duration::from_secs(120);
@@ -60,15 +60,18 @@ pub(crate) fn read_all(brokers: &str, prefix: &str) -> Result<Vec<Record>> {
 }
 
 fn record(message: &BorrowedMessage<'_>) -> Record {
-    let id = message.headers().and_then(|headers| headers.iter().find(|header| header.key == "id"));
-    let id = id.and_then(|header| std::str::from_utf8(header.value?).ok()?.parse().ok());
+    let header = |name: &str| {
+        let header = message.headers()?.iter().find(|header| header.key == name)?;
+        Some(String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())
+    };
     Record {
         place: Place {
             topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
         },
-        id,
+        id: header("id").and_then(|id| id.parse().ok()),
+        sender: Sender::of(header("postrider-replay").as_deref()),
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().map(<[u8]>::to_vec),
     }

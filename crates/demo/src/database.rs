@@ -1,9 +1,12 @@
 //! What the demo asks the database.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
 
 use crate::proof::{Place, Row};
 
@@ -34,23 +37,57 @@ impl Database {
         Ok(!slots.is_empty())
     }
 
-    /// How many rows of the outbox still say INIT.
-    pub(crate) async fn waiting(&self) -> Result<i64> {
-        let rows = self.ask("select count(*) from public.outbox where status = 'INIT'").await?;
-        Ok(rows.first().map_or(0, |row| row.get(0)))
+    /// How many rows of the outbox say what.
+    pub(crate) async fn states(&self) -> Result<States> {
+        let rows = self.ask("select status, count(*) from public.outbox group by status").await?;
+        Ok(States(rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs())).collect()))
+    }
+
+    /// The oldest rows of orders, in the order in which a replay takes them.
+    pub(crate) async fn oldest_of_orders(&self, rows_max: u32) -> Result<Vec<Uuid>> {
+        let rows = self
+            .ask(&format!(
+                "select id from public.outbox where aggregate_type = 'order' \
+                 order by created_at, id limit {rows_max}"
+            ))
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Some rows, as they stand.
+    pub(crate) async fn rows(&self, ids: &[Uuid]) -> Result<Vec<Row>> {
+        let listed: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+        let rows = self.ask(&format!("{ROWS} where id in ({})", listed.join(", "))).await?;
+        Ok(rows.iter().map(row).collect())
     }
 
     /// The whole outbox.
     pub(crate) async fn outbox(&self) -> Result<Vec<Row>> {
-        let rows = self
-            .ask(
-                "select id, status, kafka_topic, kafka_partition, kafka_offset, payload::text \
-                 from public.outbox",
-            )
-            .await?;
-        Ok(rows.iter().map(row).collect())
+        Ok(self.ask(ROWS).await?.iter().map(row).collect())
     }
 }
+
+/// How many rows say what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct States(BTreeMap<String, u64>);
+
+impl States {
+    pub(crate) fn of(&self, state: &str) -> usize {
+        self.0.get(state).map_or(0, |&rows| usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+}
+
+impl fmt::Display for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let states: Vec<String> = self.0.iter().map(|(state, rows)| format!("{rows} {state}")).collect();
+        f.write_str(if states.is_empty() { "no rows" } else { "" })?;
+        f.write_str(&states.join(", "))
+    }
+}
+
+const ROWS: &str = "select id, status, kafka_topic, kafka_partition, kafka_offset, payload::text, \
+                    coalesce(attempts, 0), last_error \
+                    from public.outbox";
 
 fn row(row: &tokio_postgres::Row) -> Row {
     let place = |row: &tokio_postgres::Row| {
@@ -60,5 +97,12 @@ fn row(row: &tokio_postgres::Row) -> Row {
             offset: row.get::<_, Option<_>>(4)?,
         })
     };
-    Row { id: row.get(0), status: row.get(1), place: place(row), payload: row.get(5) }
+    Row {
+        id: row.get(0),
+        status: row.get(1),
+        place: place(row),
+        payload: row.get(5),
+        attempts: row.get(6),
+        last_error: row.get(7),
+    }
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::arrivals::Arrivals;
 use crate::database::Database;
 use crate::play::start_relay;
-use crate::relay::Program;
+use crate::program::Program;
 use crate::servers::Servers;
 
-/// Starts the relay again, says how to look around, and returns at a signal.
+/// Starts the relay and the data platform again, says how to look around, and returns at a signal.
 ///
 /// # Errors
-/// The relay ends by itself.
+/// The relay or the data platform ends by itself.
 pub(crate) async fn keep(
     servers: &Servers,
     program: &Program,
@@ -23,14 +24,17 @@ pub(crate) async fn keep(
     let url = servers.postgres_url();
     let database = Database::connect(&url).await?;
     let mut relay = start_relay(program, &database).await?;
+    let mut arrivals = Arrivals::start(servers.kafka_brokers())?;
+    let settings = program.settings().map(|(name, value)| format!("  export {name}={value}\n")).concat();
     println!(
         "
-Everything runs, the relay again too. In another terminal:
-  export POSTRIDER_POSTGRES_URL={url} POSTRIDER_KAFKA_BROKERS={brokers}
-  export SHOP_POSTGRES_URL={url} SHOP_KAFKA_BROKERS={brokers}
+Everything runs, the relay and the data platform again too. In another terminal:
+{settings}  export SHOP_POSTGRES_URL={url} SHOP_KAFKA_BROKERS={brokers}
   psql {url} -c 'select * from outbox order by created_at desc limit 5'
   {programs}/shop sell --seconds 10
   {programs}/shop consume --group me --from-beginning
+  {postrider} status
+  {postrider} replay --all --dry-run
   {postrider} --help
   tail -f {log}
 The topics: {topics}. Ctrl-C ends everything.",
@@ -45,7 +49,10 @@ The topics: {topics}. Ctrl-C ends everything.",
     loop {
         tokio::select! {
             () = &mut interrupted => break,
-            _ = ticks.tick() => relay.check()?,
+            _ = ticks.tick() => {
+                relay.check()?;
+                arrivals.check()?;
+            }
         }
     }
     relay.terminate().await.map(drop)

@@ -59,7 +59,7 @@ mod tests {
         let mut arrived = HashMap::new();
         for number in 1..=100_u32 {
             let id = Uuid::from_u128(number.into());
-            entries.sold.push(Sold { id, topic: String::new(), key: String::new() });
+            entries.sold.push(Sold { id, topic: String::new(), key: String::new(), well_formed: true });
             entries.committed_at.push(start);
             arrived.insert(id, start + Duration::from_millis(number.into()));
         }

@@ -31,13 +31,23 @@ impl Books {
     pub(crate) fn committed(&self) -> usize {
         self.entries().sold.len()
     }
+
+    /// How many of them no record can be made of.
+    pub(crate) fn malformed(&self) -> usize {
+        self.entries().sold.iter().filter(|sold| !sold.well_formed).count()
+    }
 }
 
 impl Ledger for Books {
     fn committed(&self, rows: &[OutboxRow], at: Instant) {
         let mut entries = self.entries();
         for row in rows {
-            entries.sold.push(Sold { id: row.id, topic: row.topic(), key: row.key().to_owned() });
+            entries.sold.push(Sold {
+                id: row.id,
+                topic: row.topic(),
+                key: row.key().to_owned(),
+                well_formed: row.is_well_formed(),
+            });
             entries.committed_at.push(at);
         }
     }

@@ -1,18 +1,23 @@
 //! Brings a real PostgreSQL, a real Kafka, the relay and the shop together and proves the result.
 //!
-//! The way of a run is in `play`; what is proved, and when it holds, is in `proof`.
+//! The way of a run is in `play` and `sequels`; what is proved, and when it holds, is in `proof`.
 
 mod args;
 mod arrivals;
 mod broker;
 mod database;
+mod deletion;
 mod keep;
 mod latency;
 mod ledger;
 mod play;
+mod program;
 mod proof;
+#[cfg(test)]
+mod proof_tests;
 mod relay;
 mod report;
+mod sequels;
 mod servers;
 mod steps;
 mod usage;
@@ -25,7 +30,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
-use crate::relay::Program;
+use crate::program::Program;
 use crate::servers::Servers;
 
 fn main() -> ExitCode {

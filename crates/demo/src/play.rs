@@ -1,28 +1,32 @@
-//! One run: the relay, the shop, the data platform, and what came of it.
+//! One run: the relay, the shop, the data platform, what is done to them, and what came of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use shop::{Day, Odds, Pace, Shop};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::args::Args;
 use crate::arrivals::Arrivals;
 use crate::broker::read_all;
-use crate::database::Database;
+use crate::database::{Database, States};
 use crate::latency::Latency;
 use crate::ledger::Books;
-use crate::proof::{Evidence, examine};
-use crate::relay::{Program, Relay};
+use crate::program::Program;
+use crate::proof::{Evidence, Sequel, examine};
+use crate::relay::Relay;
 use crate::report::{Performance, Report};
 use crate::servers::Servers;
 use crate::steps::Step;
 
-const START: Duration = Duration::from_secs(60);
+/// What may take this long takes it only where something is broken.
+pub(crate) const START: Duration = Duration::from_secs(60);
 /// How long nothing may move before what has not arrived counts as lost.
-const STANDSTILL: Duration = Duration::from_secs(15);
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(15);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 const TILLS: u16 = 8;
 /// All the relay's topics begin so, those it should not have made included.
 const TOPIC_PREFIX: &str = "outbox.";
@@ -33,19 +37,33 @@ const TOPIC_PREFIX: &str = "outbox.";
 /// The run itself broke: a program ended by itself, a server did not answer in time. A proof that does not
 /// hold is no error.
 pub(crate) async fn play(args: &Args, servers: &Servers, program: &Program) -> Result<Report> {
-    println!("postrider init:");
-    program.init().await?;
+    program.show_success(&["init"]).await?;
     let database = Database::connect(&servers.postgres_url()).await?;
-
-    let mut run = Run { relay: None, arrivals: Arrivals::start(servers.kafka_brokers())? };
+    let mut run = Run {
+        relay: None,
+        arrivals: Arrivals::start(servers.kafka_brokers())?,
+        shop: Shop { postgres: servers.postgres_url().parse()?, outbox: "public.outbox".to_owned() },
+        brokers: servers.kafka_brokers().to_owned(),
+        books: Arc::default(),
+        database,
+        sequels: HashMap::new(),
+    };
     if !args.without_relay {
-        run.relay = Some(start_relay(program, &database).await?);
+        run.relay = Some(start_relay(program, &run.database).await?);
     }
     run.join().await?;
 
-    let books = run.sell(args, servers).await?;
-    run.wait_for_arrivals(&books, &database).await?;
-    let Run { relay, arrivals } = run;
+    run.sell(args).await?;
+    let is_settled = run.settle("Waiting for the rest").await?;
+    let latency = Latency::of(&run.books.entries(), &run.arrivals.first())?;
+    // A run that is stuck gets no better by it, and a record may only be deleted where all others are consumed.
+    if is_settled && run.relay.is_some() {
+        run.lose_a_record().await?;
+        run.replay(program).await?;
+        run.settle("Waiting until the data platform has it all").await?;
+        program.show_success(&["status"]).await?;
+    }
+    let Run { relay, arrivals, brokers, books, database, sequels, .. } = run;
     let relay = match relay {
         None => None,
         Some(relay) => {
@@ -53,13 +71,13 @@ pub(crate) async fn play(args: &Args, servers: &Servers, program: &Program) -> R
             let usage = relay.usage()?;
             let (status, drained_in) = relay.terminate().await?;
             step.done("The relay has ended");
-            Some(Performance { usage, status, drained_in })
+            let verified = program.show(&["verify"]).await?;
+            Some(Performance { usage, status, drained_in, verified })
         }
     };
-    let arrived = arrivals.stop();
+    drop(arrivals);
 
     let step = Step::begin("Reading every record and every row");
-    let brokers = servers.kafka_brokers().to_owned();
     let records = tokio::task::spawn_blocking(move || read_all(&brokers, TOPIC_PREFIX)).await??;
     let rows = database.outbox().await?;
     step.done(format!("{} records and {} rows read", records.len(), rows.len()));
@@ -74,10 +92,11 @@ pub(crate) async fn play(args: &Args, servers: &Servers, program: &Program) -> R
     let verdict = examine(Evidence {
         sold: &entries.sold,
         rolled_back: &entries.rolled_back,
+        sequels: &sequels,
         rows: &rows,
         records: &records,
     });
-    Ok(Report { verdict, latency: Latency::of(&entries, &arrived)?, relay })
+    Ok(Report { verdict, latency, relay })
 }
 
 /// Starts the relay and waits until it reads its slot.
@@ -96,20 +115,31 @@ pub(crate) async fn start_relay(program: &Program, database: &Database) -> Resul
     Ok(relay)
 }
 
-/// What runs while the shop sells.
-struct Run {
+/// What runs, and what is known of it.
+pub(crate) struct Run {
     relay: Option<Relay>,
-    arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) shop: Shop,
+    pub(crate) brokers: String,
+    pub(crate) books: Arc<Books>,
+    pub(crate) database: Database,
+    /// What was done to rows after they were published.
+    pub(crate) sequels: HashMap<Uuid, Sequel>,
 }
 
 impl Run {
-    fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         self.arrivals.check()?;
+        self.check_relay()
+    }
+
+    /// While the data platform is away.
+    pub(crate) fn check_relay(&mut self) -> Result<()> {
         self.relay.as_mut().map_or(Ok(()), Relay::check)
     }
 
     /// Waits until the data platform reads, so that the first latencies are the relay's.
-    async fn join(&mut self) -> Result<()> {
+    pub(crate) async fn join(&mut self) -> Result<()> {
         let step = Step::begin("Starting the data platform");
         let deadline = Instant::now() + START;
         while self.arrivals.partitions() == 0 {
@@ -123,16 +153,16 @@ impl Run {
         Ok(())
     }
 
-    async fn sell(&mut self, args: &Args, servers: &Servers) -> Result<Arc<Books>> {
-        let books = Arc::new(Books::default());
-        let shop = Shop { postgres: servers.postgres_url().parse()?, outbox: "public.outbox".to_owned() };
+    async fn sell(&mut self, args: &Args) -> Result<()> {
         let open_for = Duration::from_secs(args.seconds);
         let rate = Some(args.rate).filter(|&rate| rate > 0);
         let pace = Pace { rate, open_for: Some(open_for), orders: None };
-        let day = Day { pace, odds: Odds::default(), tills: TILLS, seed: 1 };
+        let odds = Odds { malformed_payments: 1, ..Odds::default() };
+        let day = Day { pace, odds, tills: TILLS, seed: 1 };
 
         let mut step = Step::timed(format!("Selling for {} s", args.seconds), open_for);
         let (_open, closed) = watch::channel(false);
+        let (shop, books) = (self.shop.clone(), Arc::clone(&self.books));
         let mut selling = std::pin::pin!(shop::sell(&shop, day, books.clone(), closed));
         let mut ticks = tokio::time::interval(TICK);
         let deadline = Instant::now() + open_for + START;
@@ -151,33 +181,36 @@ impl Run {
                 }
             }
         }
-        step.done(format!("{} rows committed, {} arrived", books.committed(), self.arrivals.count()));
-        Ok(books)
+        let malformed = match books.malformed() {
+            0 => String::new(),
+            malformed => format!("; no record can be made of {malformed}"),
+        };
+        let (committed, arrived) = (books.committed(), self.arrivals.count());
+        step.done(format!("{committed} rows committed, {arrived} arrived{malformed}"));
+        Ok(())
     }
 
     /// Waits until every committed row has arrived and says so, or nothing moves any more: the proof tells
-    /// which.
-    async fn wait_for_arrivals(&mut self, books: &Books, database: &Database) -> Result<()> {
-        let mut step = Step::begin("Waiting for the rest");
-        let committed = books.committed();
-        let (mut seen, mut moved_at) = ((0, 0), Instant::now());
+    /// which. Whether it came to that.
+    pub(crate) async fn settle(&mut self, waiting: &str) -> Result<bool> {
+        let mut step = Step::begin(waiting);
+        let malformed = self.books.malformed();
+        let due = self.books.committed() - malformed;
+        let (mut seen, mut moved_at) = ((0, States::default()), Instant::now());
         loop {
             self.check()?;
-            let now = (self.arrivals.count(), database.waiting().await?);
-            if now.0 >= committed && now.1 == 0 {
-                step.done("Everything has arrived, and every row says so");
-                return Ok(());
+            let now = (self.arrivals.count(), self.database.states().await?);
+            let said = format!("{} of {due} arrived; the rows say: {}", now.0, now.1);
+            if now.0 >= due && now.1.of("COMPLETE") >= due && now.1.of("FAILED") >= malformed {
+                step.done(format!("All that can be sent has arrived; the rows say: {}", now.1));
+                return Ok(true);
             }
-            step.at(format!("{} of {committed} arrived, {} rows still say INIT", now.0, now.1));
+            step.at(&said);
             if now != seen {
                 (seen, moved_at) = (now, Instant::now());
             } else if moved_at.elapsed() > STANDSTILL {
-                step.done(format!(
-                    "Gave up: {} of {committed} arrived, {} rows still say INIT, and nothing moved for \
-                     {STANDSTILL:?}",
-                    now.0, now.1
-                ));
-                return Ok(());
+                step.done(format!("Gave up: {said}; nothing moved for {STANDSTILL:?}"));
+                return Ok(false);
             }
             tokio::time::sleep(TICK).await;
         }

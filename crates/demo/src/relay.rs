@@ -1,6 +1,5 @@
-//! The relay: the real program, as a child process.
+//! The relay: `postrider run`, as a child process.
 
-use std::fs::{File, OpenOptions};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,20 +9,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::program::{Program, end, ended};
 use crate::usage::Usage;
 
-const INIT: Duration = Duration::from_secs(60);
 /// The contract says 10 s for a drain; a busy machine may be late in telling.
 const DRAIN: Duration = Duration::from_secs(20);
-const TICK: Duration = Duration::from_millis(20);
-
-/// How the relay is run.
-pub(crate) struct Program {
-    pub(crate) path: PathBuf,
-    pub(crate) postgres_url: String,
-    pub(crate) kafka_brokers: String,
-    pub(crate) log: PathBuf,
-}
 
 /// A running relay. Dropped, it is killed.
 pub(crate) struct Relay {
@@ -33,43 +23,11 @@ pub(crate) struct Relay {
 }
 
 impl Program {
-    fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.path);
-        // The demo shows the relay as it is by default, whatever the caller has configured for another one.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("POSTRIDER_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .arg(subcommand)
-            .env("POSTRIDER_POSTGRES_URL", &self.postgres_url)
-            .env("POSTRIDER_KAFKA_BROKERS", &self.kafka_brokers)
-            .stdin(Stdio::null())
-            // A Ctrl-C at the terminal is for the demo, which ends the relay first and its servers then.
-            .process_group(0);
-        command
-    }
-
-    /// Runs `init`, showing what it says.
-    pub(crate) async fn init(&self) -> Result<()> {
-        let mut child = self.command("init").spawn().with_context(|| self.path.display().to_string())?;
-        match ended(&mut child, INIT).await? {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("`postrider init` ended with {status}; what it said is above"),
-            None => {
-                end(&mut child);
-                bail!("`postrider init` did not end within {INIT:?}")
-            }
-        }
-    }
-
     /// Starts `run`; its output is appended to the log.
     pub(crate) fn run(&self) -> Result<Relay> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log);
-        let log: File = log.with_context(|| self.log.display().to_string())?;
+        let log = self.open_log()?;
         let child = self
-            .command("run")
+            .command(&["run"])
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
@@ -131,24 +89,6 @@ impl Drop for Relay {
         end(&mut self.watcher);
         end(&mut self.child);
     }
-}
-
-/// How the process ended, or `None` where it did not in time.
-async fn ended(child: &mut Child, within: Duration) -> Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + within;
-    loop {
-        match child.try_wait()? {
-            Some(status) => return Ok(Some(status)),
-            None if Instant::now() > deadline => return Ok(None),
-            None => tokio::time::sleep(TICK).await,
-        }
-    }
-}
-
-/// Both fail only for a process that has ended already.
-fn end(child: &mut Child) {
-    child.kill().ok();
-    child.wait().ok();
 }
 
 /// The end of the relay's log, as part of an error.
