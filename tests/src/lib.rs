@@ -19,7 +19,7 @@ pub use load::{Load, LoadEnd, sell};
 pub use proof::{assert_delivered, assert_keys_in_order, assert_placed, delivered_once};
 pub use records::{Record, read_records};
 pub use relay::Relay;
-pub use rows::{NewRow, Row, read_rows};
+pub use rows::{NewRow, Row, incompressible, read_rows};
 pub use say::say;
 pub use servers::{shared_kafka, shared_postgres};
 pub use stage::{Stage, StageBuilder};

@@ -92,3 +92,13 @@ pub fn read_rows(client: &mut impl GenericClient) -> Vec<Row> {
     };
     rows.into_iter().map(row).collect()
 }
+
+/// Text that compression does not make small.
+pub fn incompressible(length: usize) -> String {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap_or(0))
+    };
+    (0..length).map(|_| next()).collect()
+}

@@ -1,6 +1,6 @@
 //! Rows that cannot be published, and the policies.
 
-use integration_tests::{NewRow, Record, Row, Stage, StageBuilder, wait_until};
+use integration_tests::{NewRow, Record, Row, Stage, StageBuilder, incompressible, wait_until};
 use uuid::Uuid;
 
 fn policy(policy: &str) -> StageBuilder<'static> {
@@ -14,8 +14,7 @@ fn poison(key: impl ToString, number: i64) -> NewRow {
 
 /// A row that the broker refuses: larger than its topic allows.
 fn too_large(aggregate_type: &str, key: impl ToString) -> NewRow {
-    let payload = (0..4_000).map(|_| Uuid::new_v4().simple().to_string()).collect::<String>();
-    NewRow { payload: Some(format!("\"{payload}\"")), ..NewRow::of(aggregate_type, key, 0) }
+    NewRow { payload: Some(format!("\"{}\"", incompressible(100_000))), ..NewRow::of(aggregate_type, key, 0) }
 }
 
 fn statuses(stage: &Stage<'_>, rows: &[NewRow]) -> Vec<String> {

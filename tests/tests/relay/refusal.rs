@@ -1,6 +1,6 @@
 //! A record that the broker refuses.
 
-use integration_tests::{NewRow, Stage, assert_keys_in_order, wait_until};
+use integration_tests::{NewRow, Stage, assert_keys_in_order, incompressible, wait_until};
 
 #[test]
 fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_it_is_confirmed() {
@@ -11,7 +11,7 @@ fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_
     stage.insert(&NewRow::of("small", 1, 1));
     wait_until("the first row is published", || stage.count("PUBLISH") == 1);
     let before = stage.log_end();
-    let payload = Some(format!("\"{}\"", pseudo_random(50_000)));
+    let payload = Some(format!("\"{}\"", incompressible(50_000)));
     let large = NewRow { payload, ..NewRow::of("small", 2, 2) };
     stage.insert(&large);
     let after = stage.log_end();
@@ -80,14 +80,4 @@ fn a_record_from_the_future_stops_the_relay_with_its_row_and_no_other() {
     let records = stage.records();
     assert_eq!(records.len() as i64, ROWS - 1, "each once");
     assert_keys_in_order(&records);
-}
-
-/// Text that compression does not make small.
-fn pseudo_random(length: usize) -> String {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap_or(0))
-    };
-    (0..length).map(|_| next()).collect()
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use outbox::Lane;
 use outbox_store::{
-    HeldOverview, OverdueAfter, RowsOverview, held_overview, log_end, progress_partitions, replays_overview,
+    HeldOverview, OverdueAfter, RowsOverview, held_overview, known_partitions, log_end, replays_overview,
     rows_overview, slot_state, wal_flush_position,
 };
 use uuid::Uuid;
@@ -24,7 +24,7 @@ async fn an_empty_table_has_no_rows_and_nothing_else_either() {
     assert_eq!(held.expect("it is read"), HeldOverview::default());
     let slot = &fixture.names.slot;
     assert_eq!(replays_overview(&fixture.session, slot, 10, 10).await.expect("they are read"), []);
-    assert_eq!(progress_partitions(&fixture.session, slot).await.expect("they are read"), []);
+    assert_eq!(known_partitions(&fixture.session).await.expect("they are read"), []);
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn what_is_missing_says_what_makes_it() {
         rows_overview(session, names, OVERDUE_AFTER, 1).await.err(),
         held_overview(session, names, OVERDUE_AFTER.init, 1).await.err(),
         replays_overview(session, &names.slot, 1, 1).await.err(),
-        progress_partitions(session, &names.slot).await.err(),
+        known_partitions(session).await.err(),
     ];
     for error in errors.map(|error| error.expect("there is nothing")) {
         assert!(error.is_definite() && error.to_string().contains("postrider init"), "{error}");

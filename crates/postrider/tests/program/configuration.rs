@@ -50,11 +50,11 @@ fn a_server_that_cannot_be_reached_is_said_and_the_password_is_not() {
         .variable("RUST_LOG", "trace")
         .variable("POSTRIDER_LOG_LEVEL", "trace")
         .variable("POSTRIDER_KAFKA_PROPERTIES_SASL_PASSWORD", "hunter2")
-        .variable("POSTRIDER_RECEIPTS_FOLLOW", "billing");
+        .variable("POSTRIDER_HTTP_LISTEN", "127.0.0.1:1");
     let run = place.run(&["init"]);
     assert_eq!((run.code, run.out.as_str()), (Some(1), ""));
     assert!(run.err.contains("connecting to PostgreSQL"), "{}", run.err);
-    assert!(run.err.contains("receipts.follow has no effect in this version"), "{}", run.err);
+    assert!(run.err.contains("http.listen has no effect in this version"), "{}", run.err);
     assert!(!run.err.contains("hunter2"), "{}", run.err);
 }
 
