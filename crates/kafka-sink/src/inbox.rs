@@ -178,7 +178,7 @@ mod tests {
     use outbox::Token;
 
     use super::*;
-    use crate::published::Place;
+    use crate::Place;
 
     fn report(number: usize) -> Report {
         Report { token: Token::from_usize(number), outcome: Ok(Place { partition: 0, offset: 0 }) }

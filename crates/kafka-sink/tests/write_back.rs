@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kafka_sink::{Place, Published, WriteBack, WriteBackError, WriteBackOptions};
+use kafka_sink::{
+    Place, Receipt, ReceiptChunk, RowChange, What, WriteBack, WriteBackError, WriteBackOptions, Written,
+};
 use openssl::ssl::{SslConnector, SslMethod};
 use outbox::Token;
 use outbox_store::{Names, Tls, apply, connect, inspect, plan};
@@ -43,37 +45,69 @@ async fn set_up() -> Postgres {
     server
 }
 
-fn event(number: usize) -> Published {
-    Published {
+fn event(number: usize) -> RowChange {
+    RowChange {
         token: Token::from_usize(number),
         id: Uuid::from_u128(number as u128),
         xid: None,
-        topic: "orders".into(),
-        place: Place { partition: 0, offset: number as i64 },
+        created_at_us: None,
+        what: What::Published {
+            topic: "orders".into(),
+            place: Place { partition: 0, offset: number as i64 },
+        },
     }
+}
+
+/// Receipts of all rows, in chunks, a few at a time, in an order of their own.
+async fn receive_all(receipts: tokio::sync::mpsc::Sender<ReceiptChunk>) {
+    const CHUNK: usize = 500;
+    let mut open = std::collections::VecDeque::new();
+    let mut completed = 0;
+    for first in (0..ROWS).step_by(CHUNK).rev() {
+        let (done, answer) = tokio::sync::oneshot::channel();
+        let receipts_of_chunk = (first..first + CHUNK).map(|number| Receipt {
+            id: Uuid::from_u128(number as u128),
+            topic: "orders".into(),
+            partition: 0,
+            offset: number as i64,
+            by_request: false,
+        });
+        let chunk = ReceiptChunk { receipts: receipts_of_chunk.collect(), done };
+        receipts.send(chunk).await.expect("the write-back is there");
+        open.push_back(answer);
+        if open.len() > 4 {
+            let answer = open.pop_front().expect("there are some");
+            completed += answer.await.expect("it is told").completed;
+        }
+    }
+    for answer in open {
+        completed += answer.await.expect("it is told").completed;
+    }
+    // A batch whose outcome was not heard of may have completed some rows already.
+    assert!(completed <= ROWS as u64 && completed > ROWS as u64 * 9 / 10, "{completed}");
 }
 
 /// Submits all rows with `disturb` in the middle, and waits until every one is written.
 async fn written_in_spite_of(server: &Postgres, disturb: impl FnOnce(&Postgres)) {
     let options = WriteBackOptions { batch_rows_max: 100, ..WriteBackOptions::default() };
     let mut write_back = WriteBack::start(config(server), tls(), Names::default(), options);
-    let mut tokens = Vec::new();
+    let mut written = Written::default();
     let mut submitted = 0;
     let mut disturb = Some(disturb);
-    while tokens.len() < ROWS {
-        while submitted < ROWS && submitted - tokens.len() < 1000 {
+    while written.tokens.len() < ROWS {
+        while submitted < ROWS && submitted - written.tokens.len() < 1000 {
             write_back.submit(event(submitted)).expect("there is room");
             submitted += 1;
         }
-        if tokens.len() > ROWS / 2
+        if written.tokens.len() > ROWS / 2
             && let Some(disturb) = disturb.take()
         {
             disturb(server);
         }
-        let more = timeout(DEADLINE, write_back.written(&mut tokens));
+        let more = timeout(DEADLINE, write_back.written(&mut written));
         more.await.expect("it comes back in time").expect("an outage is no error");
     }
-    let mut numbers: Vec<_> = tokens.iter().map(|token| token.to_usize()).collect();
+    let mut numbers: Vec<_> = written.tokens.iter().map(|token| token.to_usize()).collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..ROWS), "each is reported once");
     let sql = sql(server).await;
@@ -103,6 +137,47 @@ async fn every_row_is_written_when_the_server_is_killed_in_the_middle() {
 }
 
 #[tokio::test]
+async fn receipts_and_delivery_reports_come_together_however_often_the_server_is_killed() {
+    let server = set_up().await;
+    let options = WriteBackOptions { batch_rows_max: 200, ..WriteBackOptions::default() };
+    let mut write_back = WriteBack::start(config(&server), tls(), Names::default(), options);
+    let consumer = tokio::spawn(receive_all(write_back.receipts()));
+    let mut written = Written::default();
+    let mut submitted = 0;
+    let mut kills = [ROWS / 4, ROWS / 2, ROWS * 3 / 4].into_iter().peekable();
+    while written.tokens.len() < ROWS {
+        while submitted < ROWS && submitted - written.tokens.len() < 2000 {
+            write_back.submit(event(submitted)).expect("there is room");
+            submitted += 1;
+        }
+        if kills.next_if(|after| written.tokens.len() > *after).is_some() {
+            server.kill().expect("it is killed");
+            server.start_again().expect("it recovers");
+        }
+        let more = timeout(DEADLINE, write_back.written(&mut written));
+        more.await.expect("it comes back in time").expect("an outage is no error");
+    }
+    let pump = async {
+        loop {
+            write_back.written(&mut written).await.expect("the work goes on");
+        }
+    };
+    tokio::select! {
+        received = timeout(DEADLINE, consumer) => received.expect("in time").expect("all is received"),
+        () = pump => {}
+    }
+    let right = "select count(*) from outbox
+                 where status = 'COMPLETE' and attempts = 1 and kafka_topic = 'orders' and kafka_partition = 0
+                   and kafka_offset = aggregate_id::bigint and published_at is not null and completed_at is not null";
+    let right: i64 = sql(&server).await.query_one(right, &[]).await.expect("they are counted").get(0);
+    assert_eq!(right, ROWS as i64);
+    // What became PUBLISH and left it again is counted, and never more left than came.
+    let published: u64 = written.tallies.iter().map(|tally| tally.published).sum();
+    let left: u64 = written.tallies.iter().flat_map(|tally| &tally.completed).map(|(_, rows)| rows).sum();
+    assert!(published >= left, "{published} became PUBLISH, {left} of them COMPLETE");
+}
+
+#[tokio::test]
 async fn an_outage_is_known_while_it_lasts_and_forgotten_after() {
     let server = set_up().await;
     server.stop().expect("it stops");
@@ -116,9 +191,9 @@ async fn an_outage_is_known_while_it_lasts_and_forgotten_after() {
     };
     timeout(DEADLINE, waiting).await.expect("it is noticed");
     server.start_again().expect("it starts");
-    let mut tokens = Vec::new();
-    timeout(DEADLINE, write_back.written(&mut tokens)).await.expect("in time").expect("it goes on");
-    assert_eq!(tokens, [Token::from_usize(0)]);
+    let mut written = Written::default();
+    timeout(DEADLINE, write_back.written(&mut written)).await.expect("in time").expect("it goes on");
+    assert_eq!(written.tokens, [Token::from_usize(0)]);
     assert_eq!(write_back.outage(), None);
 }
 
@@ -136,12 +211,12 @@ async fn a_right_that_is_taken_away_ends_the_work_with_the_grant_that_mends_it()
     let mut as_relay = config(&server);
     as_relay.user("relay").password("secret");
     let mut write_back = WriteBack::start(as_relay, tls(), Names::default(), WriteBackOptions::default());
-    let mut tokens = Vec::new();
+    let mut written = Written::default();
     write_back.submit(event(0)).expect("there is room");
-    timeout(DEADLINE, write_back.written(&mut tokens)).await.expect("in time").expect("it may");
+    timeout(DEADLINE, write_back.written(&mut written)).await.expect("in time").expect("it may");
     sql.batch_execute("revoke update on outbox from relay").await.expect("it is revoked");
     write_back.submit(event(1)).expect("there is room");
-    let refused = timeout(DEADLINE, write_back.written(&mut tokens)).await.expect("in time");
+    let refused = timeout(DEADLINE, write_back.written(&mut written)).await.expect("in time");
     let Err(WriteBackError::Store(error)) = refused else { panic!("{refused:?}") };
     assert!(error.is_definite());
     let text = error.to_string();

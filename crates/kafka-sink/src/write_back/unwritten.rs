@@ -57,15 +57,13 @@ impl Unwritten {
         self.gathering.room()
     }
 
-    pub(super) fn take_changes(&mut self, changes: &mut Vec<RowChange>, now: Instant) {
-        for change in changes.drain(..) {
-            let id = change.id;
-            let entry = Entry::Change(change);
-            let early = if entry.is_sent() { self.early.take(&id) } else { Vec::new() };
-            self.gathering.add(entry, now);
-            for (receipt, chunk) in early {
-                self.gathering.add(Entry::Receipt(receipt, chunk), now);
-            }
+    pub(super) fn take_change(&mut self, change: RowChange, now: Instant) {
+        let id = change.id;
+        let entry = Entry::Change(change);
+        let early = if entry.is_sent() { self.early.take(&id) } else { Vec::new() };
+        self.gathering.add(entry, now);
+        for (receipt, chunk) in early {
+            self.gathering.add(Entry::Receipt(receipt, chunk), now);
         }
     }
 

@@ -124,6 +124,12 @@ impl<D: Database> Worker<D> {
         loop {
             let now = Instant::now();
             unwritten.give_up_waiting(now);
+            // The changes first, for the slot waits for them; receipts have what they leave, and their share.
+            while unwritten.room() > 0
+                && let Ok(change) = self.changes.try_recv()
+            {
+                unwritten.take_change(change, now);
+            }
             unwritten.fill(now);
             while unwritten.takes_receipts()
                 && let Ok(chunk) = self.receipts.try_recv()
@@ -153,7 +159,8 @@ impl<D: Database> Worker<D> {
                     if taken == 0 {
                         return Ok(());
                     }
-                    unwritten.take_changes(&mut changes, Instant::now());
+                    let now = Instant::now();
+                    changes.drain(..).for_each(|change| unwritten.take_change(change, now));
                 }
                 Some(chunk) = self.receipts.recv(), if unwritten.takes_receipts() => {
                     unwritten.take_receipts(chunk, Instant::now());
