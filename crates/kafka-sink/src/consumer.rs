@@ -1,13 +1,12 @@
 //! Consumers: their configuration, and what librdkafka calls back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext};
 
 /// Properties of producers alone (column `P` of librdkafka's CONFIGURATION.md), which a consumer would only
 /// warn about.
@@ -124,50 +123,46 @@ pub fn consumer_config(producer: &ClientConfig, group: &str) -> ClientConfig {
 /// A consumer of Postrider's.
 pub(crate) type Reader = BaseConsumer<ReaderContext>;
 
-/// Receives log lines, errors and what became of commits, on the thread that polls.
+/// Receives log lines and errors.
 ///
 /// Outages are told by the producer's watch, once for the whole process.
 #[derive(Debug, Default)]
 pub(crate) struct ReaderContext {
-    commits_open: AtomicUsize,
-    refused: Mutex<Option<Code>>,
+    refused: Mutex<Option<String>>,
+    denied: Mutex<Option<Code>>,
 }
 
 impl ReaderContext {
-    /// A commit is on its way.
-    pub(crate) fn committing(&self) {
-        self.commits_open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether an answer to a commit is to come.
-    pub(crate) fn is_committing(&self) -> bool {
-        self.commits_open.load(Ordering::Relaxed) > 0
-    }
-
-    /// Why commits have failed since the last call, where one has.
-    pub(crate) fn take_refused(&self) -> Option<Code> {
+    /// What librdkafka said of commits that failed since the last call, where one has.
+    ///
+    /// Its log is the only place where it does: a commit that is not waited for comes to nothing else in
+    /// rdkafka 0.39 (<https://github.com/fede1024/rust-rdkafka/issues/856>), and one that is waited for waits
+    /// without a limit.
+    pub(crate) fn take_refused(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
 
-impl ConsumerContext for ReaderContext {
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let of_one = || offsets.elements().iter().find_map(|element| element.error().err());
-        // A topic that is gone needs no position.
-        let is_gone = |code: &Code| matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopicId);
-        let error = result.err().or_else(of_one);
-        let code = error.map(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown));
-        if let Some(code) = code.filter(|code| !is_gone(code)) {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
-        }
-        let _ = self.commits_open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    /// Why no broker would tell where the group's offsets are kept, where none would. librdkafka says it once,
+    /// and whoever waits for offsets only hears that time is up.
+    pub(crate) fn denied(&self) -> Option<Code> {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group's offsets are told.
+    pub(crate) fn told(&self) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
+
+impl ConsumerContext for ReaderContext {}
 
 impl ClientContext for ReaderContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         use RDKafkaLogLevel::{Alert, Critical, Emerg, Error, Warning};
         match (level, facility) {
+            (_, "COMMITFAIL") => {
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+            }
             (_, "FAIL" | "ERROR") => tracing::debug!(target: "kafka", facility, "{message}"),
             (Warning, _) => tracing::warn!(target: "kafka", facility, "{message}"),
             (Emerg | Alert | Critical | Error, _) => tracing::error!(target: "kafka", facility, "{message}"),
@@ -183,6 +178,10 @@ impl ClientContext for ReaderContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "kafka", "{error}: {reason}");
+        let code = error.rdkafka_error_code();
+        if let Some(code @ (Code::GroupAuthorizationFailed | Code::InvalidGroupId)) = code {
+            *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
+        }
     }
 }
 

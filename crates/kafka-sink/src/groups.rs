@@ -41,9 +41,10 @@ impl Groups {
                 self.readers.entry(group.to_owned()).or_insert(reader)
             }
         };
-        // Errors of its connections, which would gather in its queue.
+        let offsets = committed(reader, group, partitions, within);
+        // Errors of its connections, which would gather in its queue. One of them may be the reason.
         while reader.poll(Duration::ZERO).is_some() {}
-        committed(reader, group, partitions, within)
+        offsets.map_err(|error| because(reader, group, error))
     }
 }
 
@@ -57,12 +58,14 @@ pub(crate) fn committed(
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let what = || format!("the committed offsets of group {group}");
+    let what = || offsets_of(group);
     let mut asked = TopicPartitionList::with_capacity(partitions.len());
     for (topic, partition) in partitions {
         asked.add_partition(topic, *partition);
     }
-    let told = reader.committed_offsets(asked, within).map_err(|error| LookError::of(what(), &error))?;
+    let told = reader.committed_offsets(asked, within);
+    let told = told.map_err(|error| because(reader, group, LookError::of(what(), &error)))?;
+    reader.context().told();
     let mut offsets = HashMap::with_capacity(partitions.len());
     for element in told.elements() {
         if let Err(error) = element.error() {
@@ -75,4 +78,16 @@ pub(crate) fn committed(
     }
     let offset = |(topic, partition): &TopicPartition| offsets.get(&(topic.to_string(), *partition)).copied();
     Ok(partitions.iter().map(offset).collect())
+}
+
+fn offsets_of(group: &str) -> String {
+    format!("the committed offsets of group {group}")
+}
+
+/// The reason why there is no answer, where it has been told since.
+fn because(reader: &Reader, group: &str, error: LookError) -> LookError {
+    match reader.context().denied() {
+        Some(code) if error.is_transient() => LookError::of_code(offsets_of(group), code),
+        _ => error,
+    }
 }

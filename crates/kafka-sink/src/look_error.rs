@@ -62,6 +62,19 @@ pub(crate) fn remedy(code: Code) -> Option<&'static str> {
     })
 }
 
+/// The remedy for a commit that librdkafka's own words say was refused.
+pub(crate) fn remedy_in(words: &str) -> Option<&'static str> {
+    const CODES: [(&str, Code); 5] = [
+        ("Group authorization failed", Code::GroupAuthorizationFailed),
+        ("Topic authorization failed", Code::TopicAuthorizationFailed),
+        ("Unknown member", Code::UnknownMemberId),
+        ("generation id is not valid", Code::IllegalGeneration),
+        ("Invalid group.id", Code::InvalidGroupId),
+    ];
+    let code = CODES.iter().find(|(said, _)| words.contains(said));
+    code.and_then(|(_, code)| remedy(*code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +88,20 @@ mod tests {
         for code in [Code::OperationTimedOut, Code::LeaderNotAvailable, Code::Authentication, Code::Unknown] {
             assert!(LookError::of_code("it", code).is_transient(), "{code}");
         }
+    }
+
+    #[test]
+    fn librdkafkas_words_for_refused_commits_are_known() {
+        for code in [
+            Code::GroupAuthorizationFailed,
+            Code::TopicAuthorizationFailed,
+            Code::UnknownMemberId,
+            Code::IllegalGeneration,
+            Code::InvalidGroupId,
+        ] {
+            assert!(remedy(code).is_some());
+            assert_eq!(remedy_in(&code.to_string()), remedy(code), "{code}");
+        }
+        assert_eq!(remedy_in("Broker: Unknown topic or partition"), None);
     }
 }

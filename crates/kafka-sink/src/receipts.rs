@@ -11,7 +11,7 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -93,6 +93,7 @@ pub struct Receipts {
     seen: Seen,
     counters: Arc<Counters>,
     stop: Stop,
+    thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -135,8 +136,8 @@ impl Receipts {
             let _ = end.send(());
         };
         let thread = thread::Builder::new().name("kafka-receipts".to_owned()).spawn(work);
-        thread.map_err(|error| LookErrorKind::NotMade(error.to_string()))?;
-        Ok(Receipts { seen: Seen::new(news), counters, stop: Stop(stop), ended })
+        let thread = thread.map_err(|error| LookErrorKind::NotMade(error.to_string()))?;
+        Ok(Receipts { seen: Seen::new(news), counters, stop: Stop(stop), thread, ended })
     }
 
     /// There is a record of ours at `offset`: the partition is consumed from now on. To be called with every
@@ -152,8 +153,8 @@ impl Receipts {
     }
 
     /// Whether the worker has ended, because the write-back has or by a bug: nothing is consumed any more.
-    pub fn has_ended(&mut self) -> bool {
-        !matches!(self.ended.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Takes what has been reported durable, commits it and ends.
@@ -161,7 +162,7 @@ impl Receipts {
     /// Returns after a second at the latest; a worker that takes longer, since a broker is away, ends in the
     /// background.
     pub async fn close(self) {
-        let Receipts { seen: _, counters, stop, ended } = self;
+        let Receipts { seen: _, counters, stop, thread: _, ended } = self;
         drop(stop);
         if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
             tracing::debug!(target: "kafka", "the receipts' consumer takes its time to end");

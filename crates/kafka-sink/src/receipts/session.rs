@@ -76,9 +76,7 @@ impl Session {
             list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(position))?;
         }
         // Asynchronous, since the other kind waits without a limit for a coordinator that is away.
-        self.reader.commit(&list, CommitMode::Async)?;
-        self.reader.context().committing();
-        Ok(())
+        self.reader.commit(&list, CommitMode::Async)
     }
 
     pub(super) fn context(&self) -> &ReaderContext {

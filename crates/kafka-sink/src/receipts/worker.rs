@@ -21,7 +21,7 @@ use super::seen::News;
 use super::session::{Session, named};
 use super::{Counters, ReceiptsOptions};
 use crate::groups::{Groups, TopicPartition};
-use crate::look_error::{LookError, remedy};
+use crate::look_error::{LookError, remedy, remedy_in};
 use crate::receipt::{Receipt, ReceiptChunk, Receipted};
 use crate::record_id::RecordId;
 
@@ -45,9 +45,6 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Each commit is a record in the brokers' own log. What was not committed at a crash is read again.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
-
-/// A commit without an answer for so long will not have one any more: librdkafka has given up long since.
-const COMMIT_WITHIN: Duration = Duration::from_secs(120);
 
 /// The brokers forget offsets that are not committed for some days (offsets.retention.minutes).
 const COMMIT_ALL_EVERY: Duration = Duration::from_secs(3600);
@@ -232,7 +229,7 @@ impl Worker {
                     self.open.pop_front();
                 }
                 Err(oneshot::error::TryRecvError::Empty) => break,
-                Err(oneshot::error::TryRecvError::Closed) => return Break(()),
+                Err(oneshot::error::TryRecvError::Closed) => return self.write_back_ended(),
             }
         }
         Continue(())
@@ -249,36 +246,46 @@ impl Worker {
                 self.open.pop_front();
                 Continue(())
             }
-            Ok(Err(_)) => Break(()),
+            Ok(Err(_)) => self.write_back_ended(),
             Err(_) => Continue(()),
         }
     }
 
+    /// Nothing more will be durable.
+    fn write_back_ended(&mut self) -> ControlFlow<()> {
+        self.open.clear();
+        Break(())
+    }
+
     fn commit(&mut self) {
         let now = Instant::now();
-        if let Some(code) = self.session.context().take_refused() {
+        if let Some(said) = self.session.context().take_refused() {
             self.next.commit = now + TRY_AGAIN_AFTER;
             self.commits.again();
-            let what = format!("a commit of the receipts' positions as group {}", self.group);
-            match remedy(code) {
-                Some(remedy) => self.say("commit", &format!("Kafka refuses {what}: {code}; {remedy}")),
-                None => tracing::debug!(target: "kafka", "Kafka did not take {what}: {code}"),
+            match remedy_in(&said) {
+                Some(remedy) => {
+                    let what = format!("Kafka takes no commit of receipts as group {}", self.group);
+                    self.say("commit", &format!("{what}: {said}; {remedy}"));
+                }
+                // A coordinator that moves; a topic that is gone needs no position.
+                None => tracing::debug!(target: "kafka", "{said}"),
             }
         }
         if now >= self.next.commit_all {
             self.next.commit_all = now + COMMIT_ALL_EVERY;
             self.commits.again();
         }
-        let is_open = self.session.context().is_committing() && now < self.next.commit + COMMIT_WITHIN;
-        if now < self.next.commit || is_open || !self.commits.is_due() {
-            return;
+        if now >= self.next.commit && self.commits.is_due() {
+            self.next.commit = now + COMMIT_EVERY;
+            let positions = self.commits.take();
+            self.commit_positions(&positions);
         }
-        self.next.commit = now + COMMIT_EVERY;
-        self.commit_now();
     }
 
-    fn commit_now(&mut self) {
-        let positions = self.commits.take();
+    fn commit_positions(&mut self, positions: &[(Index, i64)]) {
+        if positions.is_empty() {
+            return;
+        }
         let positions = positions.iter().map(|(index, end)| (self.partitions.get(*index), *end));
         if let Err(error) = self.session.commit(positions) {
             tracing::debug!(target: "kafka", "a commit was not taken: {error}");
@@ -376,11 +383,12 @@ impl Worker {
             }
         }
         let _ = self.session.let_all_go();
-        if self.commits.is_due() {
-            self.commit_now();
-        }
-        while self.session.context().is_committing() && !left(END_WITHIN).is_zero() {
-            let _ = self.session.poll(left(END_WITHIN).min(TURN));
+        let positions = self.commits.take();
+        self.commit_positions(&positions);
+        // The answer to a question that goes the same way as the commit: then the broker has taken that.
+        let indexes: Vec<_> = positions.iter().map(|(index, _)| *index).collect();
+        if let Err(error) = self.session.committed(&self.names(&indexes), left(END_WITHIN)) {
+            tracing::debug!(target: "kafka", "the last positions may not be committed: {error}");
         }
     }
 
