@@ -9,8 +9,9 @@ use outbox::CreatedRange;
 const BUCKETS_MAX: usize = 256;
 
 /// Non-empty buckets, each of one or several adjacent numbers that no other has.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Buckets {
+    width_us: u64,
     by_first: BTreeMap<i64, Bucket>,
 }
 
@@ -21,23 +22,32 @@ pub(crate) struct Bucket {
     pub(crate) last: i64,
     pub(crate) rows: u64,
     pub(crate) created: CreatedRange,
-    /// When the newest of them came.
+    /// When the newest of them came; at most a width after the first, even where the clock that names buckets goes
+    /// back and rows come to an old one again.
     pub(crate) entered_us: u64,
+    first_us: u64,
 }
 
 impl Buckets {
+    pub(crate) fn new(width_us: u64) -> Self {
+        Buckets { width_us, by_first: BTreeMap::new() }
+    }
+
     /// Counts rows in; says whether the bucket is a new one.
     pub(crate) fn enter(&mut self, number: i64, rows: u64, created: CreatedRange, now_us: u64) -> bool {
         if rows == 0 {
             return false;
         }
+        let width_us = self.width_us;
         if let Some((_, bucket)) = self.bucket(number) {
             bucket.rows = bucket.rows.saturating_add(rows);
             bucket.created = bucket.created.and(created);
-            bucket.entered_us = bucket.entered_us.max(now_us);
+            let latest_us = bucket.first_us.saturating_add(width_us);
+            bucket.entered_us = bucket.entered_us.max(now_us.min(latest_us));
             return false;
         }
-        self.by_first.insert(number, Bucket { last: number, rows, created, entered_us: now_us });
+        let bucket = Bucket { last: number, rows, created, entered_us: now_us, first_us: now_us };
+        self.by_first.insert(number, bucket);
         if self.by_first.len() > BUCKETS_MAX {
             self.join_oldest();
         }
@@ -102,6 +112,7 @@ impl Bucket {
         self.rows = self.rows.saturating_add(later.rows);
         self.created = self.created.and(later.created);
         self.entered_us = self.entered_us.max(later.entered_us);
+        self.first_us = self.first_us.min(later.first_us);
     }
 }
 
@@ -115,7 +126,7 @@ mod tests {
 
     #[test]
     fn neighbours_come_as_one_and_a_gap_parts_them() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(10);
         for (number, now_us) in [(1, 10), (2, 20), (4, 40), (5, 50)] {
             assert!(buckets.enter(number, 2, at(number), now_us));
         }
@@ -130,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_empty_bucket_is_not_there() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(10);
         buckets.enter(1, 2, at(0), 0);
         buckets.leave(1, 5);
         buckets.leave(9, 1);
@@ -139,7 +150,7 @@ mod tests {
 
     #[test]
     fn many_buckets_are_joined_and_still_left() {
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(10);
         let many = 3 * BUCKETS_MAX as i64;
         for number in 0..many {
             buckets.enter(2 * number, 1, at(number), number as u64);

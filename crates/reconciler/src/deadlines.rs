@@ -13,6 +13,9 @@ const BUCKETS_PER_DEADLINE: u64 = 8;
 // With the default of 5 min, what waits for a consumer is looked at once an hour in the end.
 const PAUSE_MAX_DEADLINES: u64 = 12;
 
+// After as many looks the pause is the longest.
+const LOOKS_MAX: u32 = 4;
+
 /// The state in which rows have waited for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -83,11 +86,13 @@ struct Again {
 impl Deadlines {
     /// With nothing in it. `publish_after_us` is `None` where nobody follows rows beyond PUBLISH.
     pub fn new(init_after_us: u64, publish_after_us: Option<u64>) -> Self {
+        let init_after_us = init_after_us.max(1);
+        let publish_after_us = publish_after_us.map(|after| after.max(1));
         Deadlines {
-            init_after_us: init_after_us.max(1),
-            publish_after_us: publish_after_us.map(|after| after.max(1)),
-            init: Buckets::default(),
-            publish: Buckets::default(),
+            init_after_us,
+            publish_after_us,
+            init: Buckets::new(width(init_after_us)),
+            publish: Buckets::new(width(publish_after_us.unwrap_or(u64::MAX))),
             again: BTreeMap::new(),
             counted_from: i64::MIN,
             uncounted: true,
@@ -199,7 +204,7 @@ impl Deadlines {
     /// pause that grows from look to look, or after `again_after_us` if that is sooner.
     pub fn judged(&mut self, now_us: u64, overdue: Overdue, remaining: u64, again_after_us: Option<u64>) {
         let Some(after_us) = self.after_us(overdue.kind) else { return };
-        let deadlines = (1_u64 << overdue.looks.min(8)).min(PAUSE_MAX_DEADLINES);
+        let deadlines = (1_u64 << overdue.looks.min(LOOKS_MAX)).min(PAUSE_MAX_DEADLINES);
         let longest_us = after_us.saturating_mul(deadlines);
         let pause_us = longest_us - jitter(now_us, longest_us / 8);
         let (pause_us, grid_us) = match again_after_us {
@@ -208,7 +213,7 @@ impl Deadlines {
         };
         // What is looked at again at about the same time is looked at together.
         let due_us = now_us.saturating_add(pause_us).div_ceil(grid_us).saturating_mul(grid_us);
-        let looks = overdue.looks.saturating_add(1).min(8);
+        let looks = overdue.looks.saturating_add(1).min(LOOKS_MAX);
         self.look_again(due_us, Overdue { rows: remaining, looks, ..overdue });
     }
 

@@ -12,3 +12,4 @@ mod session;
 mod statuses;
 mod verify_rows;
 mod write_plan;
+mod stuck_rows;
