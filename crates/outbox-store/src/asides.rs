@@ -16,7 +16,8 @@ pub struct Aside {
 /// Why a row is not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It cannot be: the row says FAILED.
+    /// It cannot be: the row says FAILED. One that the log has just brought ([`Aside::xid`]) and that says PUBLISH or
+    /// COMPLETE by now is left as it is.
     Failed {
         /// For the person who reads it on the row.
         reason: String,
@@ -47,6 +48,9 @@ pub struct Asides {
 pub(crate) struct AsideRow {
     pub(crate) id: Uuid,
     pub(crate) failed: bool,
+    /// Whether the log has just brought it. Such a row says INIT, and whatever else it says, it has learnt since: from
+    /// a statement that was carried out, say, although its connection was lost.
+    pub(crate) live: bool,
     pub(crate) sent: bool,
     pub(crate) error: String,
     pub(crate) lane: Option<(String, Bytes)>,
@@ -85,11 +89,12 @@ impl Asides {
 
 impl AsideRow {
     fn of(aside: Aside, number: i32) -> Self {
-        let id = aside.id;
+        let (id, live) = (aside.id, aside.xid.is_some());
         match aside.why {
             Why::Failed { reason, sent, head_of } => AsideRow {
                 id,
                 failed: true,
+                live,
                 sent,
                 error: storable(reason),
                 lane: head_of.map(|lane| (storable(lane.topic), lane.key)),
@@ -98,6 +103,7 @@ impl AsideRow {
             Why::Held { lane, behind } => AsideRow {
                 id,
                 failed: false,
+                live,
                 sent: false,
                 error: format!(
                     "held behind row {behind} of the same key, which could not be sent: it follows once that \

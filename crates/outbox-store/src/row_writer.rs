@@ -182,6 +182,7 @@ impl RowWriter {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let failed: Vec<bool> = rows.iter().map(|row| row.failed).collect();
         let sent: Vec<bool> = rows.iter().map(|row| row.sent).collect();
+        let live: Vec<bool> = rows.iter().map(|row| row.live).collect();
         let errors: Vec<&str> = rows.iter().map(|row| &*row.error).collect();
         let lane = |row: &'_ crate::asides::AsideRow| row.lane.clone().unzip();
         let (topics, keys): (Vec<Option<String>>, Vec<_>) = rows.iter().map(lane).unzip();
@@ -193,7 +194,7 @@ impl RowWriter {
             .client()
             .query_one(
                 &self.asides,
-                &[&ids, &failed, &sent, &errors, &topics, &keys, &numbers, &self.slot, &xids, &in_doubt],
+                &[&ids, &failed, &sent, &errors, &topics, &keys, &numbers, &self.slot, &xids, &in_doubt, &live],
             )
             .await
             .map_err(|error| self.failed(error))?;
@@ -240,7 +241,7 @@ const CHANGES: [Type; 15] = [
     Type::BOOL,
 ];
 
-const ASIDES: [Type; 10] = [
+const ASIDES: [Type; 11] = [
     Type::UUID_ARRAY,
     Type::BOOL_ARRAY,
     Type::BOOL_ARRAY,
@@ -251,6 +252,7 @@ const ASIDES: [Type; 10] = [
     Type::TEXT,
     Type::INT8_ARRAY,
     Type::BOOL,
+    Type::BOOL_ARRAY,
 ];
 
 fn to_xids(xids: Vec<i64>) -> Vec<u32> {

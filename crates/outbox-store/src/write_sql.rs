@@ -176,8 +176,8 @@ pub(crate) fn asides_sql(names: &Names, types: &ColumnTypes) -> String {
         r#"
 with given as materialized (
     select *
-    from unnest($1::uuid[], $2::bool[], $3::bool[], $4::text[], $5::text[], $6::bytea[], $7::int4[])
-        as g (id, failed, sent, error, topic, key, number)
+    from unnest($1::uuid[], $2::bool[], $3::bool[], $4::text[], $5::text[], $6::bytea[], $7::int4[], $11::bool[])
+        as g (id, failed, sent, error, topic, key, number, live)
 ), written as (
     update {table} as o
     set {status} = case when {fails} then 'FAILED' else o.{status} end,
@@ -189,7 +189,9 @@ with given as materialized (
         {last_attempt_at} = case when {fails} then now() else o.{last_attempt_at} end,
         {last_error} = g.error::{last_error_type}
     from given as g
-    where o.{id} = g.id and (g.failed or o.{status} = 'INIT')
+    where o.{id} = g.id
+        and (o.{status} = 'INIT'
+            or g.failed and not (g.live and coalesce(o.{status}, '') in ('PUBLISH', 'COMPLETE')))
 ), held as (
     insert into postrider.held as h (slot, id, topic, key, head)
     select $8::text, g.id, g.topic, g.key, g.failed from given as g where g.topic is not null order by g.number

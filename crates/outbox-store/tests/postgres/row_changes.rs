@@ -196,6 +196,26 @@ async fn failed_and_held_leave_what_is_complete() {
     }
 }
 
+/// A statement whose connection was lost can be carried out late, after the row was published all the same.
+#[tokio::test]
+async fn a_row_of_the_log_that_was_published_meanwhile_does_not_fail() {
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    for (id, status) in (1..).zip(&STATUSES) {
+        insert(&fixture, id, status).await;
+    }
+    let of_the_log = |id| Aside { xid: Some(3), ..failed(id, None) };
+    set_aside(&writer, (1..=4).map(of_the_log)).await;
+    for (id, expected) in (1..).zip([
+        "FAILED - 1 - - now refused",
+        "PUBLISH old/0/5 1 old - old -",
+        "COMPLETE old/0/5 1 old old old -",
+        "FAILED - 4 - - now refused",
+    ]) {
+        assert_eq!(says(&fixture, id).await, expected, "row {id}");
+    }
+}
+
 /// Any two changes come to the same whether they are written together or one after the other.
 #[tokio::test]
 async fn to_write_two_changes_together_is_to_write_one_after_the_other() {
