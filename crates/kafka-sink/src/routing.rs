@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use outbox::{Columns, Event};
+use outbox_store::TemplatePart;
 
 use crate::refusal::Refusal;
 use crate::template::{Template, TemplateError, Value};
@@ -75,6 +76,16 @@ impl Routing {
             (Some(topic), Some(key)) if problems.is_empty() => Ok(Routing { topic, key }),
             _ => Err(RoutingError { problems }),
         }
+    }
+
+    /// What the topic template is made of, for statements that route rows in the database.
+    pub fn topic_parts(&self) -> impl Iterator<Item = TemplatePart<'_>> {
+        self.topic.parts()
+    }
+
+    /// What the key template is made of, likewise.
+    pub fn key_parts(&self) -> impl Iterator<Item = TemplatePart<'_>> {
+        self.key.parts()
     }
 
     /// The topic of the event's record.

@@ -1,6 +1,7 @@
 //! Text with `{column}` in it: how a topic or a key is made of a row.
 
 use outbox::{Columns, Event};
+use outbox_store::TemplatePart;
 use uuid::Uuid;
 
 /// A template, ready to be filled in.
@@ -96,6 +97,14 @@ impl Template {
             [Part::Column(column)] => Some(column),
             _ => None,
         }
+    }
+
+    /// All of it, in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = TemplatePart<'_>> {
+        self.parts.iter().map(|part| match part {
+            Part::Text(text) => TemplatePart::Text(text),
+            Part::Column(column) => TemplatePart::Column(&column.name),
+        })
     }
 
     /// The text around the columns.

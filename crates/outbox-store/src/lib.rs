@@ -26,12 +26,14 @@ mod plan_tests;
 mod problem;
 mod progress;
 mod quote;
+mod replay_preview;
 mod replay_requests;
 mod replay_rows;
 mod replay_selection;
 mod retention;
 mod row_changes;
 mod row_writer;
+mod replay_watch;
 mod session;
 mod slot;
 mod statuses;
@@ -63,6 +65,9 @@ pub use partitions::{Ahead, Expired, keep_ahead};
 pub use plan::{InitPlan, Line, Shape, Step, plan};
 pub use problem::Problem;
 pub use progress::{KnownPartition, known_partitions};
+pub use publish::{PublishWriter, Written};
+pub use publish_rows::{PublishRow, PublishRows};
+pub use replay_preview::{ReplayGroup, ReplayPreview, TemplatePart, preview_replay};
 pub use replay_requests::{
     Announcement, Cancelled, REPLAY_CHANNEL, REPLAY_PREFIX, ReplayKind, ReplayProgress, ReplayRequest,
     ReplayState, announced_replay, cancel_replay, finish_replay, is_replay_wanted, replay_request,
@@ -73,6 +78,7 @@ pub use replay_selection::{RowKey, Selection};
 pub use retention::{Mark, Retention, Sweep, Swept};
 pub use row_changes::{Happened, RowChange, RowChanges};
 pub use row_writer::{Changed, Completed, RowWriter};
+pub use replay_watch::ReplayWatch;
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};

@@ -1,11 +1,14 @@
+use std::future::poll_fn;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
 use tokio_postgres::config::{Config, Host};
+use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use crate::StoreError;
+use crate::quote::identifier;
 
 /// What secures a connection where `sslmode` asks for it.
 pub type Tls = postgres_openssl::MakeTlsConnector;
@@ -75,6 +78,31 @@ pub fn noticing_dead_peers(config: &Config) -> Config {
 /// Transient where the server cannot be reached, is starting or has no room; definite where it refuses the
 /// role, the password or the database.
 pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> {
+    open(config, tls, None).await
+}
+
+/// As [`connect`], with the payloads of what is notified on the channels the connection listens on. When the receiver
+/// is full, payloads are dropped: that it is not empty says enough.
+///
+/// # Errors
+///
+/// As of [`connect`].
+pub(crate) async fn connect_listening(
+    config: &Config,
+    tls: &Tls,
+    channel: &str,
+) -> Result<(Session, mpsc::Receiver<String>), StoreError> {
+    let (notify, notified) = mpsc::channel(64);
+    let session = open(config, tls, Some(notify)).await?;
+    session.run(&format!("listen {}", identifier(channel)), &format!("listening on {channel}")).await?;
+    Ok((session, notified))
+}
+
+async fn open(
+    config: &Config,
+    tls: &Tls,
+    notify: Option<mpsc::Sender<String>>,
+) -> Result<Session, StoreError> {
     let doing = format!("connecting to PostgreSQL at {}", addresses(config));
     let doing = doing.as_str();
     let mut config = noticing_dead_peers(config);
@@ -90,7 +118,7 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
             connection: tokio::spawn(async move {
                 let _living = living;
                 // Whoever waits for an answer gets the same error; here it only ends the task.
-                if let Err(error) = connection.await {
+                if let Err(error) = drive(connection, notify).await {
                     tracing::debug!(%error, "a connection to PostgreSQL has ended");
                 }
             }),
@@ -100,6 +128,23 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
     };
     let timeout = StoreError::transient(doing, format!("no answer within {} s", SETUP_TIMEOUT.as_secs()));
     tokio::time::timeout(SETUP_TIMEOUT, opening).await.unwrap_or(Err(timeout))
+}
+
+async fn drive<S, T>(
+    mut connection: Connection<S, T>,
+    notify: Option<mpsc::Sender<String>>,
+) -> Result<(), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(notify) = notify else { return connection.await };
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(notification) = message? {
+            let _ = notify.try_send(notification.payload().to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// Where a configuration leads to, as people write it.

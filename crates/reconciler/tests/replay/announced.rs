@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use outbox::{Lsn, Status};
+use outbox_store::{Names, ReplayState, Selection, request_replay, request_skip};
+use reconciler::{Announced, Origin, Outcome};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::fixture::{Executor, Fixture, id, saving_often};
+use crate::pump::{Pump, Sent, done};
+
+impl Executor {
+    async fn announces(&self, id: Uuid, xid: Option<u32>, lsn: Lsn) {
+        self.announce.send(Announced { id, xid, lsn }).await.expect("it is taken");
+    }
+}
+
+#[tokio::test]
+async fn announced_requests_are_executed_in_order_once_and_after_what_the_log_brought_before() {
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=30, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    pump.settled.send_replace(Lsn::from_u64(10));
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    sleep(Duration::from_millis(100)).await;
+    let mut requests = Vec::new();
+    for n in 1..=10 {
+        let request = fixture.request(Selection { ids: vec![id(n)], ..Selection::default() }, None).await;
+        executor.announces(request, None, Lsn::from_u64(9 + n as u64)).await;
+        executor.announces(request, None, Lsn::from_u64(9 + n as u64)).await;
+        requests.push(request);
+    }
+    fixture.finished(requests[0]).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(sent.numbers(), [1]);
+    pump.settled.send_replace(Lsn::from_u64(1000));
+    fixture.finished(requests[9]).await;
+    assert_eq!(sent.numbers(), (1..=10).collect::<Vec<u128>>());
+}
+
+#[tokio::test]
+async fn a_message_without_its_row_is_counted_and_ignored_and_one_for_another_slot_is_not_counted() {
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=1, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let names = Names { slot: "another".to_owned(), ..fixture.connect.names.clone() };
+    let other =
+        request_replay(&fixture.session, &names, &Selection::default(), None).await.expect("it is requested");
+    executor.announces(other, None, Lsn::ZERO).await;
+    executor.announces(id(1234), Some(3), Lsn::ZERO).await;
+    let request = fixture.request(Selection::default(), None).await;
+    executor.announces(request, None, Lsn::ZERO).await;
+    assert_eq!(fixture.finished(request).await.progress.sent, 1);
+    assert_eq!(fixture.counts.unknown(), 1);
+    assert_eq!(fixture.of(other).await.state, ReplayState::Queued);
+}
+
+// As between the commit record in the log and the moment at which others see the transaction.
+#[tokio::test]
+async fn a_request_that_cannot_be_seen_yet_is_waited_for() {
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=1, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    sleep(Duration::from_millis(100)).await;
+    let (slot, request) = (&fixture.connect.names.slot, id(42));
+    fixture
+        .execute(&format!(
+            "begin; insert into postrider.replay (id, slot, created_before) values ('{request}', '{slot}', now())"
+        ))
+        .await;
+    let xid = fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
+    executor.announces(request, Some(xid), Lsn::ZERO).await;
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(sent.numbers(), []);
+    fixture.execute("commit").await;
+    assert_eq!(fixture.finished(request).await.progress.sent, 1);
+    assert_eq!(fixture.counts.unknown(), 0);
+}
+
+#[tokio::test]
+async fn a_skip_is_asked_of_the_pump_and_only_for_a_head() {
+    let fixture = Fixture::set_up().await;
+    let names = &fixture.connect.names;
+    let skip = async |row| request_skip(&fixture.session, names, row).await.expect("it is asked");
+    assert_eq!(skip(id(1)).await, None);
+    fixture
+        .execute(&format!(
+            "insert into postrider.held (slot, id, topic, key, head)
+             select '{}', lpad(to_hex(n), 32, '0')::uuid, 't', 'k', n < 3 from generate_series(1, 3) as n",
+            names.slot
+        ))
+        .await;
+    assert_eq!(skip(id(3)).await, None);
+    let (first, second) = (skip(id(1)).await.expect("a head"), skip(id(2)).await.expect("a head"));
+    let sent = Sent::default();
+    let verdict = |number| if number == 1 { Outcome::Done } else { Outcome::NothingHeld };
+    let pump = Pump::endless(&fixture, &sent, verdict).await;
+    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    assert_eq!(fixture.finished(first).await.state, ReplayState::Done);
+    let found = fixture.finished(second).await;
+    assert_eq!(found.state, ReplayState::Failed);
+    assert!(found.last_error.expect("a reason").contains("nothing is held back behind row"), "a reason");
+    assert_eq!(sent.all(), [(1, Origin::Held), (2, Origin::Held)]);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_for_good_fails_the_request_and_the_next_one_follows() {
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=1, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    sleep(Duration::from_millis(100)).await;
+    fixture.execute("alter table outbox rename payload to load").await;
+    let request = fixture.request(Selection::default(), None).await;
+    executor.announces(request, None, Lsn::ZERO).await;
+    let found = fixture.finished(request).await;
+    assert_eq!(found.state, ReplayState::Failed);
+    assert!(found.last_error.expect("a reason").contains("payload"), "the column is named");
+    fixture.execute("alter table outbox rename load to payload").await;
+    let next = fixture.request(Selection::default(), None).await;
+    executor.announces(next, None, Lsn::ZERO).await;
+    assert_eq!(fixture.finished(next).await.progress.sent, 1);
+}
+
+#[tokio::test]
+async fn rights_to_read_and_update_the_requests_are_enough_for_the_relay() {
+    let mut fixture = Fixture::set_up().await;
+    fixture.rows(1..=3, Status::Init).await;
+    let request = fixture.request(Selection::default(), None).await;
+    let role = fixture.connect.names.slot.replace("slot", "role");
+    fixture
+        .execute(&format!(
+            "create role {role} login password 'secret'; grant usage on schema postrider to {role};
+             grant select, update on postrider.replay, outbox to {role}; grant select on postrider.held to {role}"
+        ))
+        .await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    fixture.connect.config.user(&role).password("secret");
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    assert_eq!(fixture.finished(request).await.progress.sent, 3);
+    executor.announces(id(7), Some(3), Lsn::ZERO).await;
+}

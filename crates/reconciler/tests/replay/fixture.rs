@@ -1,0 +1,130 @@
+//! A database with an outbox, on a server that the tests share.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use openssl::ssl::{SslConnector, SslMethod};
+use outbox::Status;
+use outbox_store::{
+    Names, ReplayRequest, Selection, Session, Tls, apply, connect, inspect, plan, replay_request,
+    request_replay,
+};
+use reconciler::{Announced, Connect, Publisher, ReplayCounts, ReplayOptions, execute_replays};
+use testbed::Postgres;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn server() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        Postgres::builder().setting("max_replication_slots", "100").start().expect("PostgreSQL starts")
+    })
+}
+
+pub(crate) struct Fixture {
+    pub(crate) connect: Connect,
+    pub(crate) session: Session,
+    pub(crate) sql: Client,
+    pub(crate) counts: Arc<ReplayCounts>,
+}
+
+/// Rows are numbered; a row's id bears its number.
+pub(crate) fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+pub(crate) fn number(id: Uuid) -> u128 {
+    id.as_u128()
+}
+
+impl Fixture {
+    pub(crate) async fn set_up() -> Fixture {
+        let database = server().create_database("replay").expect("a database is created");
+        let config: tokio_postgres::Config = server().url(&database).parse().expect("a URL");
+        let tls = Tls::new(SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL is there").build());
+        let session = connect(&config, &tls).await.expect("the server is there");
+        let names = Names { slot: format!("slot_{database}"), ..Names::default() };
+        let found = inspect(&session, &names).await.expect("it can be looked at");
+        apply(&session, &plan(&found, &names, true), |_| {}).await.expect("nothing is in the way");
+        let (sql, connection) = config.connect(NoTls).await.expect("the server is there");
+        tokio::spawn(connection);
+        Fixture {
+            connect: Connect { config, tls, names },
+            session,
+            sql,
+            counts: Arc::new(ReplayCounts::default()),
+        }
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.sql.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        let row = self.sql.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        row.get(0)
+    }
+
+    /// Rows of these numbers in this state, made a second after each other, long ago.
+    pub(crate) async fn rows(&self, numbers: std::ops::RangeInclusive<u32>, status: Status) {
+        let (first, last) = (numbers.start(), numbers.end());
+        self.execute(&format!(
+            "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, status, created_at)
+             select lpad(to_hex(n), 32, '0')::uuid, 'order', (n % 7)::text, 'placed', '{{}}', '{status}',
+                    timestamptz '2026-01-01 00:00:00+00' + n * interval '1 second'
+             from generate_series({first}, {last}) as n"
+        ))
+        .await;
+    }
+
+    pub(crate) async fn request(&self, selection: Selection, rows_per_second: Option<u32>) -> Uuid {
+        request_replay(&self.session, &self.connect.names, &selection, rows_per_second)
+            .await
+            .expect("it is requested")
+    }
+
+    pub(crate) async fn of(&self, request: Uuid) -> ReplayRequest {
+        replay_request(&self.session, request).await.expect("it is read").expect("it is there")
+    }
+
+    pub(crate) async fn finished(&self, request: Uuid) -> ReplayRequest {
+        let waiting = async {
+            loop {
+                let found = self.of(request).await;
+                if found.state.is_finished() {
+                    return found;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE, waiting).await.expect("it comes to its end")
+    }
+
+    pub(crate) fn executor(&self, publisher: Publisher, options: ReplayOptions) -> Executor {
+        let (announce, announced) = mpsc::channel(16);
+        let counts = Arc::clone(&self.counts);
+        let task = tokio::spawn(execute_replays(self.connect.clone(), publisher, announced, options, counts));
+        Executor { announce, task }
+    }
+}
+
+pub(crate) struct Executor {
+    pub(crate) announce: mpsc::Sender<Announced>,
+    pub(crate) task: JoinHandle<Result<Option<ReplayRequest>, outbox_store::StoreError>>,
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Often, so that tests are quick.
+pub(crate) fn saving_often() -> ReplayOptions {
+    ReplayOptions { save_every: Duration::from_millis(3), ..ReplayOptions::default() }
+}
