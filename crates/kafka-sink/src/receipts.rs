@@ -118,22 +118,17 @@ impl Receipts {
         let counters = Arc::new(Counters::default());
         let stop = Arc::new(AtomicBool::new(false));
         let session = Session::start(&options)?;
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let clock = clock.map_err(|error| LookErrorKind::NotMade(error.to_string()))?;
-        let mut worker = Worker::new(
-            options,
-            session,
-            Arc::clone(&news),
-            chunks,
-            clock,
-            Arc::clone(&counters),
-            Arc::clone(&stop),
-        );
         let (end, ended) = oneshot::channel();
-        let work = move || {
-            worker.run();
-            drop(worker);
-            let _ = end.send(());
+        let work = {
+            let (news, counters, stop) = (Arc::clone(&news), Arc::clone(&counters), Arc::clone(&stop));
+            move || {
+                // Made here, because a runtime that is dropped inside another one panics.
+                match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+                    Ok(clock) => Worker::new(options, session, news, chunks, clock, counters, stop).run(),
+                    Err(error) => tracing::error!(target: "kafka", "receipts cannot be consumed: {error}"),
+                }
+                let _ = end.send(());
+            }
         };
         let thread = thread::Builder::new().name("kafka-receipts".to_owned()).spawn(work);
         let thread = thread.map_err(|error| LookErrorKind::NotMade(error.to_string()))?;
