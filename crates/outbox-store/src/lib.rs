@@ -30,10 +30,10 @@ mod replay_preview;
 mod replay_requests;
 mod replay_rows;
 mod replay_selection;
+mod replay_watch;
 mod retention;
 mod row_changes;
 mod row_writer;
-mod replay_watch;
 mod session;
 mod slot;
 mod statuses;
@@ -65,8 +65,6 @@ pub use partitions::{Ahead, Expired, keep_ahead};
 pub use plan::{InitPlan, Line, Shape, Step, plan};
 pub use problem::Problem;
 pub use progress::{KnownPartition, known_partitions};
-pub use publish::{PublishWriter, Written};
-pub use publish_rows::{PublishRow, PublishRows};
 pub use replay_preview::{ReplayGroup, ReplayPreview, TemplatePart, preview_replay};
 pub use replay_requests::{
     Announcement, Cancelled, REPLAY_CHANNEL, REPLAY_PREFIX, ReplayKind, ReplayProgress, ReplayRequest,
@@ -75,10 +73,10 @@ pub use replay_requests::{
 };
 pub use replay_rows::{ReplayKey, ReplayRow, ReplayRows, has_created_at, is_anything_selected};
 pub use replay_selection::{RowKey, Selection};
+pub use replay_watch::ReplayWatch;
 pub use retention::{Mark, Retention, Sweep, Swept};
 pub use row_changes::{Happened, RowChange, RowChanges};
 pub use row_writer::{Changed, Completed, RowWriter};
-pub use replay_watch::ReplayWatch;
 pub use session::{Session, Tls, connect, noticing_dead_peers};
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use statuses::{leave_out_sql, statuses, table_oid, waiting_rows};

@@ -194,7 +194,10 @@ impl RowWriter {
             .client()
             .query_one(
                 &self.asides,
-                &[&ids, &failed, &sent, &errors, &topics, &keys, &numbers, &self.slot, &xids, &in_doubt, &live],
+                &[
+                    &ids, &failed, &sent, &errors, &topics, &keys, &numbers, &self.slot, &xids, &in_doubt,
+                    &live,
+                ],
             )
             .await
             .map_err(|error| self.failed(error))?;

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use outbox_store::Shape;
 use tracing::{info, warn};
 
-use crate::{Config, Loaded, StatusArguments, VerifyArguments};
+use crate::{Config, Loaded, ReplayArgs, StatusArguments, VerifyArguments};
 
 /// Streams a transactional outbox out of the PostgreSQL WAL into Kafka and writes each row's delivery back.
 #[derive(Debug, Parser)]
@@ -28,7 +28,7 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Make what `run` needs in the database: table, publication, slot; what is there already is left alone
     Init {
@@ -50,6 +50,8 @@ pub enum Command {
     /// the topic's retention deleted counts as expired, and is no failure. Rows are read in one snapshot: on a very
     /// large table, --from and --to keep it short.
     Verify(VerifyArguments),
+    /// Send rows again: backfill, re-delivery, and the retry of rows that failed
+    Replay(ReplayArgs),
 }
 
 impl Cli {
@@ -58,7 +60,7 @@ impl Cli {
         let cli = Cli::parse();
         let checked = match &cli.command {
             Command::Verify(arguments) => arguments.check(),
-            Command::Init { .. } | Command::Run | Command::Status(_) => Ok(()),
+            Command::Init { .. } | Command::Run | Command::Status(_) | Command::Replay(_) => Ok(()),
         };
         if let Err(reason) = checked {
             Cli::command().error(ErrorKind::ValueValidation, reason).exit();
@@ -93,6 +95,10 @@ pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
         Command::Run => runtime.block_on(crate::run::run(config)),
         Command::Status(arguments) => runtime.block_on(crate::status::status(&config, &arguments)),
         Command::Verify(arguments) => runtime.block_on(crate::verify::verify(&config, &arguments)),
+        Command::Replay(args) => {
+            let alone = crate::run::replay_alone;
+            runtime.block_on(crate::replay::replay(&config, args, alone))
+        }
     };
     // A name lookup that is still under way would otherwise be waited for.
     runtime.shutdown_background();

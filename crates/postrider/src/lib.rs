@@ -7,6 +7,7 @@ mod config;
 mod init;
 mod logging;
 mod output;
+mod replay;
 mod run;
 mod status;
 mod time_argument;
@@ -18,5 +19,6 @@ pub use config::{
     Problem, ReadFile, Receipts, Reconcile, Retention, Routing, Source,
 };
 pub use logging::start as start_logging;
+pub use replay::ReplayArgs;
 pub use status::StatusArguments;
 pub use verify::VerifyArguments;

@@ -10,6 +10,6 @@ mod row_writer;
 mod run;
 mod session;
 mod statuses;
+mod stuck_rows;
 mod verify_rows;
 mod write_plan;
-mod stuck_rows;
