@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// A real PostgreSQL, a real Kafka, a shop, and the relay between them; ends with proof that every committed
-/// outbox row is on the broker, once, where its row says.
+/// A real PostgreSQL, a real Kafka, a shop, a data platform, and the relay between them; ends with proof that
+/// every committed outbox row is COMPLETE where its record is, or FAILED and why.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "script/demo")]
 pub(crate) struct Args {

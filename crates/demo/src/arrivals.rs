@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// The data platform's consumer group.
 pub(crate) const GROUP: &str = "data-platform";
 
-/// The data platform, running or away for a while. Dropped, it stops.
+/// The data platform, once it is started. Dropped, it stops.
 pub(crate) struct Arrivals {
     subscription: Subscription,
     shared: Arc<Shared>,
@@ -48,25 +48,14 @@ fn lock(shared: &Shared) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
 }
 
 impl Arrivals {
-    pub(crate) fn start(brokers: &str) -> Result<Arrivals> {
+    pub(crate) fn new(brokers: &str) -> Arrivals {
         let subscription =
             Subscription { brokers: brokers.to_owned(), group: GROUP.to_owned(), from_beginning: true };
-        let mut arrivals = Arrivals { subscription, shared: Arc::default(), thread: None };
-        arrivals.go_on()?;
-        Ok(arrivals)
+        Arrivals { subscription, shared: Arc::default(), thread: None }
     }
 
-    /// Ends the consumer; what it worked on is committed then. Its group remembers.
-    pub(crate) fn pause(&mut self) -> Result<()> {
-        self.check()?;
-        self.end();
-        Ok(())
-    }
-
-    /// Goes on where the group's committed offsets say.
-    pub(crate) fn go_on(&mut self) -> Result<()> {
-        self.shared.stop.store(false, Ordering::Relaxed);
-        self.shared.partitions.store(0, Ordering::Relaxed);
+    /// Starts consuming, where the group's committed offsets say.
+    pub(crate) fn start(&mut self) -> Result<()> {
         let subscription = self.subscription.clone();
         let notebook = Notebook(Arc::clone(&self.shared));
         let thread = std::thread::Builder::new().name("data-platform".to_owned()).spawn(move || {
@@ -109,18 +98,14 @@ impl Arrivals {
     pub(crate) fn first(&self) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
         lock(&self.shared)
     }
+}
 
-    fn end(&mut self) {
+impl Drop for Arrivals {
+    fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // What it could say now is no longer of interest.
             thread.join().ok();
         }
-    }
-}
-
-impl Drop for Arrivals {
-    fn drop(&mut self) {
-        self.end();
     }
 }

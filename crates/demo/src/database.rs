@@ -11,6 +11,9 @@ use uuid::Uuid;
 use crate::proof::{Place, Row};
 
 const ANSWER: Duration = Duration::from_secs(60);
+const ROWS: &str = "select id, status, kafka_topic, kafka_partition, kafka_offset, payload::text, \
+                    coalesce(attempts, 0), last_error \
+                    from public.outbox";
 
 /// The demo's own connection. Every question has a deadline.
 pub(crate) struct Database(Client);
@@ -84,10 +87,6 @@ impl fmt::Display for States {
         f.write_str(&states.join(", "))
     }
 }
-
-const ROWS: &str = "select id, status, kafka_topic, kafka_partition, kafka_offset, payload::text, \
-                    coalesce(attempts, 0), last_error \
-                    from public.outbox";
 
 fn row(row: &tokio_postgres::Row) -> Row {
     let place = |row: &tokio_postgres::Row| {

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use crate::arrivals::Arrivals;
 use crate::database::Database;
-use crate::play::start_relay;
 use crate::program::Program;
+use crate::run::start_relay;
 use crate::servers::Servers;
 
 /// Starts the relay and the data platform again, says how to look around, and returns at a signal.
@@ -24,7 +24,8 @@ pub(crate) async fn keep(
     let url = servers.postgres_url();
     let database = Database::connect(&url).await?;
     let mut relay = start_relay(program, &database).await?;
-    let mut arrivals = Arrivals::start(servers.kafka_brokers())?;
+    let mut arrivals = Arrivals::new(servers.kafka_brokers());
+    arrivals.start()?;
     let settings = program.settings().map(|(name, value)| format!("  export {name}={value}\n")).concat();
     println!(
         "

@@ -20,11 +20,15 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// `None` where nothing arrived.
-    pub(crate) fn of(entries: &Entries, arrived: &HashMap<Uuid, Instant>) -> Result<Option<Latency>> {
+    /// Of the entries after the first `skipped`; `None` where nothing arrived.
+    pub(crate) fn of(
+        entries: &Entries,
+        skipped: usize,
+        arrived: &HashMap<Uuid, Instant>,
+    ) -> Result<Option<Latency>> {
         // Three digits, from a microsecond to an hour; longer ones count as an hour.
         let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)?;
-        for (sold, committed_at) in entries.sold.iter().zip(&entries.committed_at) {
+        for (sold, committed_at) in entries.sold.iter().zip(&entries.committed_at).skip(skipped) {
             if let Some(arrived_at) = arrived.get(&sold.id) {
                 // A record can be there before the shop's task has been told of its commit.
                 let took = arrived_at.saturating_duration_since(*committed_at);
@@ -64,12 +68,14 @@ mod tests {
             arrived.insert(id, start + Duration::from_millis(number.into()));
         }
         arrived.remove(&Uuid::from_u128(100));
-        let latency = Latency::of(&entries, &arrived).unwrap().unwrap();
+        let latency = Latency::of(&entries, 0, &arrived).unwrap().unwrap();
         assert_eq!(latency.to_string(), "p50 50.0 ms, p99 99.0 ms, max 99.0 ms");
+        let latency = Latency::of(&entries, 98, &arrived).unwrap().unwrap();
+        assert_eq!(latency.to_string(), "p50 99.0 ms, p99 99.0 ms, max 99.0 ms");
     }
 
     #[test]
     fn a_run_in_which_nothing_arrived_has_no_latency() {
-        assert_eq!(Latency::of(&Entries::default(), &HashMap::new()).unwrap(), None);
+        assert_eq!(Latency::of(&Entries::default(), 0, &HashMap::new()).unwrap(), None);
     }
 }

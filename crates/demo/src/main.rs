@@ -1,6 +1,6 @@
 //! Brings a real PostgreSQL, a real Kafka, the relay and the shop together and proves the result.
 //!
-//! The way of a run is in `play` and `sequels`; what is proved, and when it holds, is in `proof`.
+//! The way of a run is in `play`, its parts in `run` and `sequels`; what is proved, and when it holds, is in `proof`.
 
 mod args;
 mod arrivals;
@@ -17,6 +17,7 @@ mod proof;
 mod proof_tests;
 mod relay;
 mod report;
+mod run;
 mod sequels;
 mod servers;
 mod steps;
@@ -34,7 +35,7 @@ use crate::program::Program;
 use crate::servers::Servers;
 
 fn main() -> ExitCode {
-    run(&Args::parse()).unwrap_or_else(|error| fail(&error))
+    demonstrate(&Args::parse()).unwrap_or_else(|error| fail(&error))
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
@@ -43,7 +44,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Success where the proof holds.
-fn run(args: &Args) -> Result<ExitCode> {
+fn demonstrate(args: &Args) -> Result<ExitCode> {
     let own = std::env::current_exe().context("looking for the programs")?;
     let programs = own.parent().unwrap_or(Path::new("."));
     let relay = args.postrider.clone().unwrap_or_else(|| programs.join("postrider"));

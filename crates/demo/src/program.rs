@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::arrivals::GROUP;
-use crate::relay::tail;
 
 const ANSWER: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
@@ -115,4 +114,15 @@ pub(crate) async fn ended(child: &mut Child, within: Duration) -> Result<Option<
 pub(crate) fn end(child: &mut Child) {
     child.kill().ok();
     child.wait().ok();
+}
+
+/// The end of the relay's log, as part of an error.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(15)..].join("\n  ");
+    if end.is_empty() {
+        return format!("; its log {} is empty", log.display());
+    }
+    format!("; the end of its log {}:\n  {end}", log.display())
 }

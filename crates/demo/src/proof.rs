@@ -323,7 +323,7 @@ impl Verdict {
                 self.explained.push(format!("{id}: {error}"));
             }
             _ if !case.sold.well_formed => {
-                self.untrue.push(format!("{says} and no reason, although no record can be made of it"));
+                self.untrue.push(format!("{says}, not FAILED and why, and no record can be made of it"));
             }
             (_, None) => {}
             (_, Some(newest)) if row.place.as_ref() != Some(&newest.place) => {

@@ -1,7 +1,7 @@
 //! The relay: `postrider run`, as a child process.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::program::{Program, end, ended};
+use crate::program::{Program, end, ended, tail};
 use crate::usage::Usage;
 
 /// The contract says 10 s for a drain; a busy machine may be late in telling.
@@ -89,17 +89,6 @@ impl Drop for Relay {
         end(&mut self.watcher);
         end(&mut self.child);
     }
-}
-
-/// The end of the relay's log, as part of an error.
-pub(crate) fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let end = lines[lines.len().saturating_sub(15)..].join("\n  ");
-    if end.is_empty() {
-        return format!("; its log {} is empty", log.display());
-    }
-    format!("; the end of its log {}:\n  {end}", log.display())
 }
 
 /// `exit 0` or what happened instead.

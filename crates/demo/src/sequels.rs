@@ -1,5 +1,4 @@
-//! What is done to rows that were published long ago, as far as the show is concerned: a record is lost, and a
-//! replay is asked for.
+//! What is done to rows after they are published: a record is lost, and a replay is asked for.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,11 +8,10 @@ use shop::{Day, Odds, Pace, TOPICS};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::arrivals::GROUP;
 use crate::deletion::delete;
-use crate::play::{Run, STANDSTILL, START, TICK};
 use crate::program::Program;
 use crate::proof::{Place, Row, Sequel};
+use crate::run::{Run, STANDSTILL, START, TICK};
 use crate::steps::Step;
 
 /// Ten times the deadline of a stuck row: a pass of the reconciler on a busy machine fits in.
@@ -21,31 +19,27 @@ const REPAIR: Duration = Duration::from_secs(30);
 const REPLAY_ROWS_MAX: u32 = 20;
 
 impl Run {
-    /// Sells one order while the data platform is away and has the broker lose its payment's record, which the
+    /// Sells one order before there is a data platform and has the broker lose its payment's record, which the
     /// reconciler must notice; the order's other records only wait for their consumer.
+    ///
+    /// This comes before the sale: Kafka deletes a partition's records from its beginning, and this record must
+    /// be the only one.
     pub(crate) async fn lose_a_record(&mut self) -> Result<()> {
-        let step = Step::begin("The data platform goes away, and one more order is sold");
-        self.arrivals.pause()?;
+        let step = Step::begin("Selling one order while the data platform is still away");
         let order = self.sell_one().await?;
         let places = self.published(&order).await?;
-        step.done(format!(
-            "{} rows say PUBLISH, and nobody consumes their records: the data platform is away",
-            order.len()
-        ));
+        step.done(format!("Its {} rows say PUBLISH, and nobody consumes their records yet", order.len()));
 
         let is_payment = |(_, place): &(&Uuid, &Place)| place.topic == TOPICS[1];
         let (payment, place) = places.iter().find(is_payment).context("the order has no payment")?;
         let step = Step::begin("Deleting the record of its payment");
-        delete(&self.brokers, GROUP, place).await?;
+        delete(&self.brokers, place).await?;
         self.sequels.insert(*payment, Sequel::Deletion);
-        step.done(format!("The broker has lost the record of its payment at {place}"));
+        step.done(format!("The broker has lost the record of its payment: {place}"));
 
         let step = Step::begin("Waiting for the reconciler");
         step.done(self.repaired(&order, *payment).await?);
-
-        self.arrivals.go_on()?;
-        self.join().await?;
-        self.settle("Waiting for what the data platform missed").await.map(drop)
+        Ok(())
     }
 
     /// Asks the running relay to send the oldest orders' rows again.
@@ -85,7 +79,7 @@ impl Run {
     async fn published(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, Place>> {
         let deadline = Instant::now() + START;
         loop {
-            self.check_relay()?;
+            self.check()?;
             let rows = self.database.rows(ids).await?;
             let published = rows.into_iter().filter(|row| row.status == "PUBLISH");
             let places: HashMap<Uuid, Place> =
@@ -104,14 +98,14 @@ impl Run {
     async fn repaired(&mut self, order: &[Uuid], lost: Uuid) -> Result<String> {
         let deadline = Instant::now() + REPAIR;
         loop {
-            self.check_relay()?;
+            self.check()?;
             let rows = self.database.rows(order).await?;
             let (repaired, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.id == lost);
             if repaired.iter().any(|row| row.attempts > 1) {
                 let waiting =
                     others.iter().filter(|row| row.attempts == 1 && row.status == "PUBLISH").count();
                 return Ok(format!(
-                    "The reconciler found it gone and sent it again; it left the {waiting} alone that only wait"
+                    "The reconciler found it gone and sent it again, and left the {waiting} alone that only wait"
                 ));
             }
             if Instant::now() > deadline {
