@@ -29,6 +29,7 @@ pub struct StageBuilder<'a> {
     postgres: Option<&'a Postgres>,
     kafka: Option<&'a Kafka>,
     settings: Vec<(String, String)>,
+    partitioned: bool,
 }
 
 impl<'a> StageBuilder<'a> {
@@ -57,6 +58,12 @@ impl<'a> StageBuilder<'a> {
         self
     }
 
+    /// With an outbox in monthly partitions.
+    pub fn partitioned(mut self) -> Self {
+        self.partitioned = true;
+        self
+    }
+
     /// Makes the database and runs `postrider init` in it.
     pub fn build(self) -> Stage<'a> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -70,7 +77,9 @@ impl<'a> StageBuilder<'a> {
             directory: TempDir::new().expect("a directory"),
             name,
         };
-        let init = stage.postrider(&["init"]);
+        let partitioned = self.partitioned.then_some("--partitioned");
+        let arguments: Vec<_> = ["init"].into_iter().chain(partitioned).collect();
+        let init = stage.postrider(&arguments);
         assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
         stage
     }
@@ -84,7 +93,8 @@ impl<'a> Stage<'a> {
 
     /// To choose servers and settings.
     pub fn builder() -> StageBuilder<'a> {
-        let builder = StageBuilder { postgres: None, kafka: None, settings: Vec::new() };
+        let builder =
+            StageBuilder { postgres: None, kafka: None, settings: Vec::new(), partitioned: false };
         // What a row becomes after PUBLISH is the business of those tests that say so.
         builder.setting("POSTRIDER_RECEIPTS_ENABLED", "false")
     }
@@ -140,6 +150,15 @@ impl<'a> Stage<'a> {
     /// The slot's name.
     pub fn slot(&self) -> &str {
         &self.name
+    }
+
+    /// Makes the slot anew after a statement, so that it does not bring what that has inserted. No relay may run.
+    pub fn remake_slot(&self, after: &str) {
+        let mut client = self.client();
+        client.execute("select pg_drop_replication_slot($1)", &[&self.name]).expect("the slot is dropped");
+        client.batch_execute(after).expect("the statement is run");
+        let make = "select pg_create_logical_replication_slot($1, 'pgoutput')";
+        client.execute(make, &[&self.name]).expect("the slot is made");
     }
 
     /// The topic of an aggregate type.

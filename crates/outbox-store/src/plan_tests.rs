@@ -1,10 +1,12 @@
 //! What is decided from what was found, without a server.
 
 use crate::found::{
-    Found, FoundColumn, FoundIndex, FoundPublication, FoundRole, FoundSchema, FoundServer, FoundSlot,
-    FoundTable, Member,
+    Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
+    FoundSlot, FoundTable, Member,
 };
-use crate::{InitPlan, Names, Problem, plan, problems_for_run};
+use crate::{InitPlan, Month, Names, Problem, RunNeeds, Shape, plan, problems_for_run};
+
+const NEEDS: RunNeeds = RunNeeds { write_back: true, retention: false };
 
 fn nothing() -> Found {
     Found {
@@ -16,6 +18,7 @@ fn nothing() -> Found {
             slots_max: 10,
             slots: 0,
             database: "shop".to_owned(),
+            month: Month::new(2026, 11),
         },
         role: FoundRole { name: "relay".to_owned(), replication: true, create_in_database: true },
         table_schema: Some(FoundSchema { usage: true, create: true }),
@@ -36,6 +39,17 @@ fn column(name: &str, type_name: &str) -> FoundColumn {
         default: (name == "status").then(|| "'INIT'::text".to_owned()),
         select: true,
         update: true,
+    }
+}
+
+fn index(name: &str, columns: &[&str]) -> FoundIndex {
+    FoundIndex {
+        name: name.to_owned(),
+        usable: true,
+        ordered: true,
+        leads_with: columns.first().map(|name| (*name).to_owned()),
+        touches: columns.iter().map(|name| (*name).to_owned()).collect(),
+        ends_hot: true,
     }
 }
 
@@ -67,15 +81,11 @@ fn everything() -> Found {
             logged: true,
             owned: true,
             row_security: false,
+            delete: true,
             fillfactor: 50,
+            partitions: Vec::new(),
             columns: columns.iter().map(|(name, type_name)| column(name, type_name)).collect(),
-            indexes: vec![FoundIndex {
-                name: "outbox_pkey".to_owned(),
-                usable: true,
-                leads_with: Some("id".to_owned()),
-                touches: vec!["id".to_owned()],
-                ends_hot: true,
-            }],
+            indexes: vec![index("outbox_pkey", &["id"]), index("outbox_created_at", &["created_at", "id"])],
         }),
         publication: Some(FoundPublication {
             owned: true,
@@ -99,7 +109,7 @@ fn everything() -> Found {
 }
 
 fn planned(found: &Found) -> InitPlan {
-    plan(found, &Names::default(), true)
+    plan(found, &Names::default(), true, Shape::Plain)
 }
 
 /// The problems of `init` and of `run` with what `change` makes of a database that has everything.
@@ -107,7 +117,7 @@ fn problems_of(change: impl FnOnce(&mut Found)) -> (Vec<String>, Vec<String>) {
     let mut found = everything();
     change(&mut found);
     let text = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
-    let run = problems_for_run(&found, &Names::default(), true);
+    let run = problems_for_run(&found, &Names::default(), NEEDS);
     (text(planned(&found).problems), text(run.problems))
 }
 
@@ -172,7 +182,7 @@ fn where_everything_is_there_nothing_is_done() {
 
 #[test]
 fn run_needs_everything_and_names_init() {
-    let run = problems_for_run(&nothing(), &Names::default(), true);
+    let run = problems_for_run(&nothing(), &Names::default(), NEEDS);
     let problems: Vec<_> = run.problems.iter().map(Problem::to_string).collect();
     assert_eq!(
         problems,
@@ -192,8 +202,9 @@ fn a_pure_relay_needs_no_schema_and_no_status_columns() {
     found.migrations.clear();
     table(&mut found).columns.truncate(5);
     table(&mut found).indexes.clear();
-    assert_eq!(problems_for_run(&found, &Names::default(), false).problems, []);
-    let plan = plan(&found, &Names::default(), false);
+    let without = RunNeeds { write_back: false, ..NEEDS };
+    assert_eq!(problems_for_run(&found, &Names::default(), without).problems, []);
+    let plan = plan(&found, &Names::default(), false, Shape::Plain);
     assert_eq!((plan.problems.len(), plan.steps().count()), (0, 0));
 }
 
@@ -276,7 +287,7 @@ fn a_publication_without_the_table_is_extended_by_init_and_refused_by_run() {
     let steps: Vec<_> = plan.steps().map(|step| step.sql.as_str()).collect();
     assert_eq!(steps, ["alter publication \"postrider\" add table \"public\".\"outbox\";\n"]);
     assert_eq!(
-        problems_for_run(&found, &Names::default(), true).problems[0].to_string(),
+        problems_for_run(&found, &Names::default(), NEEDS).problems[0].to_string(),
         "publication postrider does not publish table public.outbox; run `postrider init`"
     );
 }
@@ -287,7 +298,7 @@ fn what_a_publication_does_beyond_need_is_noted() {
     publication(&mut found).all_tables = true;
     publication(&mut found).more = vec!["update".to_owned(), "delete".to_owned()];
     publication(&mut found).member = Some(Member { row_filter: Some("(a > 1)".to_owned()), columns: None });
-    let run = problems_for_run(&found, &Names::default(), true);
+    let run = problems_for_run(&found, &Names::default(), NEEDS);
     assert_eq!(run.problems, []);
     let notes = run.notes.join("\n");
     for said in ["FOR ALL TABLES", "publishes update, delete besides inserts", "with (a > 1)"] {
@@ -338,17 +349,10 @@ fn a_role_that_may_not_is_told_what_to_be_granted() {
 #[test]
 fn an_index_on_a_column_that_changes_is_a_warning_and_a_full_page_a_note() {
     let mut found = everything();
-    let index = |name: &str, touches: &str, ends_hot| FoundIndex {
-        name: name.to_owned(),
-        usable: true,
-        leads_with: Some("created_at".to_owned()),
-        touches: vec!["created_at".to_owned(), touches.to_owned()],
-        ends_hot,
-    };
     table(&mut found).indexes.extend([
-        index("by_status", "status", true),
-        index("by_type", "event_type", true),
-        index("brin", "status", false),
+        index("by_status", &["created_at", "status"]),
+        index("by_type", &["created_at", "event_type"]),
+        FoundIndex { ends_hot: false, ..index("brin", &["created_at", "status"]) },
     ]);
     table(&mut found).fillfactor = 100;
     let lines: Vec<_> = planned(&found).lines.iter().map(ToString::to_string).collect();
@@ -365,9 +369,136 @@ fn an_index_on_a_column_that_changes_is_a_warning_and_a_full_page_a_note() {
 fn a_name_that_the_server_would_cut_is_refused_before_it_is_used() {
     let mut names = Names { slot: "My-Slot".to_owned(), ..Names::default() };
     names.table.name = "o".repeat(64);
-    let problems: Vec<_> = plan(&nothing(), &names, true).problems.iter().map(Problem::to_string).collect();
+    let problems: Vec<_> =
+        plan(&nothing(), &names, true, Shape::Plain).problems.iter().map(Problem::to_string).collect();
     assert!(
         problems[0].starts_with("postgres.table: 'ooo") && problems[0].ends_with("a name has 1 to 63 bytes")
     );
     assert!(problems[1].starts_with("postgres.slot: 'My-Slot' cannot be"), "{problems:?}");
+}
+
+fn partition(month: Month) -> FoundPartition {
+    FoundPartition {
+        name: month.partition(&Names::default().table),
+        month: Some(month),
+        default: false,
+        kind: "r".to_owned(),
+        fillfactor: 50,
+    }
+}
+
+#[test]
+fn a_table_is_partitioned_from_this_month_on_and_over_the_end_of_a_year() {
+    let plan = plan(&nothing(), &Names::default(), true, Shape::Monthly);
+    let steps: Vec<_> = plan.steps().filter(|step| step.what.starts_with("table")).collect();
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].what, "table public.outbox, in monthly partitions");
+    let partitions: Vec<_> = steps[0].sql.lines().filter(|line| line.contains(" partition of ")).collect();
+    assert_eq!(
+        partitions,
+        [
+            "create table if not exists \"public\".\"outbox_default\" partition of \"public\".\"outbox\" default with (fillfactor = 50);",
+            "create table \"public\".\"outbox_2026_11\" partition of \"public\".\"outbox\" for values from ('2026-11-01 00:00:00+00') to ('2026-12-01 00:00:00+00') with (fillfactor = 50);",
+            "create table \"public\".\"outbox_2026_12\" partition of \"public\".\"outbox\" for values from ('2026-12-01 00:00:00+00') to ('2027-01-01 00:00:00+00') with (fillfactor = 50);",
+            "create table \"public\".\"outbox_2027_01\" partition of \"public\".\"outbox\" for values from ('2027-01-01 00:00:00+00') to ('2027-02-01 00:00:00+00') with (fillfactor = 50);",
+        ]
+    );
+}
+
+#[test]
+fn a_table_that_is_not_partitioned_is_not_made_so() {
+    let plan = plan(&everything(), &Names::default(), true, Shape::Monthly);
+    assert_eq!(
+        plan.problems.iter().map(Problem::to_string).collect::<Vec<_>>(),
+        [
+            "table public.outbox is there already and is not partitioned; run `postrider init` without --partitioned, \
+          or set postgres.table to another name"
+        ]
+    );
+}
+
+#[test]
+fn months_that_are_missing_are_made_by_whoever_owns_the_table() {
+    let mut found = everything();
+    table(&mut found).kind = "p".to_owned();
+    table(&mut found).partitions = vec![partition(Month::new(2026, 10)), partition(Month::new(2026, 11))];
+    let steps: Vec<_> = planned(&found).steps().map(|step| step.what.clone()).collect();
+    assert_eq!(
+        steps,
+        [
+            "partition public.outbox_2026_12 of public.outbox",
+            "partition public.outbox_2027_01 of public.outbox"
+        ]
+    );
+    assert!(problems_for_run(&found, &Names::default(), NEEDS).partitioned);
+    table(&mut found).owned = false;
+    assert!(
+        planned(&found).problems[0].what.contains("may not add partitions"),
+        "{:?}",
+        planned(&found).problems
+    );
+    table(&mut found).partitions.iter_mut().for_each(|partition| partition.month = None);
+    assert_eq!((planned(&found).steps().count(), planned(&found).problems), (0, Vec::new()));
+    assert!(!problems_for_run(&found, &Names::default(), NEEDS).partitioned);
+}
+
+#[test]
+fn a_full_partition_is_noted_unless_its_month_is_over() {
+    let mut found = everything();
+    table(&mut found).kind = "p".to_owned();
+    table(&mut found).fillfactor = 100;
+    table(&mut found).partitions = (9..=12)
+        .map(|month| FoundPartition { fillfactor: 100, ..partition(Month::new(2026, month)) })
+        .chain([partition(Month::new(2027, 1))])
+        .collect();
+    let notes = problems_for_run(&found, &Names::default(), NEEDS).notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0].starts_with(
+            "2 partition(s) of public.outbox have a fillfactor above 90 (\"public\".\"outbox_2026_11\", "
+        ),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn without_an_index_on_the_time_of_creation_the_statement_that_makes_it_is_noted() {
+    let note = |kind: &str, columns: &[&str], ordered| {
+        let mut found = everything();
+        table(&mut found).kind = kind.to_owned();
+        table(&mut found).indexes[1] = FoundIndex { ordered, ..index("by_time", columns) };
+        let notes = problems_for_run(&found, &Names::default(), NEEDS).notes;
+        notes.concat().rsplit("; ").next().unwrap_or_default().to_owned()
+    };
+    let made = |concurrently| {
+        format!("CREATE INDEX{concurrently} ON \"public\".\"outbox\" (\"created_at\", \"id\")")
+    };
+    assert_eq!(note("r", &["id", "created_at"], true), made(" CONCURRENTLY"));
+    assert_eq!(note("r", &["created_at"], false), made(" CONCURRENTLY"));
+    assert_eq!(note("p", &["id", "created_at"], true), made(""));
+    assert_eq!(note("r", &["created_at"], true), "");
+}
+
+#[test]
+fn retention_needs_to_delete_and_to_find_what_is_old() {
+    let needs = RunNeeds { retention: true, ..NEEDS };
+    let mut found = everything();
+    assert_eq!(problems_for_run(&found, &Names::default(), needs).problems, []);
+    table(&mut found).delete = false;
+    table(&mut found).indexes.truncate(1);
+    let problems = problems_for_run(&found, &Names::default(), needs).problems;
+    let problems: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "role relay may not DELETE in table public.outbox; GRANT DELETE ON \"public\".\"outbox\" TO \"relay\"",
+            "no index of public.outbox begins with created_at: retention would read the whole table for every batch; \
+             CREATE INDEX CONCURRENTLY ON \"public\".\"outbox\" (\"created_at\", \"id\"); or unset \
+             retention.complete_after",
+        ]
+    );
+    table(&mut found).columns.retain(|column| column.name != "created_at");
+    let problems = problems_for_run(&found, &Names::default(), needs).problems;
+    assert!(problems[1].what.contains("has no column created_at"), "{problems:?}");
+    assert_eq!(problems_for_run(&found, &Names::default(), NEEDS).problems, []);
 }

@@ -4,4 +4,5 @@ mod failure;
 mod queries;
 mod receipts;
 mod replay;
+mod retention;
 mod stuck;

@@ -7,6 +7,7 @@ mod kafka_outage;
 mod locks;
 mod memory;
 mod new_slot;
+mod partitioned;
 mod postgres_outage;
 mod refusal;
 mod restart;

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use openssl::ssl::{SslConnector, SslMethod};
-use outbox_store::{Names, RunCheck, Session, Tls, apply, check_for_run, connect, inspect, plan};
+use outbox_store::{
+    Names, RunCheck, RunNeeds, Session, Shape, Tls, apply, check_for_run, connect, inspect, plan,
+};
 use testbed::Postgres;
 use tokio_postgres::{Client, NoTls};
 
@@ -52,23 +54,39 @@ impl Fixture {
         fixture
     }
 
+    /// The same with monthly partitions.
+    pub(crate) async fn partitioned() -> Fixture {
+        let fixture = Fixture::empty().await;
+        fixture.init_as(Shape::Monthly).await;
+        fixture
+    }
+
     pub(crate) async fn init(&self) -> Vec<String> {
+        self.init_as(Shape::Plain).await
+    }
+
+    pub(crate) async fn init_as(&self, shape: Shape) -> Vec<String> {
         let found = inspect(&self.session, &self.names).await.expect("it can be looked at");
         let mut lines = Vec::new();
-        apply(&self.session, &plan(&found, &self.names, true), |line| lines.push(line.to_owned()))
+        apply(&self.session, &plan(&found, &self.names, true, shape), |line| lines.push(line.to_owned()))
             .await
             .expect("nothing is in the way");
         lines
     }
 
     pub(crate) async fn check(&self) -> RunCheck {
-        check_for_run(&self.session, &self.names, true).await.expect("it can be looked at")
+        self.check_with(false).await
+    }
+
+    pub(crate) async fn check_with(&self, retention: bool) -> RunCheck {
+        let needs = RunNeeds { write_back: true, retention };
+        check_for_run(&self.session, &self.names, needs).await.expect("it can be looked at")
     }
 
     /// The problems of `init`, as text.
     pub(crate) async fn init_problems(&self) -> Vec<String> {
         let found = inspect(&self.session, &self.names).await.expect("it can be looked at");
-        plan(&found, &self.names, true).problems.iter().map(ToString::to_string).collect()
+        plan(&found, &self.names, true, Shape::Plain).problems.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) async fn execute(&self, sql: &str) {
@@ -78,6 +96,12 @@ impl Fixture {
     pub(crate) async fn text(&self, sql: &str) -> String {
         let row = self.sql.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         row.get(0)
+    }
+
+    /// A further connection.
+    pub(crate) async fn connect(&self) -> Session {
+        let config: tokio_postgres::Config = server().url(&self.database).parse().expect("a URL");
+        connect(&config, &tls()).await.expect("the server is there")
     }
 
     /// A role that can log in and nothing more, and a session as that role.

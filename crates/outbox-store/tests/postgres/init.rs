@@ -1,5 +1,5 @@
 use outbox::Columns;
-use outbox_store::{Names, connect, inspect, plan};
+use outbox_store::{Names, Shape, connect, inspect, plan};
 
 use crate::fixture::{Fixture, server, tls};
 
@@ -12,6 +12,7 @@ async fn an_empty_database_gets_everything_and_a_second_init_finds_it() {
         first,
         [
             "applied schema postrider, migration 0001_progress",
+            "applied schema postrider, migration 0002_lifecycle",
             "created table public.outbox",
             "created publication postrider",
             &format!("created slot {slot}"),
@@ -51,7 +52,7 @@ async fn a_dry_run_reads_only_and_prints_everything() {
     config.options("-c default_transaction_read_only=on");
     let session = connect(&config, &tls()).await.expect("the server is there");
     let found = inspect(&session, &fixture.names).await.expect("looking writes nothing");
-    let script = plan(&found, &fixture.names, true).to_string();
+    let script = plan(&found, &fixture.names, true, Shape::Plain).to_string();
     for part in ["create schema", "create table", "create publication", "pg_create_logical_replication_slot"]
     {
         assert!(script.contains(part), "{part}: {script}");
@@ -77,7 +78,7 @@ async fn names_may_hold_anything() {
         slot: fixture.names.slot.clone(),
     };
     let first = fixture.init().await;
-    assert_eq!(first[1], "created table My.Schema.Out\"box';{id}");
+    assert_eq!(first[2], "created table My.Schema.Out\"box';{id}");
     assert!(fixture.init().await.iter().all(|line| line.starts_with("found ")));
     assert_eq!(fixture.check().await.problems, []);
 }
@@ -90,7 +91,7 @@ async fn several_at_a_time_take_turns() {
     for _ in 0..4 {
         let session = connect(&config, &tls()).await.expect("the server is there");
         let found = inspect(&session, &fixture.names).await.expect("it can be looked at");
-        plans.push((session, plan(&found, &fixture.names, true)));
+        plans.push((session, plan(&found, &fixture.names, true, Shape::Plain)));
     }
     let mut running = tokio::task::JoinSet::new();
     for (session, plan) in plans {

@@ -32,7 +32,7 @@ async fn rows_hidden_by_a_policy_are_a_problem_and_not_silence() {
     fixture
         .execute(&format!(
             "grant select, update on outbox to {role}; grant usage on schema postrider to {role};
-             grant select, insert, update on all tables in schema postrider to {role}"
+             grant select, insert, update, delete on all tables in schema postrider to {role}"
         ))
         .await;
     fixture.session = connect(&config, &tls()).await.expect("it may log in");

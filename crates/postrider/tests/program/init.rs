@@ -78,3 +78,31 @@ fn a_wrong_password_is_told_without_it() {
     assert!(run.err.contains("postgres.url"), "{}", run.err);
     assert!(!run.err.contains("hunter2"), "{}", run.err);
 }
+
+#[test]
+fn a_partitioned_table_is_made_printed_and_found() {
+    let (place, database) = place("init_partitioned");
+    let dry = place.run(&["init", "--partitioned", "--dry-run"]);
+    assert_eq!((dry.code, dry.err.as_str()), (Some(0), ""), "{}", dry.out);
+    for part in
+        ["partition by range (\"created_at\")", "publish_via_partition_root = true", "for values from ('"]
+    {
+        assert!(dry.out.contains(part), "{part}: {}", dry.out);
+    }
+    let (rest, slot) = dry.out.split_at(dry.out.find("select pg_create_logical_replication_slot").unwrap());
+    postgres().execute(&database, rest).unwrap();
+    postgres().execute(&database, slot).unwrap();
+    let again = place.run(&["init", "--partitioned"]);
+    assert_eq!((again.code, again.err.as_str()), (Some(0), ""), "{}", again.out);
+    assert!(again.out.lines().all(|line| line.starts_with("found ")), "{}", again.out);
+
+    let (place, _) = self::place("init_not_partitioned");
+    assert_eq!(place.run(&["init"]).code, Some(0));
+    let refused = place.run(&["init", "--partitioned"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.err.contains("is not partitioned; run `postrider init` without --partitioned"),
+        "{}",
+        refused.err
+    );
+}
