@@ -93,8 +93,7 @@ impl<'a> Stage<'a> {
 
     /// To choose servers and settings.
     pub fn builder() -> StageBuilder<'a> {
-        let builder =
-            StageBuilder { postgres: None, kafka: None, settings: Vec::new(), partitioned: false };
+        let builder = StageBuilder { postgres: None, kafka: None, settings: Vec::new(), partitioned: false };
         // What a row becomes after PUBLISH is the business of those tests that say so.
         builder.setting("POSTRIDER_RECEIPTS_ENABLED", "false")
     }

@@ -38,7 +38,8 @@ async fn a_request_is_read_as_it_was_made_and_announced_in_the_log_and_by_notifi
     };
     let id = requested(&fixture, &selection).await;
     let request = replay_request(&fixture.session, id).await.expect("it is read").expect("it is there");
-    let kind = ReplayKind::Replay { selection, requested_us: 1_767_225_600_000_001, rows_per_second: Some(7) };
+    let kind =
+        ReplayKind::Replay { selection, requested_us: 1_767_225_600_000_001, rows_per_second: Some(7) };
     assert_eq!((request.kind, request.state), (kind, ReplayState::Queued));
     let logged = fixture
         .text(&format!(
@@ -66,7 +67,9 @@ async fn a_request_is_read_as_it_was_made_and_announced_in_the_log_and_by_notifi
 #[tokio::test]
 async fn without_an_end_or_with_one_to_come_a_replay_ends_when_it_was_requested() {
     let fixture = Fixture::set_up().await;
-    let now = || async { fixture.text("select (extract(epoch from clock_timestamp()) * 1000000)::int8::text").await };
+    let now = || async {
+        fixture.text("select (extract(epoch from clock_timestamp()) * 1000000)::int8::text").await
+    };
     for to_us in [None, Some(i64::MAX / 4)] {
         let before: i64 = now().await.parse().expect("a number");
         let id = requested(&fixture, &Selection { to_us, ..Selection::default() }).await;
@@ -84,7 +87,8 @@ async fn progress_is_kept_until_the_request_is_finished_and_a_cancelled_one_stay
     let (first, second) =
         (requested(&fixture, &Selection::default()).await, requested(&fixture, &Selection::default()).await);
     let ids = async || -> Vec<Uuid> {
-        let unfinished = unfinished_replays(&fixture.session, &fixture.names.slot, 10).await.expect("they are read");
+        let unfinished =
+            unfinished_replays(&fixture.session, &fixture.names.slot, 10).await.expect("they are read");
         unfinished.iter().map(|request| request.id).collect()
     };
     assert_eq!(ids().await, [first, second]);
@@ -118,7 +122,9 @@ async fn pages_and_rows_are_read_by_the_indexes_without_a_sort_even_in_a_table_w
     let fixture = Fixture::set_up().await;
     fixture.execute("alter table outbox alter created_at drop not null; alter table outbox set (autovacuum_enabled = off)").await;
     rows(&fixture, 20_000).await;
-    fixture.execute("update outbox set created_at = null where id <= lpad(to_hex(3000), 32, '0')::uuid").await;
+    fixture
+        .execute("update outbox set created_at = null where id <= lpad(to_hex(3000), 32, '0')::uuid")
+        .await;
     let config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
     let session = outbox_store::connect(&config, &tls()).await.expect("the server is there");
     ReplayRows::prepare(&session).await.expect("it is set");
@@ -150,7 +156,11 @@ async fn pages_and_rows_are_read_by_the_indexes_without_a_sort_even_in_a_table_w
 async fn scans(fixture: &Fixture) -> i64 {
     fixture.execute("select pg_stat_clear_snapshot()").await;
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
-    fixture.text("select seq_scan::text from pg_stat_user_tables where relname = 'outbox'").await.parse().expect("a number")
+    fixture
+        .text("select seq_scan::text from pg_stat_user_tables where relname = 'outbox'")
+        .await
+        .parse()
+        .expect("a number")
 }
 
 #[tokio::test]
@@ -178,7 +188,8 @@ async fn a_table_without_times_or_with_times_without_a_zone_is_replayed_too() {
             .await;
         let config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
         let session = outbox_store::connect(&config, &tls()).await.expect("the server is there");
-        let id = request_replay(&session, &fixture.names, &Selection::default(), None).await.expect("requested");
+        let id =
+            request_replay(&session, &fixture.names, &Selection::default(), None).await.expect("requested");
         let request = replay_request(&session, id).await.expect("it is read").expect("it is there");
         let ReplayKind::Replay { selection, requested_us, .. } = request.kind else { panic!("a replay") };
         let mut rows =
@@ -217,10 +228,13 @@ async fn a_preview_counts_rows_by_topic_and_state_keys_with_newer_rows_and_those
              select '{slot}', id, 't', 'k', false from outbox where aggregate_id = '6' and created_at < '2026-01-01 00:00:30+00'"
         ))
         .await;
-    let topic = [TemplatePart::Text("it's."), TemplatePart::Column("aggregate_type"), TemplatePart::Column("urgent")];
+    let topic =
+        [TemplatePart::Text("it's."), TemplatePart::Column("aggregate_type"), TemplatePart::Column("urgent")];
     let key = [TemplatePart::Column("aggregate_id")];
     let preview = async |selection| {
-        preview_replay(&fixture.session, &fixture.names, &selection, &topic, &key).await.expect("it is counted")
+        preview_replay(&fixture.session, &fixture.names, &selection, &topic, &key)
+            .await
+            .expect("it is counted")
     };
     let group = |topic: Option<&str>, status: &str, rows| ReplayGroup {
         topic: topic.map(str::to_owned),
@@ -248,7 +262,10 @@ async fn a_preview_counts_rows_by_topic_and_state_keys_with_newer_rows_and_those
     assert_eq!((all.waiting, all.keys, all.keys_with_newer), (3, 9, Some(0)));
     let nothing = preview(Selection { ids: vec![Uuid::nil()], ..Selection::default() }).await;
     assert_eq!((nothing.groups, nothing.keys, nothing.keys_with_newer), (vec![], 0, Some(0)));
-    let absent = Names { columns: Columns { created_at: "none".to_owned(), ..Columns::default() }, ..fixture.names.clone() };
+    let absent = Names {
+        columns: Columns { created_at: "none".to_owned(), ..Columns::default() },
+        ..fixture.names.clone()
+    };
     let preview = preview_replay(&fixture.session, &absent, &Selection::default(), &topic, &key).await;
     assert_eq!(preview.expect("it is counted").keys_with_newer, None);
 }
