@@ -67,7 +67,8 @@ fn unseen(parameter: &str) -> String {
 // its last_attempt_at here, too. Both are compared as precisely as the columns store them.
 //
 // An attempt is counted when the row learns of its record, from whoever tells it first: the delivery report or a
-// consumer. Where a batch may have been written already and nobody heard of what became of it ($15), rows that it
+// consumer, which then has made it COMPLETE. The same place on a row that says less is that of an earlier record: the
+// topic was made anew since. Where a batch may have been written already and nobody heard of what became of it ($15), rows that it
 // published are published now, so that they are counted among those that say PUBLISH.
 pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
     let columns = &names.columns;
@@ -110,7 +111,7 @@ with batch as materialized (
         {kafka_offset} = case when {moves} then b."offset" else o.{kafka_offset} end,
         {attempts} = coalesce(o.{attempts}, 0) + case
             when b.plain then 1
-            when {known} then 0
+            when {known} and ($15::bool or o.{status} = 'COMPLETE') then 0
             when b.resent > 0 then b.resent + (b.published and o.{status} = 'INIT')::int4
             when {moves} then 1
             else 0

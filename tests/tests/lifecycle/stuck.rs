@@ -37,8 +37,10 @@ fn rows_that_say_what_became_of_them_when_they_are_inserted_are_not_sent() {
     let mut relay = stage.relay();
     relay.wait_until_streaming();
     let mut client = stage.client();
-    for (number, status) in ["COMPLETE", "FAILED", "PUBLISH"].into_iter().enumerate() {
-        NewRow::of("restored", number, number).insert_aged(&mut client, status, "1 day");
+    for (number, (status, age)) in
+        [("COMPLETE", "1 day"), ("FAILED", "1 day"), ("PUBLISH", "1 minute")].into_iter().enumerate()
+    {
+        NewRow::of("restored", number, number).insert_aged(&mut client, status, age);
     }
     stage.insert(&NewRow::of("restored", 9, 9));
     wait_until("the new one is complete", || stage.count("COMPLETE") == 2);
