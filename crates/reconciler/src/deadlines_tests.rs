@@ -374,3 +374,25 @@ fn without_receipts_nothing_is_followed_beyond_publish() {
     deadlines.unsure(0, created, 3);
     assert_eq!(deadlines.next_due(), None);
 }
+
+// What leaves a bucket that was judged may be in what the look has counted; a row that came to it later, because the
+// database's clock went back, must not be taken for it.
+#[test]
+fn a_row_in_a_bucket_that_was_judged_is_not_counted_out_for_another() {
+    let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
+    let written = |published: u64, completed: Vec<(i64, u64)>| Tally {
+        at_us: EPOCH + 10 * PUBLISH_AFTER as i64,
+        published,
+        created: (published > 0).then_some(CreatedRange::of(Some(7))),
+        completed,
+    };
+    deadlines.written(0, &Tally { at_us: EPOCH, ..written(0, Vec::new()) });
+    deadlines.written(0, &written(1, Vec::new()));
+    let overdue = deadlines.due(PUBLISH_AFTER).expect("it is due");
+    deadlines.judged(PUBLISH_AFTER, overdue, 1, None);
+    deadlines.written(PUBLISH_AFTER, &written(1, Vec::new()));
+    let number = (EPOCH + 10 * PUBLISH_AFTER as i64).div_euclid(deadlines.publish_width_us() as i64);
+    deadlines.written(PUBLISH_AFTER, &written(0, vec![(number, 1)]));
+    let mut due = std::iter::from_fn(|| deadlines.due(2 * PUBLISH_AFTER));
+    assert!(due.any(|overdue| overdue.looks == 0), "the later one is looked at in its turn");
+}
