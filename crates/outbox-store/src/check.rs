@@ -13,7 +13,8 @@ use crate::{Session, StoreError};
 
 const INIT: &str = "run `postrider init`";
 const NO_SLOT: &str = "run `postrider init`; if there was a slot before, rows that were committed since its \
-                       last confirmed position stay INIT, for a new slot does not send them";
+                       last confirmed position say INIT until the relay finds them at its start, once they are \
+                       older than reconcile.init_after";
 
 /// What `run` is to do besides relaying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

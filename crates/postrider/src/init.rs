@@ -39,8 +39,9 @@ async fn warn_of_waiting_rows(session: &Session, names: &Names) -> Result<()> {
     if rows > 0 {
         let count = if rows == COUNTED_MAX { format!("{rows} or more") } else { rows.to_string() };
         warn!(
-            "{} holds {count} rows that say INIT from before slot {} was made; it will not send them. To publish \
-             one, insert it again under a new id",
+            "{} holds {count} rows that say INIT from before slot {} was made, which does not bring them: once they \
+             are older than reconcile.init_after, `postrider run` finds them at its start and sends them, marked \
+             postrider-replay. Rows that are not to be sent are to say FAILED or COMPLETE before that",
             names.table, names.slot
         );
     }

@@ -3,7 +3,7 @@
 use integration_tests::{NewRow, Stage};
 
 #[test]
-fn init_says_which_rows_a_new_slot_will_not_send() {
+fn init_says_which_rows_a_new_slot_does_not_bring() {
     let stage = Stage::new();
     stage.insert(&NewRow::of("early", 1, 1));
     let mut client = stage.client();
@@ -12,7 +12,7 @@ fn init_says_which_rows_a_new_slot_will_not_send() {
     let run = stage.postrider(&["run"]);
     assert_eq!(run.status.code(), Some(1));
     let told = String::from_utf8_lossy(&run.stderr);
-    assert!(told.contains("stay INIT"), "{told}");
+    assert!(told.contains("say INIT until the relay finds them"), "{told}");
 
     let init = stage.postrider(&["init"]);
     assert!(init.status.success());

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use kafka_sink::{PublishError, Receipts, Refusal, What};
 use outbox::{Event, Lane, Pipeline, Status, Token};
 use outbox_store::Names;
@@ -84,6 +84,18 @@ impl Dispatch {
             dead_letter_topic,
             names,
             skips: Vec::new(),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// Nothing is consumed any more: no row would become COMPLETE.
+    pub(super) fn check_receipts(&mut self) -> Result<()> {
+        match &mut self.receipts {
+            Some(receipts) if receipts.has_ended() => {
+                bail!("the receipts' consumer has ended; this is a bug in Postrider, please report it")
+            }
+            _ => Ok(()),
         }
     }
 

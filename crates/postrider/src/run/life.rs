@@ -135,8 +135,8 @@ impl Life<'_> {
         let mut until = shutdown.or_when(workers.finished());
         let ending = pump.run(&mut until).await;
         let Pump { source, dispatch, .. } = pump;
-        *verdicts = farewell(source, dispatch).await;
-        let finished = workers.end().await;
+        let (spent, finished) = tokio::join!(farewell(source, dispatch), workers.end());
+        *verdicts = spent;
         Ok(match ending {
             Ending::Asked if finished && !shutdown.is_asked() => Ended::Finished,
             Ending::Asked => {
@@ -153,11 +153,15 @@ impl Life<'_> {
 
 async fn farewell(source: Source, dispatch: Dispatch) -> Verdicts {
     let Dispatch { delivery, verdicts, receipts, .. } = dispatch;
-    if !matches!(timeout(FAREWELL_MAX, source.finish()).await, Ok(Ok(()))) {
+    let receipts = async {
+        if let Some(receipts) = receipts {
+            receipts.close().await;
+        }
+    };
+    // At the same time: whoever asked the process to end waits.
+    let (told, ()) = tokio::join!(timeout(FAREWELL_MAX, source.finish()), receipts);
+    if !matches!(told, Ok(Ok(()))) {
         info!("the server was not told the last position; it sends a little again at the next start");
-    }
-    if let Some(receipts) = receipts {
-        receipts.close().await;
     }
     delivery.close().await;
     verdicts

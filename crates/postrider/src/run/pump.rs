@@ -192,6 +192,7 @@ impl Pump {
                 if let Some(closed) = self.server.closed() {
                     self.source.release(closed);
                 }
+                self.dispatch.check_receipts()?;
                 self.stall.check(&self.pipeline, &self.dispatch);
                 self.source.report(self.pipeline.confirmable());
             }
