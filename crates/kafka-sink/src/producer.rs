@@ -103,6 +103,7 @@ impl Producer {
         let mut batch_bytes = limits.batch_bytes;
         if batching == Batching::Singles {
             config.set("batch.num.messages", "1");
+            in_turn(&mut config);
             batch_bytes = 0;
         }
         let context = Context::new(limits.records_max, batch_bytes);
@@ -163,6 +164,12 @@ impl Producer {
     pub(crate) fn stop(&self) {
         self.stop.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// One request at a time. A broker that knows nothing of a producer yet takes any sequence number for its first, so
+/// what is on the wire behind a first record that it refuses would be stored all the same.
+fn in_turn(config: &mut ClientConfig) {
+    config.set("max.in.flight.requests.per.connection", "1");
 }
 
 fn not_made(error: KafkaError) -> SinkError {

@@ -25,7 +25,7 @@ use super::shutdown::Shutdown;
 use super::source::{Arrival, Source, Taken, Upstream};
 use super::verdicts::Verdicts;
 use super::workers::{self, Workers};
-use crate::Config;
+use crate::{Config, Policy};
 
 /// What a life is to do.
 pub(super) struct Life<'a> {
@@ -212,7 +212,13 @@ fn sink(config: &Config, batching: Batching) -> Result<Sink> {
         Batching::Usual => Sink::new,
         Batching::Singles => Sink::new_with_singles,
     };
-    Ok(make(config.routing.compiled.clone(), config.kafka.client.clone(), config.limits.events_max)?)
+    let mut client = config.kafka.client.clone();
+    if config.failure.policy != Policy::Park {
+        // What is on the wire behind a refused record may be stored: a broker takes any sequence number from a
+        // producer that is new to a partition. Where a refused row is to hold up others, nothing is on the wire.
+        client.set("max.in.flight.requests.per.connection", "1");
+    }
+    Ok(make(config.routing.compiled.clone(), client, config.limits.events_max)?)
 }
 
 fn write_back(config: &Config, bucket_width: Duration) -> WriteBack {
