@@ -6,6 +6,7 @@ mod configuration;
 mod init;
 mod outbox;
 mod postrider;
+mod replay;
 mod status;
 mod tls;
 mod usage;

@@ -12,7 +12,7 @@ fn a_usage_error_exits_2() {
 fn help_and_version_exit_0_and_show_the_commands_there_are() {
     let run = Place::new().run(&["--help"]);
     assert_eq!(run.code, Some(0));
-    for expected in ["init", "run", "status", "verify", "--config", "64 bad configuration"] {
+    for expected in ["init", "run", "replay", "status", "verify", "--config", "64 bad configuration"] {
         assert!(run.out.contains(expected), "{}", run.out);
     }
     assert!(!run.out.contains("doctor"), "{}", run.out);
