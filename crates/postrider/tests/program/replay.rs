@@ -15,7 +15,10 @@ fn what_selects_nothing_or_makes_no_sense_is_a_usage_error_before_any_connection
         (&["--from", "yesterday"], "2026-01-31"),
         (&["--to", "2026-02-30"], "2026-01-31"),
         (&["--from", "2026-01-02", "--to", "2026-01-02"], "--from is not before --to"),
-        (&["--from", "2026-01-02T01:00:00Z", "--to", "2026-01-02T01:30:00+01:00"], "--from is not before --to"),
+        (
+            &["--from", "2026-01-02T01:00:00Z", "--to", "2026-01-02T01:30:00+01:00"],
+            "--from is not before --to",
+        ),
         (&["--all", "--limit", "0"], "--limit"),
         (&["--all", "--rate", "0"], "--rate"),
         (&["--all", "--rate", "-1"], "unexpected argument"),
