@@ -1,5 +1,5 @@
-//! Drains a backlog with `postrider run` and prints what that costs: for information, and for comparing two
-//! builds in one run on one machine.
+//! Drains a backlog with `postrider run`, sends all of it again with `postrider replay`, asks `status` and `verify` of
+//! it, and prints what that costs: for information, and for comparing two builds in one run on one machine.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,45 @@ const FILL_BYTES: i64 = 250;
 
 fn main() {
     println!("{ROWS} rows, {ROWS_PER_TRANSACTION} per transaction");
-    drain("with write-back", true);
-    drain("without write-back", false);
+    drain("with write-back", &[]);
+    drain("without write-back", &[("POSTRIDER_WRITEBACK_ENABLED", "false")]);
+    let (stage, relay) = drain("with write-back and receipts", &[("POSTRIDER_RECEIPTS_ENABLED", "true")]);
+    timed("replay --all --wait", &stage, &["replay", "--all", "--wait"]);
+    assert!(relay.stop().success());
+    timed("status", &stage, &["status"]);
+    timed("verify", &stage, &["verify"]);
 }
 
-fn drain(name: &str, write_back: bool) {
-    let stage = Stage::builder()
-        .setting("POSTRIDER_WRITEBACK_ENABLED", if write_back { "true" } else { "false" })
+/// The relay still runs.
+fn drain(name: &str, settings: &[(&str, &str)]) -> (Stage<'static>, Relay) {
+    let stage = settings
+        .iter()
+        .fold(Stage::builder(), |builder, (variable, value)| builder.setting(variable, value))
         .build();
     stage.create_topic("backlog", 6, &[]);
     let row_bytes = fill(&stage);
     let end = stage.log_end();
     let start = Instant::now();
     let relay = stage.relay();
-    if write_back {
-        wait_until("every row is written back", || stage.written_back() >= ROWS);
-    } else {
-        wait_until("every row is confirmed", || stage.confirmed() >= end);
+    match settings.first() {
+        None => wait_until("every row is written back", || stage.written_back() >= ROWS),
+        Some(("POSTRIDER_RECEIPTS_ENABLED", _)) => {
+            wait_until("every row is complete", || stage.count("COMPLETE") >= ROWS);
+        }
+        Some(_) => wait_until("every row is confirmed", || stage.confirmed() >= end),
     }
     print(name, row_bytes, start.elapsed(), &relay);
-    assert!(relay.stop().success());
+    (stage, relay)
+}
+
+fn timed(name: &str, stage: &Stage<'_>, arguments: &[&str]) {
+    let start = Instant::now();
+    let said = stage.says(arguments);
+    let wall = start.elapsed().as_secs_f64();
+    println!("{name}: {wall:.1} s, {:.0} rows/s; it says:", ROWS as f64 / wall);
+    for line in said.lines().take(12) {
+        println!("    {line}");
+    }
 }
 
 fn print(name: &str, row_bytes: i64, wall: Duration, relay: &Relay) {
