@@ -43,7 +43,7 @@ pub async fn load_lanes(session: &Session, names: &Names) -> Result<Vec<HeldLane
              where k.slot = $1 and case
                  when o.{id} is null then k.held_at < now() - interval '{GONE_AFTER_SECONDS} s'
                  when k.head then o.{status} is distinct from 'FAILED'
-                 else coalesce(o.{status} not in ('INIT', 'FAILED'), true)
+                 else o.{status} in ('PUBLISH', 'COMPLETE', 'FAILED')
              end
          ) as stale
          where h.slot = stale.slot and h.id = stale.id",
@@ -82,7 +82,8 @@ pub async fn release_head(session: &Session, names: &Names, id: Uuid) -> Result<
     Ok(row.map_err(StoreError::postgres(doing()))?.as_ref().map(lane))
 }
 
-/// The first `rows_max` rows that wait in a lane, in their order, as they stand. One that is gone is left out.
+/// The first `rows_max` rows that wait in a lane, in their order, as they stand. One that is gone is left out, and so
+/// is one that was sent or given up since.
 ///
 /// # Errors
 ///
@@ -97,8 +98,10 @@ pub async fn waiting_rows_of(
     let sql = format!(
         "select {list} from postrider.held as h join {table} as o on o.{id} = h.id
          where h.slot = $1 and h.topic = $2 and h.key = $3 and not h.head
+             and coalesce(o.{status}, '') not in ('PUBLISH', 'COMPLETE', 'FAILED')
          order by h.seq limit $4",
         list = event_rows.list(),
+        status = identifier(&names.columns.status),
         table = table(&names.table),
         id = identifier(&names.columns.id),
     );

@@ -38,8 +38,8 @@ pub(super) struct Start {
 /// follows each until its row is durable.
 pub(super) struct Dispatch {
     pub(super) delivery: Delivery,
-    pub(super) verdicts: Verdicts,
-    pub(super) receipts: Option<Receipts>,
+    verdicts: Verdicts,
+    receipts: Option<Receipts>,
     /// Events admitted and not yet taken by the producer, in order.
     ready: VecDeque<Ready>,
     lanes: Lanes,
@@ -85,6 +85,11 @@ impl Dispatch {
             names,
             skips: Vec::new(),
         }
+    }
+
+    /// What outlives it. Whoever waits for the outcome of planned work learns that it will not come.
+    pub(super) fn into_parts(self) -> (Delivery, Verdicts, Option<Receipts>) {
+        (self.delivery, self.verdicts, self.receipts)
     }
 
     /// # Errors
@@ -180,6 +185,11 @@ impl Dispatch {
         let release = self.lanes.next_release()?;
         let skip = self.skips.iter().position(|(id, _)| Some(*id) == release.head);
         Some((release, skip.map(|index| self.skips.swap_remove(index).1)))
+    }
+
+    /// The rest of the line waits behind another row now.
+    pub(super) fn stopped(&mut self, lane: &Lane) {
+        self.lanes.stopped(lane);
     }
 
     /// Nothing waits in line any more.
@@ -344,7 +354,9 @@ impl Dispatch {
         if let Some(lane) = &head_of {
             self.lanes.hold(lane.clone(), ready.event.id);
         }
-        self.planned.ends_as(ready.token, Outcome::Refused(reason.clone()));
+        let goes_on = head_of.is_none() || ready.origin != Some(Origin::Held);
+        let outcome = if goes_on { Outcome::Refused(reason.clone()) } else { Outcome::InLine };
+        self.planned.ends_as(ready.token, outcome);
         self.write(ready, What::Failed { reason, sent, head_of }, pipeline)?;
         Ok(Step::Taken)
     }

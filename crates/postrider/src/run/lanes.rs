@@ -35,6 +35,14 @@ struct Held {
     writing: usize,
     /// Whether a row was put in line since the line was last looked at.
     grew: bool,
+    /// Whether its rows are being let go at this moment.
+    goes: bool,
+}
+
+impl Held {
+    fn behind(head: Uuid) -> Self {
+        Held { head: None, behind: head, writing: 0, grew: false, goes: false }
+    }
 }
 
 impl Lanes {
@@ -45,8 +53,7 @@ impl Lanes {
             match head {
                 Some(head) => loaded.hold(lane, head),
                 None => {
-                    let held = Held { head: None, behind: Uuid::nil(), writing: 0, grew: false };
-                    loaded.held.insert(lane.clone(), held);
+                    loaded.held.insert(lane.clone(), Held::behind(Uuid::nil()));
                     loaded.releases.push_back(Release { lane, head: None });
                 }
             }
@@ -78,8 +85,7 @@ impl Lanes {
     /// From now on the rows of the lane wait behind this one.
     pub(super) fn hold(&mut self, lane: Lane, head: Uuid) {
         self.heads.insert(head, lane.clone());
-        let held =
-            self.held.entry(lane).or_insert(Held { head: None, behind: head, writing: 0, grew: false });
+        let held = self.held.entry(lane).or_insert_with(|| Held::behind(head));
         if let Some(before) = held.head.replace(head).filter(|before| *before != head) {
             self.heads.remove(&before);
         }
@@ -119,25 +125,37 @@ impl Lanes {
         true
     }
 
-    /// The next lane whose rows are to be let go.
+    /// The next lane whose rows are to be let go, and are not being let go already.
     pub(super) fn next_release(&mut self) -> Option<Release> {
-        let release = self.releases.pop_front()?;
+        let goes = |release: &Release| self.held.get(&release.lane).is_some_and(|held| held.goes);
+        let index = self.releases.iter().position(|release| !goes(release))?;
+        let release = self.releases.remove(index)?;
         if let Some(held) = self.held.get_mut(&release.lane) {
-            held.grew = false;
+            held.goes = true;
+            // What is on its way into line may not be found there yet.
+            held.grew = held.writing > 0;
         }
         Some(release)
     }
 
     /// The line was found empty. Unless a row joined it meanwhile, the lane is free.
     pub(super) fn emptied(&mut self, lane: Lane) {
-        let Some(held) = self.held.get(&lane) else { return };
-        if held.head.is_some() {
+        let Some(held) = self.held.get_mut(&lane) else { return };
+        held.goes = false;
+        if held.head.is_some() || held.writing > 0 {
             return;
         }
-        if !held.grew {
-            self.held.remove(&lane);
-        } else if held.writing == 0 {
+        if held.grew {
             self.look_again(lane);
+        } else {
+            self.held.remove(&lane);
+        }
+    }
+
+    /// One of the rows could not be published either: the rest waits behind it.
+    pub(super) fn stopped(&mut self, lane: &Lane) {
+        if let Some(held) = self.held.get_mut(lane) {
+            held.goes = false;
         }
     }
 
@@ -182,6 +200,39 @@ mod tests {
         assert!(lanes.is_empty());
     }
 
+    /// Its entry is not there yet when the line is looked at, and the line is not empty all the same.
+    #[test]
+    fn a_row_that_was_on_its_way_into_line_when_the_head_went_keeps_the_lane() {
+        let mut lanes = Lanes::default();
+        lanes.hold(lane("1"), id(1));
+        let token = Token::from_usize(7);
+        lanes.joins(&lane("1"), token);
+        lanes.release(id(1));
+        lanes.next_release();
+        lanes.emptied(lane("1"));
+        assert!(!lanes.is_empty(), "the row would be forgotten, and later ones go before it");
+        lanes.written(token);
+        assert_eq!(lanes.next_release(), Some(Release { lane: lane("1"), head: None }));
+        lanes.emptied(lane("1"));
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn a_lane_is_let_go_once_at_a_time_and_others_meanwhile() {
+        let mut lanes = Lanes::default();
+        for (key, head) in [("1", 1), ("2", 2)] {
+            lanes.hold(lane(key), id(head));
+            lanes.release(id(head));
+        }
+        lanes.next_release();
+        lanes.joins(&lane("1"), Token::from_usize(7));
+        lanes.written(Token::from_usize(7));
+        assert_eq!(lanes.next_release().map(|release| release.lane), Some(lane("2")));
+        assert_eq!(lanes.next_release(), None);
+        lanes.emptied(lane("1"));
+        assert_eq!(lanes.next_release().map(|release| release.lane), Some(lane("1")));
+    }
+
     #[test]
     fn a_row_of_the_line_that_cannot_be_published_holds_the_lane_anew() {
         let mut lanes = Lanes::default();
@@ -189,9 +240,10 @@ mod tests {
         lanes.release(id(1));
         lanes.next_release();
         lanes.hold(lane("1"), id(2));
-        lanes.emptied(lane("1"));
+        lanes.stopped(&lane("1"));
         assert_eq!((lanes.behind(&lane("1")), lanes.lets_go(&lane("1"))), (Some(id(2)), false));
         assert!(lanes.release(id(2)));
+        assert!(lanes.next_release().is_some());
     }
 
     #[test]

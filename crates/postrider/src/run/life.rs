@@ -33,6 +33,8 @@ pub(super) struct Life<'a> {
     pub(super) purpose: Purpose,
     pub(super) batching: Batching,
     pub(super) counts: &'a Arc<ReplayCounts>,
+    /// Whether there was none before it in this process: a slot that is taken then is another's.
+    pub(super) is_first: bool,
 }
 
 /// How a life ended without a failure.
@@ -75,7 +77,7 @@ impl Life<'_> {
         let Some(checked) = shutdown.or(rows.check(config)).await else { return Ok(Ended::Asked) };
         let partitioned = checked?.partitioned;
         let is_relay = self.purpose == Purpose::Relay;
-        let mut source = Source::new(upstream(config, is_relay), config.writeback);
+        let mut source = Source::new(upstream(config, is_relay || !self.is_first), config.writeback);
         let Some(taken) = shutdown.or(take_slot(&mut source)).await else { return Ok(Ended::Asked) };
         let Some(taken) = taken? else { return Ok(Ended::SlotTaken) };
         let Some(found) = shutdown.or(found(&rows, config)).await else { return Ok(Ended::Asked) };
@@ -99,7 +101,7 @@ impl Life<'_> {
         let width = Duration::from_micros(account.publish_width_us());
         let write_back = config.writeback.then(|| write_back(config, width));
         let receipts = match (&write_back, is_relay) {
-            (Some(write_back), true) => workers::receipts(config, write_back.receipts(), &partitions),
+            (Some(write_back), true) => workers::receipts(config, write_back.receipts(), &partitions)?,
             _ => None,
         };
         let start = workers::Start {
@@ -111,7 +113,7 @@ impl Life<'_> {
             announced,
             counts: Arc::clone(self.counts),
         };
-        let mut workers = Workers::start(config, self.purpose, start);
+        let workers = Workers::start(config, self.purpose, start);
         let dispatch = Dispatch::new(dispatch::Start {
             delivery: Delivery::new(sink(config, self.batching)?, write_back),
             verdicts: std::mem::take(verdicts),
@@ -127,16 +129,19 @@ impl Life<'_> {
             dispatch,
             inbox: Inbox::new(config.postgres.table.clone(), oid, config.columns.clone()),
             pipeline,
-            planning: Planning { intake, alone: !is_relay },
+            planning: Planning { intake, alone: !is_relay, horizon: taken.horizon },
             releases: Releases::new(rows.clone(), publisher),
             announced: Announcements::new(announce, Arc::clone(self.counts)),
             rows,
         });
         let mut until = shutdown.or_when(workers.finished());
         let ending = pump.run(&mut until).await;
-        let Pump { source, dispatch, .. } = pump;
+        let Pump { source, dispatch, planning, releases, announced, .. } = pump;
+        // Those who plan learn by it that the life is over.
+        drop((planning, releases, announced));
         let (spent, finished) = tokio::join!(farewell(source, dispatch), workers.end());
         *verdicts = spent;
+        let finished = finished?;
         Ok(match ending {
             Ending::Asked if finished && !shutdown.is_asked() => Ended::Finished,
             Ending::Asked => {
@@ -152,7 +157,7 @@ impl Life<'_> {
 }
 
 async fn farewell(source: Source, dispatch: Dispatch) -> Verdicts {
-    let Dispatch { delivery, verdicts, receipts, .. } = dispatch;
+    let (delivery, verdicts, receipts) = dispatch.into_parts();
     let receipts = async {
         if let Some(receipts) = receipts {
             receipts.close().await;

@@ -83,9 +83,11 @@ async fn live(config: &Config, purpose: Purpose) -> Result<Alone> {
     let mut batching = Batching::Usual;
     let mut verdicts = Verdicts::default();
     let counts = Arc::default();
+    let mut is_first = true;
     loop {
         let began = Instant::now();
-        let life = Life { config, purpose, batching, counts: &counts };
+        let life = Life { config, purpose, batching, counts: &counts, is_first };
+        is_first = false;
         batching = Batching::Usual;
         let reason = match life.live(&mut verdicts, &mut shutdown).await? {
             Ended::Asked => return Ok(Alone::Interrupted),

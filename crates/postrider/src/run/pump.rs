@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
-use outbox::{Admission, Event, Pipeline, Status, Verdict, resend_is_needed};
+use outbox::{Admission, Event, Lsn, Pipeline, Status, Verdict, resend_is_needed};
 use reconciler::Planned;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
@@ -35,9 +35,9 @@ pub(super) struct Pump {
     server: ServerWatch,
     resent: Resent,
     stall: Stall,
-    planning: Planning,
-    releases: Releases,
-    announced: Announcements,
+    pub(super) planning: Planning,
+    pub(super) releases: Releases,
+    pub(super) announced: Announcements,
     phase: Phase,
     delivered: Vec<Delivered>,
 }
@@ -60,6 +60,8 @@ pub(super) struct Planning {
     pub(super) intake: reconciler::Intake,
     /// Whether nothing else is done: the log is left unread.
     pub(super) alone: bool,
+    /// The end of the log when the life began.
+    pub(super) horizon: Lsn,
 }
 
 enum Phase {
@@ -208,7 +210,7 @@ impl Pump {
             Happening::Arrived(Arrival::Frame(frame)) => return self.take_frames(frame),
             Happening::Planned(planned) => return self.take_planned(planned),
             Happening::Released(Released::Emptied(lane)) => self.dispatch.emptied(lane),
-            Happening::Released(Released::HeldAgain) => {}
+            Happening::Released(Released::HeldAgain(lane)) => self.dispatch.stopped(&lane),
         }
         Ok(())
     }
@@ -234,9 +236,13 @@ impl Pump {
         Ok(())
     }
 
-    /// Begins to let the next key go whose head is out of the way.
+    /// Begins to let keys go whose heads are out of the way. Rows of a line that the log brings again are to have
+    /// found their place in it before: an earlier life may have been in the middle of letting them go.
     fn let_go(&mut self) {
-        if self.releases.is_idle()
+        if !self.planning.alone && self.pipeline.confirmable() < self.planning.horizon {
+            return;
+        }
+        while self.releases.has_room()
             && let Some((release, skipped)) = self.dispatch.next_release()
         {
             self.releases.start(release, skipped);

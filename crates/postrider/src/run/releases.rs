@@ -1,12 +1,15 @@
 //! Letting the rows of a key go that waited behind another.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::Result;
 use outbox::Lane;
 use reconciler::{LifeOver, Origin, Outcome, Publisher, Work};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::lanes::Release;
@@ -15,11 +18,19 @@ use super::rows::Rows;
 /// How many rows of a line are on their way at once.
 const PAGE_ROWS_MAX: usize = 100;
 
-/// Lets one lane go after the other.
+/// How many lanes are let go at once: a long line is not to keep the others waiting.
+const LANES_MAX: usize = 8;
+
+/// A row of the line that somebody else has in hand is looked at again after this time.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+type Running = Pin<Box<dyn Future<Output = Result<Released>>>>;
+
+/// Lets lanes go, a few at a time.
 pub(super) struct Releases {
     rows: Rows,
     publisher: Publisher,
-    running: Option<Pin<Box<dyn Future<Output = Result<Released>>>>>,
+    running: Vec<Running>,
 }
 
 /// How the release of a lane ended.
@@ -27,30 +38,37 @@ pub(super) enum Released {
     /// Nothing waits in line any more.
     Emptied(Lane),
     /// One of its rows could not be published either, and the rest waits behind that one.
-    HeldAgain,
+    HeldAgain(Lane),
 }
 
 impl Releases {
     pub(super) fn new(rows: Rows, publisher: Publisher) -> Self {
-        Releases { rows, publisher, running: None }
+        Releases { rows, publisher, running: Vec::new() }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.running.is_none()
+    pub(super) fn has_room(&self) -> bool {
+        self.running.len() < LANES_MAX
     }
 
-    /// Begins with a lane, which is gone on with in [`ended`](Self::ended); `skipped` is told once its head is durably out of the way.
+    /// Begins with a lane, which is gone on with in [`ended`](Self::ended); `skipped` is told once its head is
+    /// durably out of the way.
     pub(super) fn start(&mut self, release: Release, skipped: Option<oneshot::Sender<Outcome>>) {
         let work = let_go(self.rows.clone(), self.publisher.clone(), release, skipped);
-        self.running = Some(Box::pin(work));
+        self.running.push(Box::pin(work));
     }
 
-    /// Waits for the end of the release under way; for ever when there is none. Cancel-safe.
+    /// Waits for the end of one of those under way; for ever when there is none. Cancel-safe.
     pub(super) async fn ended(&mut self) -> Result<Released> {
-        let Some(running) = &mut self.running else { return std::future::pending().await };
-        let ended = running.as_mut().await;
-        self.running = None;
-        ended
+        poll_fn(|context| {
+            for index in 0..self.running.len() {
+                if let Poll::Ready(ended) = self.running[index].as_mut().poll(context) {
+                    drop(self.running.swap_remove(index));
+                    return Poll::Ready(ended);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -81,17 +99,19 @@ async fn let_go(
             outcomes.push((id, outcome));
         }
         let mut gone = Vec::new();
-        let mut all_went = true;
+        let mut is_held_again = false;
         for (id, outcome) in outcomes {
             match outcome.await {
-                Ok(Outcome::Done) => gone.push(id),
-                Ok(_) => all_went = false,
+                // One that could not be published and holds nothing up has stepped aside.
+                Ok(Outcome::Done | Outcome::Refused(_)) => gone.push(id),
+                Ok(Outcome::InLine) => is_held_again = true,
+                Ok(Outcome::OnItsWay | Outcome::NothingHeld) => sleep(LOOK_AGAIN_AFTER).await,
                 Err(_) => return life_over().await,
             }
         }
         rows.forget_held(gone).await?;
-        if !all_went {
-            return Ok(Released::HeldAgain);
+        if is_held_again {
+            return Ok(Released::HeldAgain(lane));
         }
     }
 }

@@ -4,29 +4,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outbox_store::{Expired, Mark, Month, Retention, StoreError, connect, keep_ahead};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::outage::Pauses;
 use super::rows::Rows;
 
-/// Goes on until it is dropped, and never ends the relay's life.
-pub(super) struct Retaining(JoinHandle<()>);
-
-impl Retaining {
-    /// Starts it, if there is anything to do: nobody is asked to find that out.
-    pub(super) fn start(rows: Rows, complete_after: Option<Duration>, partitioned: bool) -> Option<Self> {
-        let worker =
-            Worker { rows, complete_after, partitioned, kept: BTreeSet::new(), told: BTreeSet::new() };
-        (complete_after.is_some() || partitioned).then(|| Retaining(tokio::spawn(worker.work())))
-    }
-}
-
-impl Drop for Retaining {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// The work, which goes on until it is dropped and never ends the relay's life, if there is anything to do: nobody is
+/// asked to find that out.
+pub(super) fn retaining(
+    rows: Rows,
+    complete_after: Option<Duration>,
+    partitioned: bool,
+) -> Option<impl Future<Output = ()> + Send + 'static> {
+    let worker = Worker { rows, complete_after, partitioned, kept: BTreeSet::new(), told: BTreeSet::new() };
+    (complete_after.is_some() || partitioned).then(|| worker.work())
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);

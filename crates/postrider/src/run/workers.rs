@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use kafka_sink::{ReceiptChunk, Receipts, ReceiptsOptions};
 use outbox::Lsn;
 use outbox_store::KnownPartition;
@@ -13,11 +14,10 @@ use reconciler::{
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use tracing::error;
 
 use super::Purpose;
 use super::broker::Broker;
-use super::retention::Retaining;
+use super::retention::retaining;
 use super::rows::Rows;
 use crate::Config;
 
@@ -25,7 +25,7 @@ use crate::Config;
 pub(super) const ANNOUNCED_MAX: usize = 64;
 
 /// For saving how far a replay has come.
-const REPLAYS_END_MAX: Duration = Duration::from_secs(1);
+const REPLAYS_END_MAX: Duration = Duration::from_millis(1500);
 
 /// Where the pump tells what it has seen and settled.
 pub(super) fn account(config: &Config) -> Account {
@@ -42,39 +42,46 @@ fn options(config: &Config) -> ReconcileOptions {
 }
 
 /// Starts to read what was published, where rows are to become COMPLETE.
+///
+/// # Errors
+///
+/// librdkafka takes no such configuration.
 pub(super) fn receipts(
     config: &Config,
     chunks: mpsc::Sender<ReceiptChunk>,
     known: &[KnownPartition],
-) -> Option<Receipts> {
+) -> Result<Option<Receipts>> {
+    if !config.receipts.enabled {
+        return Ok(None);
+    }
     let options = ReceiptsOptions {
         config: config.kafka.client.clone(),
         group: config.receipts.group.clone(),
         follow: config.receipts.follow.clone(),
     };
-    if !config.receipts.enabled {
-        return None;
-    }
-    let mut receipts = match Receipts::start(options, chunks) {
-        Ok(receipts) => receipts,
-        Err(error) => {
-            error!("rows do not become COMPLETE: {error}");
-            return None;
-        }
-    };
+    let mut receipts = Receipts::start(options, chunks).context("receipts cannot be consumed")?;
     for KnownPartition { topic, partition, offset } in known {
         receipts.sees(&Arc::from(topic.as_str()), *partition, *offset);
     }
-    Some(receipts)
+    Ok(Some(receipts))
 }
 
 /// The workers that plan, and that delete. They end with the life.
 pub(super) struct Workers {
-    replays: Option<JoinHandle<()>>,
-    /// Becomes true when the replays have ended by themselves.
-    finished: watch::Receiver<bool>,
-    _others: JoinSet<()>,
-    _retention: Option<Retaining>,
+    replays: Option<JoinHandle<Result<()>>>,
+    /// Ends the others with it, and tells when one of them has died.
+    supervisor: Option<JoinHandle<()>>,
+    state: watch::Receiver<State>,
+}
+
+/// How the workers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Working,
+    /// The replays have ended by themselves.
+    Finished,
+    /// One of them has panicked.
+    Died,
 }
 
 /// What the workers of a life need besides its configuration.
@@ -92,10 +99,9 @@ pub(super) struct Start<'a> {
 impl Workers {
     pub(super) fn start(config: &Config, purpose: Purpose, start: Start<'_>) -> Self {
         let Start { rows, partitioned, horizon, account, publisher, announced, counts } = start;
-        let (finish, finished) = watch::channel(false);
-        let mut others = JoinSet::new();
+        let (tell, state) = watch::channel(State::Working);
         if !config.writeback {
-            return Workers { replays: None, finished, _others: others, _retention: None };
+            return Workers { replays: None, supervisor: None, state };
         }
         let alone = match purpose {
             Purpose::Relay => None,
@@ -105,40 +111,92 @@ impl Workers {
         let connect = Connect { config: postgres.clone(), tls: tls.clone(), names: names.clone() };
         let of_replays = ReplayOptions { alone, ..ReplayOptions::default() };
         let replays = execute_replays(connect, publisher.clone(), announced, of_replays, counts);
-        let replays = tokio::spawn(async move {
-            if let Err(error) = replays.await {
-                error!("the replay cannot be carried out: {error}");
+        let replays = tokio::spawn({
+            let end = EndOfReplays(tell.clone());
+            async move {
+                let ended = replays.await;
+                end.by_itself();
+                ended.map(drop).context("the replay cannot be carried out")
             }
-            let _ = finish.send(true);
         });
-        let mut retention = None;
+        let mut others = JoinSet::new();
         if alone.is_none() {
             let database = Database { config: postgres, tls, names };
             let broker = Broker::new(config);
             others.spawn(reconcile(database, broker, options(config), account, publisher, horizon));
-            retention = Retaining::start(rows.clone(), config.retention.complete_after, partitioned);
+            if let Some(retention) = retaining(rows.clone(), config.retention.complete_after, partitioned) {
+                others.spawn(retention);
+            }
         }
-        Workers { replays: Some(replays), finished, _others: others, _retention: retention }
+        let supervisor = tokio::spawn(supervise(others, tell));
+        Workers { replays: Some(replays), supervisor: Some(supervisor), state }
     }
 
-    /// Resolves when what the life was for is done; never for a relay.
+    /// Resolves when what the life was for is done, or one of the workers has died; for a relay that is well, never.
     pub(super) fn finished(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut finished = self.finished.clone();
+        let mut state = self.state.clone();
         async move {
-            if finished.wait_for(|finished| *finished).await.is_err() {
+            if state.wait_for(|state| *state != State::Working).await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
     /// Ends them; how far a replay has come is saved. Whether the replays had ended by themselves.
-    pub(super) async fn end(&mut self) -> bool {
-        let finished = *self.finished.borrow();
-        if let Some(mut replays) = self.replays.take()
-            && timeout(REPLAYS_END_MAX, &mut replays).await.is_err()
-        {
+    ///
+    /// # Errors
+    ///
+    /// One of them has died, or a replay could not be carried out at all.
+    pub(super) async fn end(mut self) -> Result<bool> {
+        let state = *self.state.borrow();
+        if state == State::Died {
+            bail!("a worker of the relay has panicked; this is a bug in Postrider, please report it")
+        }
+        let Some(mut replays) = self.replays.take() else { return Ok(false) };
+        match timeout(REPLAYS_END_MAX, &mut replays).await {
+            Ok(Ok(ended)) if state == State::Finished => ended?,
+            Ok(_) => {}
+            Err(_) => replays.abort(),
+        }
+        Ok(state == State::Finished)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.abort();
+        }
+        if let Some(replays) = &self.replays {
             replays.abort();
         }
-        finished
     }
+}
+
+/// Tells that the replays have ended, in whichever way they do.
+struct EndOfReplays(watch::Sender<State>);
+
+impl EndOfReplays {
+    fn by_itself(&self) {
+        self.0.send_replace(State::Finished);
+    }
+}
+
+impl Drop for EndOfReplays {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send_replace(State::Died);
+        }
+    }
+}
+
+/// Tells when one of them panics; an end of another kind is that of the life.
+async fn supervise(mut workers: JoinSet<()>, tell: watch::Sender<State>) {
+    while let Some(ended) = workers.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            tell.send_replace(State::Died);
+        }
+    }
+    // Kept, so that whoever waits for news waits.
+    tell.closed().await;
 }
