@@ -35,7 +35,7 @@ mod write_back;
 pub use consumer::consumer_config;
 pub use failure::{Failure, PublishError, Report, SinkError};
 pub use look_error::LookError;
-pub use looks::{Bounds, KafkaLooks};
+pub use looks::{Bounds, KafkaLooks, RecordAt};
 pub use outage::Outage;
 pub use partition_reader::{AtOffset, PartitionReader, ReadError};
 pub use properties::{PropertyProblem, client_config};

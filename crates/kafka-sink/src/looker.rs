@@ -8,12 +8,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::consumer::{Reader, ReaderContext, consumer_config};
 use crate::groups::{Groups, TopicPartition};
 use crate::look_error::{LookError, LookErrorKind, remedy};
-use crate::looks::Bounds;
+use crate::looks::{Bounds, RecordAt};
 use crate::record_id::RecordId;
 
 /// How long a broker may take. A first request finds the brokers and connects before it, and a coordinator
@@ -32,7 +31,7 @@ type Answer<T> = oneshot::Sender<Result<T, LookError>>;
 pub(crate) enum Question {
     Partition { topic: String, partition: i32, answer: Answer<Option<Bounds>> },
     Committed { group: String, partitions: Vec<TopicPartition>, answer: Answer<Vec<Option<i64>>> },
-    Record { topic: String, partition: i32, offset: i64, answer: Answer<Option<Uuid>> },
+    Record { topic: String, partition: i32, offset: i64, answer: Answer<RecordAt> },
 }
 
 impl Question {
@@ -140,8 +139,8 @@ fn bounds(reader: &Reader, topic: &str, partition: i32) -> Result<Option<Bounds>
     Ok(Some(Bounds { start, end }))
 }
 
-/// The row of the record at an offset that is within the bounds.
-fn record(reader: &Reader, topic: &str, partition: i32, offset: i64) -> Result<Option<Uuid>, LookError> {
+/// What is at an offset that is within the bounds.
+fn record(reader: &Reader, topic: &str, partition: i32, offset: i64) -> Result<RecordAt, LookError> {
     let what = || format!("the record at offset {offset} of partition {partition} of topic {topic}");
     let failed = |error: &KafkaError| LookError::of(what(), error);
     let mut assignment = TopicPartitionList::new();
@@ -160,7 +159,7 @@ fn first_from(
     partition: i32,
     offset: i64,
     what: &dyn Fn() -> String,
-) -> Result<Option<Uuid>, LookError> {
+) -> Result<RecordAt, LookError> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let mut reason = "no answer in time".to_owned();
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
@@ -169,13 +168,15 @@ fn first_from(
             Some(Ok(message)) => {
                 let is_there = message.partition() == partition && message.topic() == topic;
                 if is_there && message.offset() == offset {
-                    return Ok(RecordId::of(&message).map(|record| record.id));
+                    let record = RecordId::of(&message);
+                    return Ok(record.map_or(RecordAt::Foreign, |record| RecordAt::Row(record.id)));
                 }
                 if is_there && message.offset() > offset {
-                    return Ok(None);
+                    return Ok(RecordAt::Absent);
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => return Ok(None),
+            // Behind the last record there may be offsets without one.
+            Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => return Ok(RecordAt::Absent),
             Some(Err(error)) => match error.rdkafka_error_code() {
                 // Out of range: what it holds is to be asked again before anybody judges by it.
                 Some(Code::AutoOffsetReset) => {

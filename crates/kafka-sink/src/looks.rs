@@ -45,6 +45,17 @@ impl Bounds {
     }
 }
 
+/// What is at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordAt {
+    /// The record of the row with this id.
+    Row(Uuid),
+    /// A record that is no row's: another producer's, or a dead letter.
+    Foreign,
+    /// No record: compaction took it, it is a transaction's end, or the log does not reach there.
+    Absent,
+}
+
 impl KafkaLooks {
     /// Looks with the connection of the producer's configuration.
     pub fn new(producer: &ClientConfig) -> Self {
@@ -84,20 +95,18 @@ impl KafkaLooks {
         self.ask(move |answer| Question::Committed { group, partitions, answer }).await
     }
 
-    /// The row whose record is at exactly this offset; `None` where there is no record, or none of a row.
+    /// What is at exactly this offset.
+    ///
+    /// The log may be cut, or made anew, at any time: whoever concludes from [`RecordAt::Absent`] that a record was
+    /// there asks for the bounds afterwards.
     ///
     /// # Errors
     ///
     /// Kafka could not be asked, or does not tell.
-    pub async fn record_id(
-        &self,
-        topic: &str,
-        partition: i32,
-        offset: i64,
-    ) -> Result<Option<Uuid>, LookError> {
+    pub async fn record_at(&self, topic: &str, partition: i32, offset: i64) -> Result<RecordAt, LookError> {
         match self.partition(topic, partition).await? {
             Some(bounds) if bounds.contains(offset) => {}
-            _ => return Ok(None),
+            _ => return Ok(RecordAt::Absent),
         }
         let topic = topic.to_owned();
         self.ask(move |answer| Question::Record { topic, partition, offset, answer }).await

@@ -7,7 +7,7 @@ use kafka_sink::{
 };
 use openssl::ssl::{SslConnector, SslMethod};
 use outbox::Token;
-use outbox_store::{Names, Tls, apply, connect, inspect, plan};
+use outbox_store::{Names, Shape, Tls, apply, connect, inspect, plan};
 use testbed::Postgres;
 use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
@@ -36,7 +36,7 @@ async fn set_up() -> Postgres {
     let session = connect(&config(&server), &tls()).await.expect("the server is there");
     let names = Names::default();
     let found = inspect(&session, &names).await.expect("it can be looked at");
-    apply(&session, &plan(&found, &names, true), |_| {}).await.expect("nothing is in the way");
+    apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {}).await.expect("nothing is in the way");
     let insert = format!(
         "insert into outbox (id, aggregate_type, aggregate_id, event_type)
          select lpad(to_hex(n), 32, '0')::uuid, 'order', n::text, 'placed' from generate_series(0, {ROWS} - 1) as n"

@@ -9,6 +9,17 @@ use uuid::Uuid;
 
 use crate::evidence::Bounds;
 
+/// What is at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordAt {
+    /// The record of the row with this id.
+    Row(Uuid),
+    /// A record that is no row's.
+    Foreign,
+    /// No record, although there may be some before and behind it.
+    Absent,
+}
+
 /// Answers about topics. An answer is never a guess: whoever cannot be sure says [`BrokerAway`].
 pub trait Broker: Send + Sync {
     /// The log of a partition; `None` if there is no such topic or partition.
@@ -25,9 +36,8 @@ pub trait Broker: Send + Sync {
         partitions: &[(String, i32)],
     ) -> impl Future<Output = Result<Vec<i64>, BrokerAway>> + Send;
 
-    /// The id that the record at a place carries; `None` if it carries none, or if there is no record.
-    fn record_id(&self, place: &StoredPlace)
-    -> impl Future<Output = Result<Option<Uuid>, BrokerAway>> + Send;
+    /// What is at a place. [`RecordAt::Absent`] also where the log does not reach by now.
+    fn record_at(&self, place: &StoredPlace) -> impl Future<Output = Result<RecordAt, BrokerAway>> + Send;
 }
 
 impl<B: Broker> Broker for Arc<B> {
@@ -39,8 +49,8 @@ impl<B: Broker> Broker for Arc<B> {
         self.as_ref().committed(partitions).await
     }
 
-    async fn record_id(&self, place: &StoredPlace) -> Result<Option<Uuid>, BrokerAway> {
-        self.as_ref().record_id(place).await
+    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAt, BrokerAway> {
+        self.as_ref().record_at(place).await
     }
 }
 

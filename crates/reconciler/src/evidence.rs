@@ -4,6 +4,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use outbox_store::StoredPlace;
+use uuid::Uuid;
+
+use crate::broker::RecordAt;
 
 /// What a partition holds at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,21 @@ pub enum Look {
     NotNeeded,
     /// It carries the row's id.
     Ours,
-    /// It does not, or there is none at that offset.
+    /// Another record is there.
     Other,
+    /// No record is there, though the log reaches there: compaction took it.
+    Absent,
+}
+
+impl Look {
+    /// What is at a row's place, for this row.
+    pub fn of(row: Uuid, found: RecordAt) -> Self {
+        match found {
+            RecordAt::Row(id) if id == row => Look::Ours,
+            RecordAt::Row(_) | RecordAt::Foreign => Look::Other,
+            RecordAt::Absent => Look::Absent,
+        }
+    }
 }
 
 /// What is known about the place of a row.
@@ -39,7 +55,7 @@ pub struct Facts {
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is there and waits to be consumed. There is nothing to do.
+    /// It waits to be consumed, or the record of its key that came after it does. There is nothing to do.
     Lagging,
     /// It was consumed, and nobody has told the row.
     Missed,
@@ -60,7 +76,7 @@ pub enum Why {
     BeyondEnd(i64),
     /// The log starts after its offset: it was deleted before it was consumed.
     BeforeStart(i64),
-    /// Another record is at its offset, or none.
+    /// Another record is at its offset.
     NotOurs,
 }
 
@@ -80,8 +96,10 @@ pub fn verdict(offset: i64, facts: &Facts) -> Verdict {
     match facts.record {
         Look::NotNeeded => Verdict::Look,
         Look::Other => Verdict::Gone(Why::NotOurs),
-        Look::Ours if consumed => Verdict::Missed,
-        Look::Ours => Verdict::Lagging,
+        // Compaction takes a record for a newer one of its key, behind which it must not be sent again, and a tombstone
+        // when its time is over.
+        Look::Ours | Look::Absent if consumed => Verdict::Missed,
+        Look::Ours | Look::Absent => Verdict::Lagging,
     }
 }
 
@@ -99,15 +117,19 @@ pub struct Placed {
 /// Which of these rows' records have to be looked at next, as indices; none when nothing more is needed.
 ///
 /// A partition is written in the order of its offsets, so where the lowest and the highest within the log are ours,
-/// those between them are too: [`infer`] says so of them. That holds while the order of sending agrees with that of
-/// the offsets and no two share one; otherwise the topic was made anew between them, and each is looked at.
+/// those between them are too, or were until compaction took them, which comes to the same: [`infer`] says so of them.
+/// One that is absent tells nothing of others, so the next one is looked at in its stead. That holds while the order of
+/// sending agrees with that of the offsets and no two share one; otherwise the topic was made anew between them, and
+/// each is looked at.
 pub fn looks(rows: &[Placed], bounds: Bounds) -> Vec<usize> {
     let within = within(rows, bounds);
-    let (Some(&lowest), Some(&highest)) = (within.first(), within.last()) else { return Vec::new() };
     let unknown = |index: &usize| rows[*index].record == Look::NotNeeded;
     if !is_one_log(rows, &within) {
         return within.into_iter().filter(unknown).collect();
     }
+    let mut telling = within.iter().copied().filter(|&index| rows[index].record != Look::Absent);
+    let Some(lowest) = telling.next() else { return Vec::new() };
+    let highest = telling.next_back().unwrap_or(lowest);
     let mut ends = vec![lowest, highest];
     ends.dedup();
     ends.retain(unknown);
@@ -166,7 +188,7 @@ impl Why {
                 "its record is gone (the log of partition {partition} of topic {topic} starts at {start}, its record was at {offset})"
             ),
             Why::NotOurs => format!(
-                "its record is gone (at offset {offset} of partition {partition} of topic {topic} there is not this row's)"
+                "its record is gone (another is at offset {offset} of partition {partition} of topic {topic})"
             ),
         }
     }
@@ -193,11 +215,28 @@ mod tests {
             (15, log, 15, Look::Ours, Verdict::Lagging),
             (15, log, 16, Look::Other, Verdict::Gone(Why::NotOurs)),
             (10, log, 0, Look::Ours, Verdict::Lagging),
+            (15, log, 16, Look::Absent, Verdict::Missed),
+            (15, log, 15, Look::Absent, Verdict::Lagging),
+            (10, log, 0, Look::Absent, Verdict::Lagging),
+            (19, log, 0, Look::Absent, Verdict::Lagging),
+            (20, log, 30, Look::Absent, Verdict::Gone(Why::BeyondEnd(20))),
+            (9, log, 9, Look::Absent, Verdict::Gone(Why::BeforeStart(10))),
+            (9, log, 10, Look::Absent, Verdict::Missed),
+            (15, None, 30, Look::Absent, Verdict::Gone(Why::NoPartition)),
         ];
         for (offset, bounds, committed, record, expected) in cases {
             let facts = Facts { bounds, committed, record };
             assert_eq!(verdict(offset, &facts), expected, "{offset} {facts:?}");
         }
+    }
+
+    #[test]
+    fn a_record_is_ours_anothers_or_absent() {
+        let id = Uuid::from_u128;
+        assert_eq!(Look::of(id(1), RecordAt::Row(id(1))), Look::Ours);
+        assert_eq!(Look::of(id(1), RecordAt::Row(id(2))), Look::Other);
+        assert_eq!(Look::of(id(1), RecordAt::Foreign), Look::Other);
+        assert_eq!(Look::of(id(1), RecordAt::Absent), Look::Absent);
     }
 
     #[test]
@@ -207,10 +246,14 @@ mod tests {
             Why::BeforeStart(120).of(Some(&place)),
             "its record is gone (the log of partition 3 of topic t starts at 120, its record was at 17)"
         );
+        assert_eq!(
+            Why::NotOurs.of(Some(&place)),
+            "its record is gone (another is at offset 17 of partition 3 of topic t)"
+        );
     }
 
     /// Looks until nothing more is needed; returns what is known then and how often a record was looked at.
-    fn judge(rows: &mut [Placed], bounds: Bounds, is_ours: impl Fn(usize) -> bool) -> usize {
+    fn judge(rows: &mut [Placed], bounds: Bounds, found: impl Fn(usize) -> Look) -> usize {
         let mut count = 0;
         loop {
             let next = looks(rows, bounds);
@@ -220,7 +263,7 @@ mod tests {
             }
             for index in next {
                 assert_eq!(rows[index].record, Look::NotNeeded, "nothing is looked at twice");
-                rows[index].record = if is_ours(index) { Look::Ours } else { Look::Other };
+                rows[index].record = found(index);
                 count += 1;
             }
         }
@@ -234,17 +277,40 @@ mod tests {
                 .map(|&offset| Placed { offset, attempted_at_us: Some(offset / 7), record: Look::NotNeeded })
                 .collect();
             let bounds = Bounds { start: 10, end: 90 };
-            prop_assert!(judge(&mut rows, bounds, |_| true) <= 2);
+            prop_assert!(judge(&mut rows, bounds, |_| Look::Ours) <= 2);
             for row in rows {
                 prop_assert_eq!(row.record == Look::Ours, (10..90).contains(&row.offset));
             }
         }
 
-        // Rows of a topic's first life, and of its second, whose log has grown over the offsets of the first.
+        #[test]
+        fn what_compaction_took_costs_a_look_each_at_most_and_decides_nothing(
+            kept in proptest::collection::btree_map(0_i64..100, any::<bool>(), 1..50),
+            committed in 0_i64..100,
+        ) {
+            let row = |&offset: &i64| Placed { offset, attempted_at_us: Some(offset), record: Look::NotNeeded };
+            let mut rows: Vec<Placed> = kept.keys().map(row).collect();
+            let bounds = Bounds { start: 10, end: 90 };
+            let is_kept: Vec<bool> = kept.values().copied().collect();
+            let found = |index: usize| if is_kept[index] { Look::Ours } else { Look::Absent };
+            let count = judge(&mut rows, bounds, found);
+            prop_assert!(count <= 2 + is_kept.iter().filter(|is_kept| !**is_kept).count());
+            for Placed { offset, record, .. } in rows {
+                let verdict = verdict(offset, &Facts { bounds: Some(bounds), committed, record });
+                if (10..90).contains(&offset) {
+                    prop_assert_eq!(verdict, if committed > offset { Verdict::Missed } else { Verdict::Lagging });
+                }
+            }
+        }
+
+        // Rows of a topic's first life, and of its second, whose log has grown over the offsets of the first. Of some
+        // of those nothing is left.
         #[test]
         fn a_topic_made_anew_is_noticed(
             first in proptest::collection::btree_set(0_i64..60, 1..30),
             second in proptest::collection::btree_set(0_i64..60, 0..30),
+            taken in proptest::collection::hash_set(0_i64..60, 0..30),
+            committed in 0_i64..60,
         ) {
             let rows_of = |offsets: &std::collections::BTreeSet<i64>, life: i64| -> Vec<Placed> {
                 let row = |&offset: &i64| Placed {
@@ -257,9 +323,17 @@ mod tests {
             let mut rows = rows_of(&first, 0);
             let lost = rows.len();
             rows.extend(rows_of(&second, 1));
-            judge(&mut rows, Bounds { start: 0, end: 60 }, |index| index >= lost);
+            let bounds = Bounds { start: 0, end: 60 };
+            let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
+            let found = |index: usize| match taken.contains(&offsets[index]) {
+                true => Look::Absent,
+                false if index >= lost => Look::Ours,
+                false => Look::Other,
+            };
+            judge(&mut rows, bounds, found);
             for (index, row) in rows.iter().enumerate() {
-                prop_assert_eq!(row.record == Look::Ours, index >= lost, "row {} of {:?}", index, row);
+                let of = |record| verdict(row.offset, &Facts { bounds: Some(bounds), committed, record });
+                prop_assert_eq!(of(row.record), of(found(index)), "row {} of {:?}", index, row);
             }
         }
     }

@@ -17,7 +17,7 @@ mod stuck;
 
 pub use account::Account;
 pub use backoff::{Backoff, Resend};
-pub use broker::{Broker, BrokerAway};
+pub use broker::{Broker, BrokerAway, RecordAt};
 pub use deadlines::{BucketNumber, Deadlines, Kind, Overdue};
 pub use evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
 pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};

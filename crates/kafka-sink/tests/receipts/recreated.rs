@@ -1,3 +1,4 @@
+use kafka_sink::RecordAt;
 use testbed::Kafka;
 
 use crate::support::{
@@ -64,7 +65,7 @@ async fn one_whose_leader_epoch_started_anew_is_read_and_looked_at() {
     let more = put(&kafka, &topic, 0, 1);
     life.receipts.sees(&topic, 0, 20);
     life.take(1).await;
-    while looks.record_id(&topic, 0, 20).await != Ok(Some(more[0])) {}
+    while looks.record_at(&topic, 0, 20).await != Ok(RecordAt::Row(more[0])) {}
     delete_topic(&kafka, &topic).await;
     kafka.create_topic(&topic, 1, &[]).unwrap();
     let published = put(&kafka, &topic, 0, 3);
@@ -77,7 +78,7 @@ async fn one_whose_leader_epoch_started_anew_is_read_and_looked_at() {
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), published);
     let start = std::time::Instant::now();
-    while looks.record_id(&topic, 0, 1).await != Ok(Some(published[1])) {
+    while looks.record_at(&topic, 0, 1).await != Ok(RecordAt::Row(published[1])) {
         assert!(start.elapsed() < crate::support::DEADLINE);
     }
     println!("looked at after {:?}", start.elapsed());

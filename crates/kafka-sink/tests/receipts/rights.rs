@@ -53,7 +53,7 @@ async fn a_missing_right_is_an_error_with_its_remedy_and_receipts_go_on_when_it_
 
     // Who may not read a topic may write and describe it.
     keep(&kafka, "--topic", &topic, "--add", "Read");
-    let error = looks.record_id(&topic, 0, 0).await.unwrap_err();
+    let error = looks.record_at(&topic, 0, 0).await.unwrap_err();
     assert!(!error.is_transient(), "{error}");
     assert!(error.to_string().contains("the right to Read the topic"), "{error}");
 }

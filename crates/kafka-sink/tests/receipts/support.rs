@@ -72,7 +72,7 @@ pub(crate) fn put(kafka: &Kafka, topic: &str, partition: i32, count: usize) -> V
     ids
 }
 
-fn send(producer: &BaseProducer, topic: &str, partition: i32, headers: &[(&str, &str)]) {
+pub(crate) fn send(producer: &BaseProducer, topic: &str, partition: i32, headers: &[(&str, &str)]) {
     let mut owned = OwnedHeaders::new();
     for (key, value) in headers {
         owned = owned.insert(Header { key, value: Some(*value) });

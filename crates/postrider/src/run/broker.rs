@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use kafka_sink::{KafkaLooks, LookError};
 use outbox_store::StoredPlace;
-use reconciler::{Bounds, BrokerAway};
-use uuid::Uuid;
+use reconciler::{Bounds, BrokerAway, RecordAt};
 
 use crate::Config;
 
@@ -51,7 +50,12 @@ impl reconciler::Broker for Broker {
         Ok(lowest)
     }
 
-    async fn record_id(&self, place: &StoredPlace) -> Result<Option<Uuid>, BrokerAway> {
-        self.looks.record_id(&place.topic, place.partition, place.offset).await.map_err(away)
+    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAt, BrokerAway> {
+        let StoredPlace { topic, partition, offset } = place;
+        Ok(match self.looks.record_at(topic, *partition, *offset).await.map_err(away)? {
+            kafka_sink::RecordAt::Row(id) => RecordAt::Row(id),
+            kafka_sink::RecordAt::Foreign => RecordAt::Foreign,
+            kafka_sink::RecordAt::Absent => RecordAt::Absent,
+        })
     }
 }

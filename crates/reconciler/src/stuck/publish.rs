@@ -12,7 +12,7 @@ use super::said::Plan;
 use super::{Remaining, Trouble};
 use crate::account::micros;
 use crate::backoff::Resend;
-use crate::broker::Broker;
+use crate::broker::{Broker, RecordAt};
 use crate::deadlines::{Kind, Overdue};
 use crate::evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
 use crate::planned::{Origin, Work};
@@ -103,7 +103,7 @@ impl<B: Broker> Round<'_, B> {
                 return Ok(false);
             }
             let place = StoredPlace { topic: name.0.clone(), partition: name.1, offset };
-            if self.of.broker.record_id(&place).await? != Some(id) {
+            if self.of.broker.record_at(&place).await? != RecordAt::Row(id) {
                 return Ok(false);
             }
         }
@@ -171,8 +171,13 @@ impl<B: Broker> Round<'_, B> {
                 }
             };
             let placed = self.look_at(rows, &indices, facts.bounds).await?;
+            let bounds = match placed.iter().any(|placed| placed.record == Look::Absent) {
+                // Compaction took it if the log still reaches there; otherwise the log was cut or made anew meanwhile.
+                true => self.of.broker.bounds(topic, partition).await?,
+                false => facts.bounds,
+            };
             for (index, Placed { offset, record, .. }) in indices.into_iter().zip(placed) {
-                let facts = Facts { bounds: facts.bounds, committed: facts.committed, record };
+                let facts = Facts { bounds, committed: facts.committed, record };
                 verdicts[index] = verdict(offset, &facts);
             }
         }
@@ -202,8 +207,7 @@ impl<B: Broker> Round<'_, B> {
             for at in next {
                 let row = &rows[indices[at]];
                 let Some(place) = &row.place else { continue };
-                let is_ours = self.of.broker.record_id(place).await? == Some(row.id);
-                placed[at].record = if is_ours { Look::Ours } else { Look::Other };
+                placed[at].record = Look::of(row.id, self.of.broker.record_at(place).await?);
             }
         }
     }

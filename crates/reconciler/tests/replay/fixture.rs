@@ -6,7 +6,7 @@ use std::time::Duration;
 use openssl::ssl::{SslConnector, SslMethod};
 use outbox::Status;
 use outbox_store::{
-    Names, ReplayRequest, Selection, Session, Tls, apply, connect, inspect, plan, replay_request,
+    Names, ReplayRequest, Selection, Session, Shape, Tls, apply, connect, inspect, plan, replay_request,
     request_replay,
 };
 use reconciler::{Announced, Connect, Publisher, ReplayCounts, ReplayOptions, execute_replays};
@@ -50,7 +50,9 @@ impl Fixture {
         let session = connect(&config, &tls).await.expect("the server is there");
         let names = Names { slot: format!("slot_{database}"), ..Names::default() };
         let found = inspect(&session, &names).await.expect("it can be looked at");
-        apply(&session, &plan(&found, &names, true), |_| {}).await.expect("nothing is in the way");
+        apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {})
+            .await
+            .expect("nothing is in the way");
         let (sql, connection) = config.connect(NoTls).await.expect("the server is there");
         tokio::spawn(connection);
         Fixture {

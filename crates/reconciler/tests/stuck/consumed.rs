@@ -3,22 +3,28 @@
 use std::time::Duration;
 
 use outbox::{CreatedRange, Tally};
+use reconciler::RecordAt;
 use uuid::Uuid;
 
 use crate::fixture::{ALL, Did, Fixture};
+use crate::kafka::Log;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(400);
+
+fn row(id: u128) -> RecordAt {
+    RecordAt::Row(Uuid::from_u128(id))
+}
 
 #[tokio::test]
 async fn evidence_decides() {
     let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
     // Partition 0: 0 to 4 are deleted, 5 to 9 there, the consumer has come to 7; others' records from 8 on.
     for n in 0..8 {
-        fixture.kafka.append(0, Some(Uuid::from_u128(n)));
+        fixture.kafka.append(0, row(n));
     }
-    fixture.kafka.append(0, Some(Uuid::from_u128(555)));
-    fixture.kafka.append(0, None);
+    fixture.kafka.append(0, row(555));
+    fixture.kafka.append(0, RecordAt::Foreign);
     {
         let mut state = fixture.kafka.state();
         let log = state.logs.get_mut(&0).expect("it is there");
@@ -29,7 +35,7 @@ async fn evidence_decides() {
     }
     // Partition 1: deleted before it was consumed, all of it.
     for _ in 0..20 {
-        fixture.kafka.append(1, None);
+        fixture.kafka.append(1, RecordAt::Foreign);
     }
     fixture.kafka.state().logs.get_mut(&1).expect("it is there").start = 20;
     fixture.published(20, 1, 17, 400, 1).await;
@@ -45,12 +51,42 @@ async fn evidence_decides() {
     assert_eq!(lagging, 1);
 }
 
+// A newer record of its key is there, which it would come after.
+#[tokio::test]
+async fn what_compaction_took_is_not_sent_again() {
+    let mut fixture = Fixture::new(MINUTE, SOON).await;
+    for n in 0..10 {
+        fixture.kafka.append(0, if n % 2 == 0 { RecordAt::Absent } else { row(n) });
+        fixture.published(n, 0, n as i64, 400, 1).await;
+    }
+    fixture.kafka.state().logs.get_mut(&0).expect("it is there").committed = 4;
+    fixture.start(ALL).await;
+    fixture.wait_for(&[0, 1, 2, 3].map(Did::Completed)).await;
+    let looks = fixture.kafka.state().looks;
+    fixture.wait_until("it looks again", async |fixture| fixture.kafka.state().looks > looks).await;
+    fixture.kafka.state().logs.get_mut(&0).expect("it is there").committed = 10;
+    fixture.wait_for(&(0..10).map(Did::Completed).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_while_it_is_looked_into_is_not_compacted() {
+    let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
+    for n in 0..10 {
+        fixture.kafka.append(0, row(n));
+    }
+    fixture.published(3, 0, 3, 400, 1).await;
+    fixture.kafka.state().cut_when_looked_at =
+        Some(Log { start: 7, records: vec![row(9); 10], committed: 0 });
+    fixture.start(ALL).await;
+    fixture.wait_for(&[Did::Sent(3)]).await;
+}
+
 #[tokio::test]
 async fn a_consumer_that_is_down_costs_no_sending_and_few_questions() {
     let mut fixture = Fixture::new(MINUTE, SOON).await;
     fixture.started().await;
     for n in 1..=3000 {
-        fixture.kafka.append((n % 3) as i32, Some(Uuid::from_u128(n)));
+        fixture.kafka.append((n % 3) as i32, row(n));
     }
     fixture
         .execute(
@@ -87,7 +123,7 @@ async fn a_row_is_sent_again_with_growing_pauses_and_given_up_in_the_end() {
     let mut fixture = Fixture::new(SOON, SOON).await;
     fixture.options.attempts_max = Some(5);
     for _ in 0..120 {
-        fixture.kafka.append(3, None);
+        fixture.kafka.append(3, RecordAt::Foreign);
     }
     fixture.kafka.state().logs.get_mut(&3).expect("it is there").start = 120;
     fixture.published(1, 3, 17, 3600, 5).await;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslConnector, SslMethod};
 use outbox::Lsn;
-use outbox_store::{Names, Tls, apply, connect, inspect, plan};
+use outbox_store::{Names, Shape, Tls, apply, connect, inspect, plan};
 use reconciler::{
-    Account, Database, Intake, Origin, Outcome, Planned, Publisher, ReconcileOptions, Work, planning,
-    reconcile,
+    Account, Database, Intake, Origin, Outcome, Planned, Publisher, ReconcileOptions, RecordAt, Work,
+    planning, reconcile,
 };
 use testbed::Postgres;
 use tokio::sync::watch;
@@ -55,7 +55,9 @@ impl Fixture {
         let names = Names { slot: format!("slot_{name}"), ..Names::default() };
         let session = connect(&config, &tls).await.expect("the server is there");
         let found = inspect(&session, &names).await.expect("it can be looked at");
-        apply(&session, &plan(&found, &names, true), |_| {}).await.expect("nothing is in the way");
+        apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {})
+            .await
+            .expect("nothing is in the way");
         sql.batch_execute("create extension if not exists pg_stat_statements").await.expect("it is there");
         Fixture {
             sql: Arc::new(sql),
@@ -194,7 +196,7 @@ impl Pump {
                 Work::Send { event, origin } => {
                     assert_eq!(origin, Origin::Reconciler);
                     assert_eq!(event.payload.as_deref(), Some(&b"{}"[..]), "it is read whole");
-                    let offset = self.kafka.append(9, Some(event.id));
+                    let offset = self.kafka.append(9, RecordAt::Row(event.id));
                     let sql = format!(
                         "update outbox set status = 'PUBLISH', kafka_topic = 't', kafka_partition = 9,
                              kafka_offset = {offset}, attempts = attempts + 1, last_attempt_at = now()

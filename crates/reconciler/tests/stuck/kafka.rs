@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use outbox_store::StoredPlace;
-use reconciler::{Bounds, Broker, BrokerAway};
-use uuid::Uuid;
+use reconciler::{Bounds, Broker, BrokerAway, RecordAt};
 
 #[derive(Clone, Default)]
 pub(crate) struct Kafka {
@@ -19,12 +18,14 @@ pub(crate) struct State {
     pub(crate) away: bool,
     pub(crate) asked: usize,
     pub(crate) looks: usize,
+    /// What becomes of the next partition that is looked into, meanwhile.
+    pub(crate) cut_when_looked_at: Option<Log>,
 }
 
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) start: i64,
-    pub(crate) records: Vec<Option<Uuid>>,
+    pub(crate) records: Vec<RecordAt>,
     pub(crate) committed: i64,
 }
 
@@ -33,10 +34,10 @@ impl Kafka {
         self.state.lock().expect("nobody has panicked")
     }
 
-    pub(crate) fn append(&self, partition: i32, id: Option<Uuid>) -> i64 {
+    pub(crate) fn append(&self, partition: i32, record: RecordAt) -> i64 {
         let mut state = self.state();
         let records = &mut state.logs.entry(partition).or_default().records;
-        records.push(id);
+        records.push(record);
         records.len() as i64 - 1
     }
 
@@ -62,10 +63,15 @@ impl Broker for Kafka {
             .collect())
     }
 
-    async fn record_id(&self, place: &StoredPlace) -> Result<Option<Uuid>, BrokerAway> {
+    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAt, BrokerAway> {
         let mut state = self.asked()?;
         state.looks += 1;
-        let records = state.logs.get(&place.partition).map(|log| &log.records);
-        Ok(records.and_then(|records| records.get(place.offset as usize).copied().flatten()))
+        if let Some(cut) = state.cut_when_looked_at.take() {
+            state.logs.insert(place.partition, cut);
+        }
+        let Some(log) = state.logs.get(&place.partition).filter(|log| log.start <= place.offset) else {
+            return Ok(RecordAt::Absent);
+        };
+        Ok(log.records.get(place.offset as usize).copied().unwrap_or(RecordAt::Absent))
     }
 }
