@@ -64,14 +64,6 @@ impl Account {
         self.wake_if(new);
     }
 
-    /// The answer to a write-back of this many rows was lost: what it wrote is in no tally, since the next attempt
-    /// finds it written.
-    pub fn unsure(&self, created: CreatedRange, rows: u64) {
-        let now_us = self.now_us();
-        let new = self.deadlines().unsure(now_us, created, rows);
-        self.wake_if(new);
-    }
-
     /// Rows were found in the table whose time is not over for this long.
     pub(crate) fn found(&self, kind: Kind, due_in: Duration, created: CreatedRange, rows: u64) {
         let due_us = self.now_us().saturating_add(micros(due_in));

@@ -64,7 +64,8 @@ pub struct Deadlines {
     /// In PUBLISH buckets from this number on every row that says PUBLISH was counted in. In earlier ones there are
     /// rows of other lives, and what they leave would be taken from the count of this life's.
     counted_from: i64,
-    /// Whether rows may say PUBLISH, as of now, that were not counted.
+    /// Until the first write-back, which tells the database's time: rows may say PUBLISH, as of now, that were not
+    /// counted.
     uncounted: bool,
 }
 
@@ -135,18 +136,6 @@ impl Deadlines {
             }
         }
         new
-    }
-
-    /// The answer to a write-back was lost: rows created in this range may say PUBLISH without having been in a
-    /// tally. Returns whether the next deadline may have changed.
-    pub fn unsure(&mut self, now_us: u64, created: CreatedRange, rows: u64) -> bool {
-        self.uncounted = true;
-        self.found(
-            Kind::Publish,
-            self.publish_after_us.map(|after| now_us.saturating_add(after)),
-            created,
-            rows,
-        )
     }
 
     /// The log brought a row that says PUBLISH already. Returns whether the next deadline may have changed.

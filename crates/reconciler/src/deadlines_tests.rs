@@ -27,10 +27,8 @@ enum State {
     Published {
         attempted: i64,
     },
-    /// Inserted as PUBLISH, or written back without an answer; it may say when it was sent, or not.
-    Uncounted {
-        attempted: Option<i64>,
-    },
+    /// Inserted as PUBLISH, without saying when it was sent.
+    Uncounted,
 }
 
 #[derive(Clone, Debug)]
@@ -39,11 +37,8 @@ enum Act {
         created: Option<i64>,
         count: usize,
     },
-    /// Writes back the oldest INIT rows; with an answer or without.
-    WriteBack {
-        count: usize,
-        answered: bool,
-    },
+    /// Writes back the oldest INIT rows.
+    WriteBack(usize),
     /// Receipts of some rows, of those beginning at a fraction of all.
     Complete {
         from: u8,
@@ -59,7 +54,7 @@ fn act() -> impl Strategy<Value = Act> {
     let created = proptest::option::weighted(0.95, 0..10_000_i64);
     prop_oneof![
         4 => (created, 1..4_usize).prop_map(|(created, count)| Act::Insert { created, count }),
-        4 => (1..6_usize, proptest::bool::weighted(0.95)).prop_map(|(count, answered)| Act::WriteBack { count, answered }),
+        4 => (1..6_usize).prop_map(Act::WriteBack),
         4 => (any::<u8>(), 1..6_usize).prop_map(|(from, count)| Act::Complete { from, count }),
         1 => Just(Act::InsertPublished),
         1 => (-3000..3000_i64).prop_map(Act::ClockJumps),
@@ -120,10 +115,9 @@ impl Model {
                     self.rows.push(Row { created, state, since: self.now, looked: None });
                 }
             }
-            Act::WriteBack { count, answered } => {
+            Act::WriteBack(count) => {
                 let at = self.database_now();
                 let mut published = Vec::new();
-                let mut lost: Option<CreatedRange> = None;
                 for row in &mut self.rows {
                     let State::Seen(bucket) = row.state else { continue };
                     if published.len() == *count {
@@ -132,18 +126,8 @@ impl Model {
                     self.deadlines.settled(bucket);
                     row.since = self.now;
                     row.looked = None;
-                    row.state = if *answered {
-                        State::Published { attempted: at }
-                    } else {
-                        let created = CreatedRange::of(row.created);
-                        lost = Some(lost.map_or(created, |known| known.and(created)));
-                        State::Uncounted { attempted: Some(at) }
-                    };
+                    row.state = State::Published { attempted: at };
                     published.push(row.clone());
-                }
-                if let Some(lost) = lost {
-                    self.deadlines.unsure(self.now, lost, published.len() as u64);
-                    published.clear();
                 }
                 let tally = self.tally(at, &published, &[]);
                 self.deadlines.written(self.now, &tally);
@@ -154,7 +138,7 @@ impl Model {
                 let mut index = from;
                 while index < self.rows.len() && completed.len() < *count {
                     match self.rows[index].state {
-                        State::Published { attempted } | State::Uncounted { attempted: Some(attempted) } => {
+                        State::Published { attempted } => {
                             completed.push(attempted);
                             self.rows.remove(index);
                         }
@@ -165,7 +149,7 @@ impl Model {
                 self.deadlines.written(self.now, &tally);
             }
             Act::InsertPublished => {
-                let (created, state) = (Some(self.now as i64), State::Uncounted { attempted: None });
+                let (created, state) = (Some(self.now as i64), State::Uncounted);
                 self.deadlines.inserted_published(self.now, CreatedRange::of(created));
                 self.rows.push(Row { created, state, since: self.now, looked: None });
             }
@@ -229,11 +213,7 @@ fn is_in(row: &Row, overdue: &Overdue) -> bool {
         (State::Published { attempted }, Kind::Publish) => {
             overdue.attempted.is_none_or(|(from, to)| (from..=to).contains(attempted))
         }
-        (State::Uncounted { attempted }, Kind::Publish) => match (attempted, overdue.attempted) {
-            (_, None) => true,
-            (Some(at), Some((from, to))) => (from..=to).contains(at),
-            (None, Some(_)) => false,
-        },
+        (State::Uncounted, Kind::Publish) => overdue.attempted.is_none(),
         _ => false,
     };
     created && matches
@@ -242,7 +222,7 @@ fn is_in(row: &Row, overdue: &Overdue) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    // Rows of earlier lives, whose receipts come in this one, lost answers and clocks that jump included.
+    // Rows of earlier lives, whose receipts come in this one, and clocks that jump included.
     #[test]
     fn no_row_that_waits_is_ever_forgotten(
         strangers in 0..6_usize,
@@ -371,7 +351,6 @@ fn without_receipts_nothing_is_followed_beyond_publish() {
     deadlines
         .written(0, &Tally { at_us: EPOCH, published: 3, created: Some(created), completed: Vec::new() });
     deadlines.inserted_published(0, created);
-    deadlines.unsure(0, created, 3);
     assert_eq!(deadlines.next_due(), None);
 }
 

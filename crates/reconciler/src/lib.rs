@@ -7,6 +7,7 @@ mod account;
 mod backoff;
 mod broker;
 mod buckets;
+mod database;
 mod deadlines;
 #[cfg(test)]
 mod deadlines_tests;
@@ -18,11 +19,11 @@ mod stuck;
 pub use account::Account;
 pub use backoff::{Backoff, Resend};
 pub use broker::{Broker, BrokerAway, RecordAt};
+pub use database::Database;
 pub use deadlines::{BucketNumber, Deadlines, Kind, Overdue};
 pub use evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
 pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};
 pub use replay::{
-    Announced, Connect, MalformedAnnouncement, ReplayCounts, ReplayOptions, execute_replays,
-    parse_announcement,
+    Announced, MalformedAnnouncement, ReplayCounts, ReplayOptions, execute_replays, parse_announcement,
 };
-pub use stuck::{Database, ReconcileOptions, reconcile};
+pub use stuck::{ReconcileOptions, reconcile};

@@ -9,26 +9,16 @@ mod said;
 use std::time::Duration;
 
 use outbox::{CreatedRange, Lsn};
-use outbox_store::{Names, StoreError, Tls};
+use outbox_store::StoreError;
 
 use crate::account::Account;
 use crate::backoff::Backoff;
 use crate::broker::{Broker, BrokerAway};
+use crate::database::Database;
 use crate::deadlines::{Kind, Overdue};
 use crate::planned::{LifeOver, Publisher};
 use outage::Outages;
 use round::Round;
-
-/// Where the table is.
-#[derive(Clone)]
-pub struct Database {
-    /// How it is connected to: for each round of work anew, so that an idle relay holds no connection for it.
-    pub config: tokio_postgres::Config,
-    /// What secures the connection.
-    pub tls: Tls,
-    /// The table and its columns.
-    pub names: Names,
-}
 
 /// When a row is stuck, and for how long it is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]

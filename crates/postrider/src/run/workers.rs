@@ -8,8 +8,8 @@ use kafka_sink::{ReceiptChunk, Receipts, ReceiptsOptions};
 use outbox::Lsn;
 use outbox_store::KnownPartition;
 use reconciler::{
-    Account, Announced, Connect, Database, Publisher, ReconcileOptions, ReplayCounts, ReplayOptions,
-    execute_replays, reconcile,
+    Account, Announced, Database, Publisher, ReconcileOptions, ReplayCounts, ReplayOptions, execute_replays,
+    reconcile,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -108,9 +108,9 @@ impl Workers {
             Purpose::Replay(request) => Some(request),
         };
         let Rows { postgres, tls, names } = rows.clone();
-        let connect = Connect { config: postgres.clone(), tls: tls.clone(), names: names.clone() };
+        let database = Database { config: postgres, tls, names };
         let of_replays = ReplayOptions { alone, ..ReplayOptions::default() };
-        let replays = execute_replays(connect, publisher.clone(), announced, of_replays, counts);
+        let replays = execute_replays(database.clone(), publisher.clone(), announced, of_replays, counts);
         let replays = tokio::spawn({
             let end = EndOfReplays(tell.clone());
             async move {
@@ -121,7 +121,6 @@ impl Workers {
         });
         let mut others = JoinSet::new();
         if alone.is_none() {
-            let database = Database { config: postgres, tls, names };
             let broker = Broker::new(config);
             others.spawn(reconcile(database, broker, options(config), account, publisher, horizon));
             if let Some(retention) = retaining(rows.clone(), config.retention.complete_after, partitioned) {

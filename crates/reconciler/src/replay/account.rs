@@ -8,13 +8,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
 use super::ReplayCounts;
-use super::database::{Database, ask_once};
+use super::connection::{Connection, ask_once};
 use super::feed::Awaited;
 use crate::Outcome;
 
 /// Counts rows in the order in which they were planned, so that what is noted is always a beginning of the whole.
 pub(super) struct Account<'a> {
-    pub(super) database: &'a mut Database,
+    pub(super) connection: &'a mut Connection,
     pub(super) counts: Arc<ReplayCounts>,
     pub(super) request: Uuid,
     pub(super) progress: ReplayProgress,
@@ -36,12 +36,12 @@ pub(super) enum Counted {
 
 impl<'a> Account<'a> {
     pub(super) fn new(
-        database: &'a mut Database,
+        connection: &'a mut Connection,
         counts: Arc<ReplayCounts>,
         request: Uuid,
         progress: ReplayProgress,
     ) -> Self {
-        Account { database, counts, request, progress, saved: progress, front: None }
+        Account { connection, counts, request, progress, saved: progress, front: None }
     }
 
     /// Counts until no more are planned, and notes every now and then how far it has come.
@@ -60,7 +60,7 @@ impl<'a> Account<'a> {
                     Ok(true) => {}
                     Ok(false) => return Counted::Cancelled,
                     Err(error) if error.is_definite() => return Counted::Failed(error),
-                    Err(error) => self.database.tell(&error),
+                    Err(error) => self.connection.tell(&error),
                 },
                 more = self.count(planned) => match more {
                     Ok(true) => {}
@@ -85,9 +85,9 @@ impl<'a> Account<'a> {
     pub(super) async fn save(&mut self) -> Result<bool, StoreError> {
         let (request, progress) = (self.request, self.progress);
         if progress == self.saved {
-            return ask_once!(self.database, session => is_replay_wanted(session, request));
+            return ask_once!(self.connection, session => is_replay_wanted(session, request));
         }
-        let goes_on = ask_once!(self.database, session => save_replay(session, request, &progress))?;
+        let goes_on = ask_once!(self.connection, session => save_replay(session, request, &progress))?;
         self.saved = progress;
         Ok(goes_on)
     }

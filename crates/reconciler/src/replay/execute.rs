@@ -11,11 +11,11 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::account::{Account, Counted};
-use super::database::{Database, ask};
+use super::connection::{Connection, ask};
 use super::feed::{Feed, Stopped};
 use super::queue::{Next, Queue};
-use super::{Announced, Connect, ReplayCounts, ReplayOptions};
-use crate::{LifeOver, Outcome, Publisher, Work};
+use super::{Announced, ReplayCounts, ReplayOptions};
+use crate::{Database, LifeOver, Outcome, Publisher, Work};
 
 /// Rows that were planned and are not counted yet, at most; the pump has its own limits.
 const PLANNED_MAX: usize = 8192;
@@ -46,14 +46,14 @@ const UNSEEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Only with [`ReplayOptions::alone`]: the database refuses for good. Otherwise that is logged and the next request
 /// follows.
 pub async fn execute_replays(
-    connect: Connect,
+    database: Database,
     publisher: Publisher,
     announced: mpsc::Receiver<Announced>,
     options: ReplayOptions,
     counts: Arc<ReplayCounts>,
 ) -> Result<Option<ReplayRequest>, StoreError> {
-    let database = Database::new(connect);
-    let mut executor = Executor { database, publisher, options, counts };
+    let connection = Connection::new(database);
+    let mut executor = Executor { connection, publisher, options, counts };
     if let Some(id) = options.alone {
         return executor.up_to(id).await;
     }
@@ -67,7 +67,7 @@ pub async fn execute_replays(
 }
 
 struct Executor {
-    database: Database,
+    connection: Connection,
     publisher: Publisher,
     options: ReplayOptions,
     counts: Arc<ReplayCounts>,
@@ -85,7 +85,7 @@ impl Executor {
         loop {
             let unfinished = self.unfinished().await?;
             if !unfinished.iter().any(|request| request.id == last) && unfinished.len() < REQUESTS_MAX {
-                return ask!(self.database, session => replay_request(session, last));
+                return ask!(self.connection, session => replay_request(session, last));
             }
             for request in unfinished {
                 let id = request.id;
@@ -124,7 +124,7 @@ impl Executor {
                 }
                 return Ok(());
             }
-            Next::Known(id) => ask!(self.database, session => replay_request(session, id))?,
+            Next::Known(id) => ask!(self.connection, session => replay_request(session, id))?,
             Next::Announced(announced) => {
                 self.publisher.settled(announced.lsn).await?;
                 self.found(announced).await?
@@ -137,16 +137,16 @@ impl Executor {
     }
 
     async fn unfinished(&mut self) -> Result<Vec<ReplayRequest>, StoreError> {
-        let slot = self.database.connect.names.slot.clone();
-        ask!(self.database, session => unfinished_replays(session, &slot, REQUESTS_MAX))
+        let slot = self.connection.database.names.slot.clone();
+        ask!(self.connection, session => unfinished_replays(session, &slot, REQUESTS_MAX))
     }
 
     async fn found(&mut self, announced: Announced) -> Result<Option<ReplayRequest>, StoreError> {
         let Announced { id, xid, .. } = announced;
-        let slot = self.database.connect.names.slot.clone();
+        let slot = self.connection.database.names.slot.clone();
         let mut pause = UNSEEN_PAUSE;
         loop {
-            match ask!(self.database, session => announced_replay(session, &slot, id, xid))? {
+            match ask!(self.connection, session => announced_replay(session, &slot, id, xid))? {
                 Announcement::Request(request) => return Ok(Some(*request)),
                 Announcement::OfAnotherSlot => return Ok(None),
                 Announcement::NoRequest => {
@@ -178,7 +178,7 @@ impl Executor {
             Ended::Failed(reason) => Some(reason.as_str()),
             Ended::Done | Ended::Cancelled => None,
         };
-        ask!(self.database, session => finish_replay(session, id, &progress, failure))?;
+        ask!(self.connection, session => finish_replay(session, id, &progress, failure))?;
         match ended {
             Ended::Done => info!(%id, sent, failed, passed, "replay done"),
             Ended::Cancelled => info!(%id, sent, failed, passed, "replay cancelled"),
@@ -189,7 +189,7 @@ impl Executor {
 
     async fn skip(&mut self, id: Uuid, row: Uuid) -> Result<(Ended, ReplayProgress), Stopped> {
         let mut progress = ReplayProgress::default();
-        if !ask!(self.database, session => start_replay(session, id, 1))? {
+        if !ask!(self.connection, session => start_replay(session, id, 1))? {
             return Ok((Ended::Cancelled, progress));
         }
         let outcome = self.publisher.plan(Work::Skip { id: row }).await?;
@@ -221,7 +221,7 @@ impl Executor {
             Err(error) => return Ok((Ended::Failed(error.to_string()), done)),
         }
         let feed = Feed {
-            database: Database::for_pages(self.database.connect.clone()),
+            connection: Connection::for_pages(self.connection.database.clone()),
             publisher: self.publisher.clone(),
             request: id,
             selection: rows.selection,
@@ -231,7 +231,7 @@ impl Executor {
             alone: self.options.alone.is_some(),
         };
         let (planned, mut to_count) = mpsc::channel(PLANNED_MAX);
-        let mut account = Account::new(&mut self.database, Arc::clone(&self.counts), id, done);
+        let mut account = Account::new(&mut self.connection, Arc::clone(&self.counts), id, done);
         let mut feeding = Some(Box::pin(feed.run(planned)));
         let mut fed = Ok(());
         let counted = {
@@ -272,15 +272,15 @@ impl Executor {
 
     /// Counts the rows, unless that has been done. `None` where the request is not wanted any more.
     async fn start(&mut self, id: Uuid, known: Option<u64>, rows: &Rows) -> Result<Option<u64>, StoreError> {
-        let names = self.database.connect.names.clone();
+        let names = self.connection.database.names.clone();
         let rows_total = match known {
             Some(known) => known,
             None => {
-                let of = ask!(self.database, session => ReplayRows::new(session, &names, &rows.selection, rows.requested_us))?;
-                ask!(self.database, session => of.count(session))?
+                let of = ask!(self.connection, session => ReplayRows::new(session, &names, &rows.selection, rows.requested_us))?;
+                ask!(self.connection, session => of.count(session))?
             }
         };
-        let wanted = ask!(self.database, session => start_replay(session, id, rows_total))?;
+        let wanted = ask!(self.connection, session => start_replay(session, id, rows_total))?;
         Ok(wanted.then_some(rows_total))
     }
 }

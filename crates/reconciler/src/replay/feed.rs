@@ -3,7 +3,7 @@ use outbox_store::{ReplayKey, ReplayProgress, ReplayRows, RowKey, Selection, Sto
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::database::{Database, ask};
+use super::connection::{Connection, ask};
 use super::pace::Pace;
 use crate::{LifeOver, Origin, Outcome, Publisher, Work};
 
@@ -29,7 +29,7 @@ pub(super) enum Stopped {
 
 /// What is to be fed.
 pub(super) struct Feed {
-    pub(super) database: Database,
+    pub(super) connection: Connection,
     pub(super) publisher: Publisher,
     pub(super) request: Uuid,
     pub(super) selection: Selection,
@@ -43,10 +43,10 @@ pub(super) struct Feed {
 impl Feed {
     /// Plans row after row, in order, until they are all.
     pub(super) async fn run(mut self, account: mpsc::Sender<Awaited>) -> Result<(), Stopped> {
-        let names = self.database.connect.names.clone();
+        let names = self.connection.database.names.clone();
         let (selection, requested_us) = (self.selection.clone(), self.requested_us);
         let mut rows =
-            ask!(self.database, session => ReplayRows::new(session, &names, &selection, requested_us))?;
+            ask!(self.connection, session => ReplayRows::new(session, &names, &selection, requested_us))?;
         let mut pace = Pace::new(self.rows_per_second);
         let mut after = self.done.last;
         let mut left = self.selection.rows_max.map(|rows_max| rows_max.saturating_sub(self.done.rows()));
@@ -55,7 +55,7 @@ impl Feed {
             if page == 0 {
                 return Ok(());
             }
-            let keys = ask!(self.database, session => rows.keys(session, after, page))?;
+            let keys = ask!(self.connection, session => rows.keys(session, after, page))?;
             self.make_sure(&keys).await?;
             self.plan(&rows, &keys, &mut pace, &account).await?;
             if keys.len() < page {
@@ -72,7 +72,7 @@ impl Feed {
         if self.alone || !keys.iter().any(|key| key.is_init) {
             return Ok(());
         }
-        let mark = ask!(self.database, session => mark_log(session))?;
+        let mark = ask!(self.connection, session => mark_log(session))?;
         Ok(self.publisher.settled(mark).await?)
     }
 
@@ -88,7 +88,7 @@ impl Feed {
             let (chunk, later) = rest.split_at(chunk_rows(rest));
             rest = later;
             let ids: Vec<Uuid> = chunk.iter().map(|key| key.row.id).collect();
-            let read = ask!(self.database, session => rows.read(session, &ids))?;
+            let read = ask!(self.connection, session => rows.read(session, &ids))?;
             let mut read = read.into_iter().peekable();
             for (index, key) in chunk.iter().enumerate() {
                 // A row that is not there is gone.

@@ -2,7 +2,7 @@
 
 mod account;
 mod announcement;
-mod database;
+mod connection;
 mod execute;
 mod feed;
 mod pace;
@@ -12,22 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outbox::Lsn;
-use outbox_store::{Names, Tls};
 use uuid::Uuid;
 
 pub use announcement::{MalformedAnnouncement, parse_announcement};
 pub use execute::execute_replays;
-
-/// How the database is reached, and what it is called there.
-#[derive(Clone)]
-pub struct Connect {
-    /// How to connect.
-    pub config: tokio_postgres::Config,
-    /// What secures the connection.
-    pub tls: Tls,
-    /// The names of everything.
-    pub names: Names,
-}
 
 /// A request that the log has told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

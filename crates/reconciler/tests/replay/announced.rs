@@ -46,7 +46,7 @@ async fn a_message_without_its_row_is_counted_and_ignored_and_one_for_another_sl
     let sent = Sent::default();
     let pump = Pump::endless(&fixture, &sent, done).await;
     let executor = fixture.executor(pump.publisher.clone(), saving_often());
-    let names = Names { slot: "another".to_owned(), ..fixture.connect.names.clone() };
+    let names = Names { slot: "another".to_owned(), ..fixture.database.names.clone() };
     let other =
         request_replay(&fixture.session, &names, &Selection::default(), None).await.expect("it is requested");
     executor.announces(other, None, Lsn::ZERO).await;
@@ -67,7 +67,7 @@ async fn a_request_that_cannot_be_seen_yet_is_waited_for() {
     let pump = Pump::endless(&fixture, &sent, done).await;
     let executor = fixture.executor(pump.publisher.clone(), saving_often());
     sleep(Duration::from_millis(100)).await;
-    let (slot, request) = (&fixture.connect.names.slot, id(42));
+    let (slot, request) = (&fixture.database.names.slot, id(42));
     fixture
         .execute(&format!(
             "begin; insert into postrider.replay (id, slot, created_before) values ('{request}', '{slot}', now())"
@@ -85,7 +85,7 @@ async fn a_request_that_cannot_be_seen_yet_is_waited_for() {
 #[tokio::test]
 async fn a_skip_is_asked_of_the_pump_and_only_for_a_head() {
     let fixture = Fixture::set_up().await;
-    let names = &fixture.connect.names;
+    let names = &fixture.database.names;
     let skip = async |row| request_skip(&fixture.session, names, row).await.expect("it is asked");
     assert_eq!(skip(id(1)).await, None);
     fixture
@@ -133,7 +133,7 @@ async fn rights_to_read_and_update_the_requests_are_enough_for_the_relay() {
     let mut fixture = Fixture::set_up().await;
     fixture.rows(1..=3, Status::Init).await;
     let request = fixture.request(Selection::default(), None).await;
-    let role = fixture.connect.names.slot.replace("slot", "role");
+    let role = fixture.database.names.slot.replace("slot", "role");
     fixture
         .execute(&format!(
             "create role {role} login password 'secret'; grant usage on schema postrider to {role};
@@ -142,7 +142,7 @@ async fn rights_to_read_and_update_the_requests_are_enough_for_the_relay() {
         .await;
     let sent = Sent::default();
     let pump = Pump::endless(&fixture, &sent, done).await;
-    fixture.connect.config.user(&role).password("secret");
+    fixture.database.config.user(&role).password("secret");
     let executor = fixture.executor(pump.publisher.clone(), saving_often());
     assert_eq!(fixture.finished(request).await.progress.sent, 3);
     executor.announces(id(7), Some(3), Lsn::ZERO).await;

@@ -9,7 +9,7 @@ use outbox_store::{
     Names, ReplayRequest, Selection, Session, Shape, Tls, apply, connect, inspect, plan, replay_request,
     request_replay,
 };
-use reconciler::{Announced, Connect, Publisher, ReplayCounts, ReplayOptions, execute_replays};
+use reconciler::{Announced, Database, Publisher, ReplayCounts, ReplayOptions, execute_replays};
 use testbed::Postgres;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -27,7 +27,7 @@ pub(crate) fn server() -> &'static Postgres {
 }
 
 pub(crate) struct Fixture {
-    pub(crate) connect: Connect,
+    pub(crate) database: Database,
     pub(crate) session: Session,
     pub(crate) sql: Client,
     pub(crate) counts: Arc<ReplayCounts>,
@@ -56,7 +56,7 @@ impl Fixture {
         let (sql, connection) = config.connect(NoTls).await.expect("the server is there");
         tokio::spawn(connection);
         Fixture {
-            connect: Connect { config, tls, names },
+            database: Database { config, tls, names },
             session,
             sql,
             counts: Arc::new(ReplayCounts::default()),
@@ -85,7 +85,7 @@ impl Fixture {
     }
 
     pub(crate) async fn request(&self, selection: Selection, rows_per_second: Option<u32>) -> Uuid {
-        request_replay(&self.session, &self.connect.names, &selection, rows_per_second)
+        request_replay(&self.session, &self.database.names, &selection, rows_per_second)
             .await
             .expect("it is requested")
     }
@@ -110,7 +110,8 @@ impl Fixture {
     pub(crate) fn executor(&self, publisher: Publisher, options: ReplayOptions) -> Executor {
         let (announce, announced) = mpsc::channel(16);
         let counts = Arc::clone(&self.counts);
-        let task = tokio::spawn(execute_replays(self.connect.clone(), publisher, announced, options, counts));
+        let task =
+            tokio::spawn(execute_replays(self.database.clone(), publisher, announced, options, counts));
         Executor { announce, task }
     }
 }

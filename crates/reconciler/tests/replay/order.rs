@@ -102,7 +102,7 @@ async fn rows_that_wait_in_line_are_passed_over_and_their_head_is_not() {
     let fixture = Fixture::set_up().await;
     fixture.rows(1..=1, Status::Failed).await;
     fixture.rows(2..=5, Status::Init).await;
-    let slot = &fixture.connect.names.slot;
+    let slot = &fixture.database.names.slot;
     fixture
         .execute(&format!(
             "insert into postrider.held (slot, id, topic, key, head)
@@ -160,7 +160,7 @@ async fn a_rate_is_kept_and_a_cancelled_replay_stops_with_its_figures() {
     .await
     .expect("it goes on");
     let cancelled = async |id| {
-        cancel_replay(&fixture.session, &fixture.connect.names.slot, id).await.expect("it is asked")
+        cancel_replay(&fixture.session, &fixture.database.names.slot, id).await.expect("it is asked")
     };
     assert_eq!(cancelled(endless).await, Cancelled::Now);
     assert_eq!(cancelled(request).await, Cancelled::Finished(ReplayState::Done));

@@ -54,7 +54,7 @@ impl Pump {
         unanswered: usize,
     ) -> Pump {
         let (publisher, Intake { mut planned, settled }) = planning(16);
-        let (sql, connection) = fixture.connect.config.connect(NoTls).await.expect("the server is there");
+        let (sql, connection) = fixture.database.config.connect(NoTls).await.expect("the server is there");
         tokio::spawn(connection);
         settled.send_replace(Lsn::from_u64(u64::MAX));
         let sent = sent.clone();

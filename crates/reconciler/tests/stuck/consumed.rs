@@ -169,13 +169,3 @@ async fn rows_inserted_as_published_are_looked_into_too() {
     fixture.wait_for(&[Did::Sent(1)]).await;
     assert!(start.elapsed() >= 2 * SOON, "{:?}", start.elapsed());
 }
-
-#[tokio::test]
-async fn rows_whose_write_back_was_not_answered_are_not_forgotten() {
-    let mut fixture = Fixture::new(MINUTE, SOON).await;
-    fixture.started().await;
-    fixture.published(1, 0, 5, 0, 1).await;
-    let created = fixture.number("select (extract(epoch from created_at) * 1000000)::int8 from outbox").await;
-    fixture.account.unsure(CreatedRange::of(Some(created)), 1);
-    fixture.wait_for(&[Did::Sent(1)]).await;
-}

@@ -5,7 +5,7 @@ use outbox_store::{ReplayRows, Session, StoreError, connect};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::Connect;
+use crate::Database;
 
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -13,8 +13,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// A connection that is made when it is needed and again when it was lost.
-pub(super) struct Database {
-    pub(super) connect: Connect,
+pub(super) struct Connection {
+    pub(super) database: Database,
     reads_pages: bool,
     session: Option<Session>,
     told: Option<Instant>,
@@ -22,27 +22,27 @@ pub(super) struct Database {
     pauses: Option<ExponentialBackoff>,
 }
 
-/// Asks once: `ask_once!(database, session => question(session))`. Closures that borrow would keep the future from being
-/// spawned (rust-lang/rust issue 100013), hence macros.
+/// Asks once: `ask_once!(connection, session => question(session))`. Closures that borrow would keep the future from
+/// being spawned (rust-lang/rust issue 100013), hence macros.
 macro_rules! ask_once {
-    ($database:expr, $session:ident => $question:expr) => {{
-        let answer = match $database.session().await {
+    ($connection:expr, $session:ident => $question:expr) => {{
+        let answer = match $connection.session().await {
             Ok($session) => $question.await,
             Err(error) => Err(error),
         };
-        $database.noted(answer)
+        $connection.noted(answer)
     }};
 }
 
 /// Asks until there is an answer; whatever passes is waited out, so that every error is a definite one.
 macro_rules! ask {
-    ($database:expr, $session:ident => $question:expr) => {
+    ($connection:expr, $session:ident => $question:expr) => {
         loop {
-            let answer = match $database.session().await {
+            let answer = match $connection.session().await {
                 Ok($session) => $question.await,
                 Err(error) => Err(error),
             };
-            if let Some(answer) = $database.waited_out(answer).await {
+            if let Some(answer) = $connection.waited_out(answer).await {
                 break answer;
             }
         }
@@ -51,15 +51,15 @@ macro_rules! ask {
 
 pub(super) use {ask, ask_once};
 
-impl Database {
+impl Connection {
     /// For looking things up and noting them.
-    pub(super) fn new(connect: Connect) -> Self {
-        Database { connect, reads_pages: false, session: None, told: None, pauses: None }
+    pub(super) fn new(database: Database) -> Self {
+        Connection { database, reads_pages: false, session: None, told: None, pauses: None }
     }
 
     /// For the pages of a replay.
-    pub(super) fn for_pages(connect: Connect) -> Self {
-        Database { reads_pages: true, ..Database::new(connect) }
+    pub(super) fn for_pages(database: Database) -> Self {
+        Connection { reads_pages: true, ..Connection::new(database) }
     }
 
     /// Takes an answer in: `None` is one that passes, whose pause is over then; it is to be asked again.
@@ -109,7 +109,7 @@ impl Database {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
             None => {
-                let session = connect(&self.connect.config, &self.connect.tls).await?;
+                let session = connect(&self.database.config, &self.database.tls).await?;
                 if self.reads_pages {
                     ReplayRows::prepare(&session).await?;
                 }
