@@ -76,6 +76,7 @@ enum Phase {
 }
 
 /// Everything that can happen to the pump.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and handled at once")]
 enum Happening {
     StopAsked,
     TimeIsUp,
