@@ -192,7 +192,7 @@ with given as materialized (
     from given as g
     where o.{id} = g.id
         and (o.{status} = 'INIT'
-            or g.failed and not (g.live and coalesce(o.{status}, '') in ('PUBLISH', 'COMPLETE')))
+            or g.failed and (g.live and o.{status} in ('PUBLISH', 'COMPLETE')) is not true)
 ), held as (
     insert into postrider.held as h (slot, id, topic, key, head)
     select $8::text, g.id, g.topic, g.key, g.failed from given as g where g.topic is not null order by g.number
