@@ -59,6 +59,7 @@ pub(crate) struct Merged {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) published: bool,
+    /// How often it was sent again.
     pub(crate) resent: i16,
     pub(crate) consumed: Consumed,
 }

@@ -121,7 +121,6 @@ impl RowWriter {
         let topics: Vec<&str> = rows.iter().map(|row| &*row.topic).collect();
         let partitions: Vec<i32> = rows.iter().map(|row| row.partition).collect();
         let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
-        let published: Vec<bool> = rows.iter().map(|row| row.published).collect();
         let resent: Vec<i16> = rows.iter().map(|row| row.resent).collect();
         let consumed: Vec<i16> = rows.iter().map(|row| row.consumed as i16).collect();
         debug_assert!(
@@ -143,7 +142,6 @@ impl RowWriter {
                     &topics,
                     &partitions,
                     &offsets,
-                    &published,
                     &resent,
                     &consumed,
                     &self.slot,
@@ -226,12 +224,11 @@ impl RowWriter {
     }
 }
 
-const CHANGES: [Type; 15] = [
+const CHANGES: [Type; 14] = [
     Type::UUID_ARRAY,
     Type::TEXT_ARRAY,
     Type::INT4_ARRAY,
     Type::INT8_ARRAY,
-    Type::BOOL_ARRAY,
     Type::INT2_ARRAY,
     Type::INT2_ARRAY,
     Type::TEXT,

@@ -68,8 +68,8 @@ fn unseen(parameter: &str) -> String {
 //
 // An attempt is counted when the row learns of its record, from whoever tells it first: the delivery report or a
 // consumer, which then has made it COMPLETE. The same place on a row that says less is that of an earlier record: the
-// topic was made anew since. Where a batch may have been written already and nobody heard of what became of it ($15), rows that it
-// published are published now, so that they are counted among those that say PUBLISH.
+// topic was made anew since. Where a batch may have been written already and nobody heard of what became of it ($14),
+// rows that it published are published now, so that they are counted among those that say PUBLISH.
 pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
     let columns = &names.columns;
     let status = identifier(&columns.status);
@@ -86,13 +86,14 @@ pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
     let known = format!(
         "o.{kafka_offset} = b.\"offset\" and o.{kafka_partition} = b.\"partition\" and o.{kafka_topic} = b.topic"
     );
-    let rewritten = format!("$15::bool and b.published and o.{status} = 'PUBLISH' and {known}");
+    let rewritten =
+        format!("$14::bool and b.resent = 0 and b.consumed = 0 and o.{status} = 'PUBLISH' and {known}");
     format!(
         r#"
 with batch as materialized (
-    select *, resent = 0 and consumed = 0 and not $15::bool as plain
-    from unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::bool[], $6::int2[], $7::int2[])
-        as b (id, topic, "partition", "offset", published, resent, consumed)
+    select *, resent = 0 and consumed = 0 and not $14::bool as plain
+    from unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::int2[], $6::int2[])
+        as b (id, topic, "partition", "offset", resent, consumed)
 ), changed as (
     update {table} as o
     set {status} = case
@@ -101,18 +102,15 @@ with batch as materialized (
             when o.{status} in ('INIT', 'FAILED') then 'PUBLISH'
             else o.{status}
         end,
-        {published_at} = case
-            when b.plain or b.published and o.{status} = 'INIT' then now()
-            else coalesce(o.{published_at}, now())
-        end,
+        {published_at} = case when b.plain then now() else coalesce(o.{published_at}, now()) end,
         {completed_at} = case when {completes} then now() else o.{completed_at} end,
         {kafka_topic} = case when {moves} then b.topic else o.{kafka_topic} end,
         {kafka_partition} = case when {moves} then b."partition" else o.{kafka_partition} end,
         {kafka_offset} = case when {moves} then b."offset" else o.{kafka_offset} end,
         {attempts} = coalesce(o.{attempts}, 0) + case
             when b.plain then 1
-            when {known} and ($15::bool or o.{status} = 'COMPLETE') then 0
-            when b.resent > 0 then b.resent + (b.published and o.{status} = 'INIT')::int4
+            when {known} and ($14::bool or o.{status} = 'COMPLETE') then 0
+            when b.resent > 0 then b.resent
             when {moves} then 1
             else 0
         end,
@@ -127,33 +125,36 @@ with batch as materialized (
             or b.consumed > 0 and o.{status} = 'PUBLISH' or b.consumed = 2 and o.{status} = 'FAILED'
             or {rewritten})
     returning
-        b.id,
         b.plain or o.{status} = 'PUBLISH' as published,
-        b.consumed > 0 and o.{status} = 'COMPLETE' and o.{completed_at} = now()::{completed_at_type} as completed,
         case
-            when b.consumed > 0 and o.{last_attempt_at} < now()::{last_attempt_at_type} and isfinite(o.{last_attempt_at})
-            then floor(round(date_part('epoch', o.{last_attempt_at}::timestamptz) * 1000000) / $13::int8)::int8
+            when b.consumed > 0 and o.{status} = 'COMPLETE' and o.{completed_at} = now()::{completed_at_type} then b.id
+        end as completed,
+        case
+            when b.consumed > 0 and o.{last_attempt_at} < now()::{last_attempt_at_type}
+                and isfinite(o.{last_attempt_at})
+            then floor(round(date_part('epoch', o.{last_attempt_at}::timestamptz) * 1000000) / $12::int8)::int8
         end as bucket
 ), moved as (
     insert into postrider.progress as p (slot, topic, partition, "offset", written_at)
-    select $8::text, h.topic, h."partition", h."offset", now()
-    from unnest($9::text[], $10::int4[], $11::int8[]) as h (topic, "partition", "offset")
+    select $7::text, h.topic, h."partition", h."offset", now()
+    from unnest($8::text[], $9::int4[], $10::int8[]) as h (topic, "partition", "offset")
     on conflict (slot, topic, partition) do update
     set "offset" = excluded."offset", written_at = excluded.written_at
     where excluded."offset" > p."offset"
+), counted as (
+    select count(*) filter (where published) as published, count(completed) as completed from changed
 ), left_publish as (
-    select bucket, count(*) as rows from changed where completed and bucket is not null group by bucket
+    select bucket, count(*) as rows from changed
+    where $13::int8 > 0 and completed is not null and bucket is not null group by bucket
 )
 select
     round(date_part('epoch', now()::{last_attempt_at_type}::timestamptz) * 1000000)::int8,
-    (select count(*) from changed where published),
-    case
-        when $14::int8 > 0 and $14::int8 > (select count(*) from changed where completed)
-        then array(select id from changed where completed)
-    end,
+    published,
+    case when completed < $13::int8 then array(select completed from changed where completed is not null) end,
     array(select bucket from left_publish order by bucket),
     array(select rows from left_publish order by bucket),
-    {unseen}"#,
+    {unseen}
+from counted"#,
         table = table(&names.table),
         id = identifier(&columns.id),
         published_at = identifier(&columns.published_at),
@@ -163,7 +164,7 @@ select
         last_error = identifier(&columns.last_error),
         completed_at_type = types.completed_at,
         last_attempt_at_type = types.last_attempt_at,
-        unseen = unseen("$12"),
+        unseen = unseen("$11"),
     )
 }
 
