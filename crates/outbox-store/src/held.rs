@@ -98,7 +98,7 @@ pub async fn waiting_rows_of(
     let sql = format!(
         "select {list} from postrider.held as h join {table} as o on o.{id} = h.id
          where h.slot = $1 and h.topic = $2 and h.key = $3 and not h.head
-             and coalesce(o.{status}, '') not in ('PUBLISH', 'COMPLETE', 'FAILED')
+             and (o.{status} in ('PUBLISH', 'COMPLETE', 'FAILED')) is not true
          order by h.seq limit $4",
         list = event_rows.list(),
         status = identifier(&names.columns.status),

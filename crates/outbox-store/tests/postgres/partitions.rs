@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use outbox_store::{Expired, Month, PublishRows, Shape, connect, inspect, keep_ahead, plan};
+use outbox_store::{Expired, Month, RowChanges, Shape, connect, inspect, keep_ahead, plan};
 
 use crate::fixture::{Fixture, tls};
-use crate::publish::{row, writer};
 use crate::retention::{retention, sweep};
+use crate::row_writer::{row, writer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -277,9 +277,9 @@ async fn write_back_looks_into_the_index_of_each_partition() {
     for batch in 0..ROWS / 1000 {
         let rows =
             (batch * 1000..(batch + 1) * 1000).map(|id| row(id, "orders", 0, i64::try_from(id).unwrap()));
-        let batch = PublishRows::new(rows);
+        let batch = RowChanges::new(rows);
         let start = Instant::now();
-        written += writer.write(&batch).await.expect("it is written").rows;
+        written += writer.write(&batch, false).await.expect("it is written").published;
         times.push(start.elapsed());
     }
     assert_eq!(u128::from(written), ROWS);

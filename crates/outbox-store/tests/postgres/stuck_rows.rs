@@ -1,5 +1,5 @@
 use outbox::{CreatedRange, Lsn, Status};
-use outbox_store::{Overview, StoredPlace, StuckRow, StuckRows, Suspects, mark};
+use outbox_store::{Overview, StoredPlace, StuckRow, StuckRows, Suspects, mark_log};
 use uuid::Uuid;
 
 use crate::fixture::Fixture;
@@ -272,9 +272,9 @@ async fn a_mark_is_behind_what_is_visible() {
     let fixture = Fixture::set_up().await;
     let before: Lsn =
         fixture.text("select pg_current_wal_insert_lsn()::text").await.parse().expect("a position");
-    let first = mark(&fixture.session).await.expect("it is written");
+    let first = mark_log(&fixture.session).await.expect("it is written");
     insert(&fixture, 1, "INIT", "").await;
-    let second = mark(&fixture.session).await.expect("it is written");
+    let second = mark_log(&fixture.session).await.expect("it is written");
     assert!(before < first && first < second, "{before} {first} {second}");
 }
 
