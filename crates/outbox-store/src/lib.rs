@@ -68,8 +68,8 @@ pub use progress::{KnownPartition, known_partitions};
 pub use replay_preview::{ReplayGroup, ReplayPreview, TemplatePart, preview_replay};
 pub use replay_requests::{
     Announcement, Cancelled, REPLAY_CHANNEL, REPLAY_PREFIX, ReplayKind, ReplayProgress, ReplayRequest,
-    ReplayState, announced_replay, cancel_replay, finish_replay, is_replay_wanted, replay_request,
-    request_replay, request_skip, save_replay, start_replay, unfinished_replays,
+    ReplayState, announced_replays, are_visible, cancel_replay, finish_replay, is_replay_wanted,
+    replay_request, request_replay, request_skip, save_replay, start_replay, unfinished_replays,
 };
 pub use replay_rows::{ReplayKey, ReplayRow, ReplayRows, has_created_at, is_anything_selected};
 pub use replay_selection::{RowKey, Selection};

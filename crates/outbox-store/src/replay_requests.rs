@@ -279,38 +279,75 @@ pub async fn unfinished_replays(
     Ok(rows.map_err(explained("reading the replay requests", KEEPING))?.iter().map(read).collect())
 }
 
-/// The request that a message of the log announced; `xid` is the message's transaction.
+/// The requests that messages of the log announced, in their order: of each message the id that it names and its
+/// transaction.
 ///
 /// # Errors
 ///
 /// As of any query.
-pub async fn announced_replay(
+pub async fn announced_replays(
     session: &Session,
     slot: &str,
-    id: Uuid,
-    xid: Option<u32>,
-) -> Result<Announcement, StoreError> {
-    // The log names a transaction by 32 bits; the other 32 are those of the number nearest to the snapshot's.
+    announced: &[(Uuid, Option<u32>)],
+) -> Result<Vec<Announcement>, StoreError> {
     let sql = format!(
-        "select {}, r.id is null, r.slot = $2::text,
-                coalesce(whole.xid > 2 and not pg_visible_in_snapshot(whole.xid::text::xid8, now.s), false)
-         from (select s, pg_snapshot_xmax(s)::text::int8 as next from pg_current_snapshot() as s) as now
-         cross join lateral (
-             select now.next - 2147483648
-                 + ($3::int8 - (now.next & 4294967295) + 2147483648 + 4294967296) % 4294967296
-         ) as whole (xid)
-         left join postrider.replay as r on r.id = $1::uuid",
-        list()
+        "select {}, r.id is null, coalesce(r.slot = $2::text, false), coalesce({}, false)
+         from unnest($1::uuid[], $3::int8[]) with ordinality as a (id, xid, number)
+         cross join {NOW} as now
+         cross join lateral {} as whole (xid)
+         left join postrider.replay as r on r.id = a.id
+         order by a.number",
+        list(),
+        is_unseen("whole.xid"),
+        whole("a.xid"),
     );
-    let row = session.client().query_one(&sql, &[&id, &slot, &xid.map(i64::from)]).await;
-    let row = row.map_err(explained("looking for an announced replay request", KEEPING))?;
-    let (is_missing, is_unseen): (bool, bool) = (row.get(LISTED), row.get(LISTED + 2));
-    Ok(match is_missing {
-        true if is_unseen => Announcement::NotVisibleYet,
-        true => Announcement::NoRequest,
-        false if row.get::<_, bool>(LISTED + 1) => Announcement::Request(Box::new(read(&row))),
-        false => Announcement::OfAnotherSlot,
-    })
+    let (ids, xids): (Vec<Uuid>, Vec<Option<i64>>) =
+        announced.iter().map(|(id, xid)| (*id, xid.map(i64::from))).unzip();
+    let rows = session.client().query(&sql, &[&ids, &slot, &xids]).await;
+    let rows = rows.map_err(explained("looking for announced replay requests", KEEPING))?;
+    let announcement = |row: &Row| match (row.get(LISTED), row.get(LISTED + 2)) {
+        (true, true) => Announcement::NotVisibleYet,
+        (true, false) => Announcement::NoRequest,
+        (false, _) if row.get::<_, bool>(LISTED + 1) => Announcement::Request(Box::new(read(row))),
+        (false, _) => Announcement::OfAnotherSlot,
+    };
+    Ok(rows.iter().map(announcement).collect())
+}
+
+/// Whether others see every transaction of the log from `first` to `last`, so that a request that one of them made is
+/// found. Those under way that have such a number are waited for with them.
+///
+/// # Errors
+///
+/// As of any query.
+pub async fn are_visible(session: &Session, first: u32, last: u32) -> Result<bool, StoreError> {
+    let sql = format!(
+        "select last.xid < now.next and not exists (
+             select from pg_snapshot_xip(now.s) as x (xid) where x.xid::text::int8 between first.xid and last.xid
+         )
+         from {NOW} as now
+         cross join lateral {} as first (xid)
+         cross join lateral {} as last (xid)",
+        whole("$1::int8"),
+        whole("$2::int8"),
+    );
+    let row = session.client().query_one(&sql, &[&i64::from(first), &i64::from(last)]).await;
+    Ok(row.map_err(explained("looking for announced replay requests", KEEPING))?.get(0))
+}
+
+/// The snapshot, and the first number that no transaction had when it was taken.
+const NOW: &str = "(select s, pg_snapshot_xmax(s)::text::int8 as next from pg_current_snapshot() as s)";
+
+/// A transaction's whole number: the log names it by 32 bits, the other 32 are those of the number nearest to the
+/// snapshot's.
+fn whole(xid: &str) -> String {
+    format!(
+        "(select now.next - 2147483648 + ({xid} - (now.next & 4294967295) + 2147483648 + 4294967296) % 4294967296)"
+    )
+}
+
+fn is_unseen(whole: &str) -> String {
+    format!("{whole} > 2 and not pg_visible_in_snapshot({whole}::text::xid8, now.s)")
 }
 
 /// Notes that a request has begun, or begun again, and how many rows it is about. Answers whether it is still to be

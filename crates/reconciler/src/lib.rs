@@ -24,6 +24,7 @@ pub use deadlines::{BucketNumber, Deadlines, Kind, Overdue};
 pub use evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
 pub use planned::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};
 pub use replay::{
-    Announced, MalformedAnnouncement, ReplayCounts, ReplayOptions, execute_replays, parse_announcement,
+    Announced, MalformedAnnouncement, Missed, ReplayCounts, ReplayOptions, Told, execute_replays,
+    parse_announcement,
 };
 pub use stuck::{ReconcileOptions, reconcile};

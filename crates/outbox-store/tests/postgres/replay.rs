@@ -1,7 +1,7 @@
 use outbox::{Columns, Status};
 use outbox_store::{
     Announcement, Names, ReplayGroup, ReplayKind, ReplayPreview, ReplayProgress, ReplayRows, ReplayState,
-    ReplayWatch, RowKey, Selection, TemplatePart, announced_replay, finish_replay, preview_replay,
+    ReplayWatch, RowKey, Selection, TemplatePart, announced_replays, finish_replay, preview_replay,
     replay_request, request_replay, save_replay, start_replay, unfinished_replays,
 };
 use tokio::time::timeout;
@@ -113,8 +113,30 @@ async fn progress_is_kept_until_the_request_is_finished_and_a_cancelled_one_stay
     let found = replay_request(&fixture.session, first).await.expect("it is read").expect("it is there");
     assert_eq!((found.state, found.last_error.as_deref()), (ReplayState::Failed, Some("why")));
     assert!(ids().await.is_empty());
-    let known = announced_replay(&fixture.session, &fixture.names.slot, first, Some(3)).await;
-    assert!(matches!(known.expect("it is asked"), Announcement::Request(_)));
+    let announced = [(Uuid::from_u128(9), Some(3)), (first, Some(3)), (second, None)];
+    let known = announced_replays(&fixture.session, &fixture.names.slot, &announced).await;
+    let known = known.expect("they are asked for");
+    let of = |id: Uuid| move |known: &Announcement| matches!(known, Announcement::Request(it) if it.id == id);
+    assert_eq!(known[0], Announcement::NoRequest);
+    assert!(of(first)(&known[1]) && of(second)(&known[2]), "{known:?}");
+    let another =
+        announced_replays(&fixture.session, "another", &announced).await.expect("they are asked for");
+    assert_eq!(another[1..], [Announcement::OfAnotherSlot, Announcement::OfAnotherSlot]);
+}
+
+#[tokio::test]
+async fn transactions_that_are_under_way_are_not_visible() {
+    let fixture = Fixture::set_up().await;
+    let visible = async |first, last| {
+        outbox_store::are_visible(&fixture.session, first, last).await.expect("it is asked")
+    };
+    fixture.execute("begin").await;
+    let xid: u32 = fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
+    assert!(visible(3, xid - 1).await);
+    assert!(!visible(xid - 1, xid).await);
+    assert!(!visible(xid + 1000, xid + 1000).await);
+    fixture.execute("commit").await;
+    assert!(visible(xid - 1, xid).await);
 }
 
 #[tokio::test]

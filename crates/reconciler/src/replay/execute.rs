@@ -1,20 +1,22 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_store::{
     Announcement, ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, Selection, StoreError,
-    announced_replay, finish_replay, replay_request, start_replay, unfinished_replays,
+    announced_replays, are_visible, finish_replay, replay_request, start_replay, unfinished_replays,
 };
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep_until, timeout};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::account::{Account, Counted};
 use super::connection::{Connection, ask};
 use super::feed::{Feed, Stopped};
-use super::queue::{Next, Queue};
-use super::{Announced, ReplayCounts, ReplayOptions};
+use super::queue::Queue;
+use super::unfound::Unfound;
+use super::{Announced, Missed, ReplayCounts, ReplayOptions, Told};
 use crate::{Database, LifeOver, Outcome, Publisher, Work};
 
 /// Rows that were planned and are not counted yet, at most; the pump has its own limits.
@@ -25,10 +27,6 @@ const REQUESTS_MAX: usize = 500;
 
 /// For noting how far a request has come once the life is over.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
-
-/// Between two looks for a request that others cannot see yet.
-const UNSEEN_PAUSE: Duration = Duration::from_millis(50);
-const UNSEEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Carries requests out for one life of the relay: those that the table has unfinished, and then those that are
 /// announced, one after the other. Nothing is asked of the database while there are none.
@@ -102,64 +100,107 @@ impl Executor {
     }
 
     async fn all_of(&mut self, queue: &Queue) -> LifeOver {
-        let mut next = Some(Next::Reload);
-        while let Some(now) = next {
-            match self.take(now, queue).await {
+        let mut unfound = Unfound::from_before();
+        loop {
+            match self.look_for(&mut unfound).await {
                 Ok(()) => {}
                 Err(Stopped::LifeOver) => return LifeOver,
                 Err(Stopped::Failed(error)) => error!("replay: {error}"),
             }
-            next = queue.next().await;
+            unfound.looked();
+            let Some(news) = queue.next(unfound.due()).await else { return LifeOver };
+            unfound.add(news);
+            if let Some(allowed) = unfound.allowed() {
+                sleep_until(allowed).await;
+            }
         }
-        LifeOver
     }
 
-    async fn take(&mut self, next: Next, queue: &Queue) -> Result<(), Stopped> {
-        let request = match next {
-            Next::Reload => {
-                let unfinished = self.unfinished().await?;
-                unfinished.iter().for_each(|request| queue.push(Next::Known(request.id)));
-                if unfinished.len() == REQUESTS_MAX {
-                    queue.push(Next::Reload);
+    /// Looks for what was announced, and carries out what there is of it. One look is for all, so that messages that
+    /// announce nothing cost little, however many there are.
+    async fn look_for(&mut self, unfound: &mut Unfound) -> Result<(), Stopped> {
+        let (told, missed) = unfound.take();
+        let found = match told.is_empty() {
+            true => Vec::new(),
+            false => self.found(told, unfound).await?,
+        };
+        for Told { id, lsn, .. } in found {
+            self.publisher.settled(lsn).await?;
+            self.carry_out(id).await?;
+        }
+        if let Some(missed) = missed {
+            self.publisher.settled(missed.lsn).await?;
+            self.search(missed, unfound).await?;
+        }
+        Ok(())
+    }
+
+    /// Those that there are to be carried out, in their order, each once.
+    async fn found(&mut self, told: Vec<Told>, unfound: &mut Unfound) -> Result<Vec<Told>, StoreError> {
+        let slot = self.connection.database.names.slot.clone();
+        let announced: Vec<_> = told.iter().map(|told| (told.id, told.xid)).collect();
+        let announcements = ask!(self.connection, session => announced_replays(session, &slot, &announced))?;
+        let mut ids = HashSet::new();
+        let mut found = Vec::new();
+        for (told, announcement) in told.into_iter().zip(announcements) {
+            match announcement {
+                Announcement::Request(request) => {
+                    if !request.state.is_finished() && ids.insert(told.id) {
+                        found.push(told);
+                    }
                 }
-                return Ok(());
+                Announcement::OfAnotherSlot => {}
+                Announcement::NoRequest => self.unknown(told.id),
+                Announcement::NotVisibleYet => unfound.again(Announced::Request(told)),
             }
-            Next::Known(id) => ask!(self.connection, session => replay_request(session, id))?,
-            Next::Announced(announced) => {
-                self.publisher.settled(announced.lsn).await?;
-                self.found(announced).await?
+        }
+        Ok(found)
+    }
+
+    fn unknown(&self, id: Uuid) {
+        if let Some(messages) = self.counts.count_unknown() {
+            warn!(messages, last = %id, "the log announced replays that were never requested; ignored");
+        }
+    }
+
+    /// Looks for all that there is to be carried out.
+    async fn search(&mut self, missed: Missed, unfound: &mut Unfound) -> Result<(), Stopped> {
+        // Before the look, which then finds what they have made.
+        let are_seen = match missed.xids {
+            None => true,
+            Some((first, last)) => ask!(self.connection, session => are_visible(session, first, last))?,
+        };
+        let requests = self.unfinished().await?;
+        if !are_seen || requests.len() == REQUESTS_MAX {
+            unfound.again(Announced::Missed(missed));
+        }
+        for request in requests {
+            self.carry_out(request.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries a request out if that is still wanted. That it cannot be is told.
+    async fn carry_out(&mut self, id: Uuid) -> Result<(), LifeOver> {
+        let carried_out = async {
+            match ask!(self.connection, session => replay_request(session, id))? {
+                Some(request) if !request.state.is_finished() => self.execute(request).await,
+                _ => Ok(()),
             }
         };
-        match request {
-            Some(request) if !request.state.is_finished() => self.execute(request).await,
-            _ => Ok(()),
+        match carried_out.await {
+            Ok(()) => Ok(()),
+            Err(Stopped::LifeOver) => Err(LifeOver),
+            Err(Stopped::Failed(error)) => {
+                error!(%id, "replay: {error}");
+                Ok(())
+            }
         }
     }
 
     async fn unfinished(&mut self) -> Result<Vec<ReplayRequest>, StoreError> {
         let slot = self.connection.database.names.slot.clone();
         ask!(self.connection, session => unfinished_replays(session, &slot, REQUESTS_MAX))
-    }
-
-    async fn found(&mut self, announced: Announced) -> Result<Option<ReplayRequest>, StoreError> {
-        let Announced { id, xid, .. } = announced;
-        let slot = self.connection.database.names.slot.clone();
-        let mut pause = UNSEEN_PAUSE;
-        loop {
-            match ask!(self.connection, session => announced_replay(session, &slot, id, xid))? {
-                Announcement::Request(request) => return Ok(Some(*request)),
-                Announcement::OfAnotherSlot => return Ok(None),
-                Announcement::NoRequest => {
-                    self.counts.count_unknown();
-                    warn!(%id, "the log announced a replay that was never requested; ignored");
-                    return Ok(None);
-                }
-                Announcement::NotVisibleYet => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(UNSEEN_PAUSE_MAX);
-                }
-            }
-        }
     }
 
     /// Carries a request out, or on, to its end. A request that fails does so on its own row, where that can be

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use outbox::{Lsn, Status};
 use outbox_store::{Names, ReplayState, Selection, request_replay, request_skip};
-use reconciler::{Announced, Origin, Outcome};
+use reconciler::{Announced, Missed, Origin, Outcome, Told};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -11,7 +11,11 @@ use crate::pump::{Pump, Sent, done};
 
 impl Executor {
     async fn announces(&self, id: Uuid, xid: Option<u32>, lsn: Lsn) {
-        self.announce.send(Announced { id, xid, lsn }).await.expect("it is taken");
+        self.tells(Announced::Request(Told { id, xid, lsn })).await;
+    }
+
+    async fn tells(&self, announced: Announced) {
+        self.announce.send(announced).await.expect("it is taken");
     }
 }
 
@@ -46,6 +50,7 @@ async fn a_message_without_its_row_is_counted_and_ignored_and_one_for_another_sl
     let sent = Sent::default();
     let pump = Pump::endless(&fixture, &sent, done).await;
     let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    sleep(Duration::from_millis(100)).await;
     let names = Names { slot: "another".to_owned(), ..fixture.database.names.clone() };
     let other =
         request_replay(&fixture.session, &names, &Selection::default(), None).await.expect("it is requested");
@@ -56,6 +61,79 @@ async fn a_message_without_its_row_is_counted_and_ignored_and_one_for_another_sl
     assert_eq!(fixture.finished(request).await.progress.sent, 1);
     assert_eq!(fixture.counts.unknown(), 1);
     assert_eq!(fixture.of(other).await.state, ReplayState::Queued);
+}
+
+#[tokio::test]
+async fn requests_that_were_too_many_to_be_told_of_are_all_executed() {
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=70, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    pump.settled.send_replace(Lsn::from_u64(10));
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    sleep(Duration::from_millis(100)).await;
+    let mut last = Uuid::nil();
+    for n in 1..=70 {
+        last = fixture.request(Selection { ids: vec![id(n)], ..Selection::default() }, None).await;
+    }
+    executor.tells(Announced::Missed(Missed { lsn: Lsn::from_u64(11), xids: None })).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(sent.numbers(), []);
+    pump.settled.send_replace(Lsn::from_u64(11));
+    fixture.finished(last).await;
+    assert_eq!(sent.numbers(), (1..=70).collect::<Vec<u128>>());
+}
+
+#[tokio::test]
+async fn requests_that_were_missed_and_cannot_be_seen_yet_are_waited_for() {
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=1, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    sleep(Duration::from_millis(100)).await;
+    let (slot, request) = (&fixture.database.names.slot, id(42));
+    fixture
+        .execute(&format!(
+            "begin; insert into postrider.replay (id, slot, created_before) values ('{request}', '{slot}', now())"
+        ))
+        .await;
+    let xid: u32 = fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
+    let missed = Missed { lsn: Lsn::ZERO, xids: Some((xid - 1, xid)) };
+    executor.tells(Announced::Missed(missed)).await;
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(sent.numbers(), []);
+    fixture.execute("commit").await;
+    assert_eq!(fixture.finished(request).await.progress.sent, 1);
+}
+
+// Any role may write such messages.
+#[tokio::test]
+async fn requests_do_not_wait_behind_thousands_that_were_never_made() {
+    const MADE_UP: u128 = 900;
+    let fixture = Fixture::set_up().await;
+    fixture.rows(1..=1, Status::Publish).await;
+    let sent = Sent::default();
+    let pump = Pump::endless(&fixture, &sent, done).await;
+    pump.settled.send_replace(Lsn::from_u64(10));
+    let executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let request = fixture.request(Selection::default(), None).await;
+    fixture.finished(request).await;
+    let asked = async || -> i64 {
+        sleep(Duration::from_millis(1100)).await;
+        let sql = "select xact_commit::text from pg_stat_database where datname = current_database()";
+        fixture.text(sql).await.parse().expect("a number")
+    };
+    let before = asked().await;
+    for n in 0..MADE_UP {
+        executor.announces(id(1000 + n), Some(3), Lsn::from_u64(11)).await;
+    }
+    let request = fixture.request(Selection::default(), None).await;
+    executor.announces(request, None, Lsn::from_u64(10)).await;
+    assert_eq!(fixture.finished(request).await.progress.sent, 1);
+    assert_eq!(fixture.counts.unknown(), u64::try_from(MADE_UP).expect("a small number"));
+    let transactions = asked().await - before;
+    assert!(transactions < 600, "{transactions}");
 }
 
 // As between the commit record in the log and the moment at which others see the transaction.
