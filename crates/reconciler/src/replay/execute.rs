@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_store::{
-    Announcement, ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, Selection, StoreError,
+    Announcement, ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, ReplayState, Selection, StoreError,
     announced_replays, are_visible, finish_replay, replay_request, start_replay, unfinished_replays,
 };
 use tokio::sync::mpsc;
@@ -208,7 +208,7 @@ impl Executor {
     async fn execute(&mut self, request: ReplayRequest) -> Result<(), Stopped> {
         let id = request.id;
         let (ended, progress) = match request.kind {
-            ReplayKind::Skip(row) => self.skip(id, row).await?,
+            ReplayKind::Skip(row) => self.skip(id, row, request.state == ReplayState::Running).await?,
             ReplayKind::Replay { selection, requested_us, rows_per_second } => {
                 let rows = Rows { selection, requested_us, rows_per_second };
                 self.replay(id, request.progress, request.rows_total, rows).await?
@@ -228,19 +228,20 @@ impl Executor {
         Ok(())
     }
 
-    async fn skip(&mut self, id: Uuid, row: Uuid) -> Result<(Ended, ReplayProgress), Stopped> {
+    /// One that was `begun` before may have been carried out: then nothing is held any more.
+    async fn skip(&mut self, id: Uuid, row: Uuid, begun: bool) -> Result<(Ended, ReplayProgress), Stopped> {
         let mut progress = ReplayProgress::default();
         if !ask!(self.connection, session => start_replay(session, id, 1))? {
             return Ok((Ended::Cancelled, progress));
         }
         let outcome = self.publisher.plan(Work::Skip { id: row }).await?;
         let ended = match outcome.await.map_err(|_| LifeOver)? {
-            Outcome::Done => {
+            outcome if outcome == Outcome::Done || begun && outcome == Outcome::NothingHeld => {
                 progress.passed = 1;
                 Ended::Done
             }
             Outcome::Refused(reason) => Ended::Failed(reason),
-            Outcome::NothingHeld | Outcome::OnItsWay | Outcome::InLine => {
+            Outcome::Done | Outcome::NothingHeld | Outcome::OnItsWay | Outcome::InLine => {
                 Ended::Failed(format!("nothing is held back behind row {row}"))
             }
         };

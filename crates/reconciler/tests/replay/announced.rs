@@ -186,6 +186,24 @@ async fn a_skip_is_asked_of_the_pump_and_only_for_a_head() {
     assert_eq!(sent.all(), [(1, Origin::Held), (2, Origin::Held)]);
 }
 
+// The life that released the rows behind the head ended before it could note that.
+#[tokio::test]
+async fn a_skip_that_was_under_way_and_finds_nothing_held_any_more_is_done() {
+    let fixture = Fixture::set_up().await;
+    let (slot, request) = (&fixture.connect.names.slot, id(42));
+    fixture
+        .execute(&format!(
+            "insert into postrider.replay (id, slot, kind, ids, state, rows_total, started_at)
+             values ('{request}', '{slot}', 'skip', array['{}'::uuid], 'running', 1, now())",
+            id(1)
+        ))
+        .await;
+    let pump = Pump::endless(&fixture, &Sent::default(), |_| Outcome::NothingHeld).await;
+    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let found = fixture.finished(request).await;
+    assert_eq!((found.state, found.progress.passed, found.last_error), (ReplayState::Done, 1, None));
+}
+
 #[tokio::test]
 async fn what_the_database_refuses_for_good_fails_the_request_and_the_next_one_follows() {
     let fixture = Fixture::set_up().await;
