@@ -8,8 +8,16 @@ use uuid::Uuid;
 pub struct Place {
     /// The partition's number.
     pub partition: i32,
-    /// The record's offset in its partition.
+    /// The record's offset in its partition. Negative where the broker has acknowledged the record without saying
+    /// where it is: it had it already, and the first acknowledgement was lost.
     pub offset: i64,
+}
+
+impl Place {
+    /// The offset, where the broker has said it.
+    pub(crate) fn known_offset(self) -> Option<i64> {
+        Some(self.offset).filter(|offset| *offset >= 0)
+    }
 }
 
 /// What its row is to say of an event that the pump has in hand.

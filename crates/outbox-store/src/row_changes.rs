@@ -14,8 +14,9 @@ pub struct RowChange {
     pub topic: Arc<str>,
     /// The partition's number.
     pub partition: i32,
-    /// The record's offset in the partition.
-    pub offset: i64,
+    /// The record's offset in the partition, if it is known: where the acknowledgement was lost and the record was sent
+    /// once more, the broker says that it has it and not where.
+    pub offset: Option<i64>,
     /// What happened to it.
     pub what: Happened,
 }
@@ -54,10 +55,11 @@ pub struct RowChanges {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Merged {
     pub(crate) id: Uuid,
-    /// Of the newest record that was acknowledged; without one, of the newest that was consumed.
+    /// Of the newest record that was acknowledged; without one, or where it is not known, of the newest that was
+    /// consumed.
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
-    pub(crate) offset: i64,
+    pub(crate) offset: Option<i64>,
     pub(crate) published: bool,
     /// How often it was sent again.
     pub(crate) resent: i16,
@@ -83,8 +85,9 @@ impl RowChanges {
         xids.sort_unstable();
         xids.dedup();
         for change in changes.iter().filter(|change| !matches!(change.what, Happened::Consumed { .. })) {
-            let offset = highest.entry((change.topic.clone(), change.partition)).or_insert(change.offset);
-            *offset = (*offset).max(change.offset);
+            let Some(at) = change.offset else { continue };
+            let offset = highest.entry((change.topic.clone(), change.partition)).or_insert(at);
+            *offset = (*offset).max(at);
         }
         // The sort is stable: what happened to one row stays in its order.
         changes.sort_by_key(|change| change.id);
@@ -132,9 +135,10 @@ impl Merged {
     }
 
     fn and(&mut self, later: RowChange) {
-        let is_same_record =
-            (&*self.topic, self.partition, self.offset) == (&*later.topic, later.partition, later.offset);
+        let is_same_record = later.offset.is_some()
+            && (&*self.topic, self.partition, self.offset) == (&*later.topic, later.partition, later.offset);
         let was_resent = self.resent > 0;
+        let was_sent = self.published || was_resent;
         match later.what {
             Happened::Published => self.published = true,
             Happened::Resent => {
@@ -148,8 +152,11 @@ impl Merged {
             Happened::Consumed { .. } if was_resent => self.consumed = Consumed::AfterAll,
             Happened::Consumed { .. } => self.consumed = self.consumed.max(Consumed::of(later.what)),
         }
-        let was_sent = self.published || was_resent;
-        if !matches!(later.what, Happened::Consumed { .. }) || !was_sent {
+        let is_newer = match later.what {
+            Happened::Published | Happened::Resent => later.offset.is_some() || was_sent,
+            Happened::Consumed { .. } => !was_sent || self.offset.is_none(),
+        };
+        if is_newer {
             (self.topic, self.partition, self.offset) = (later.topic, later.partition, later.offset);
         }
     }
@@ -174,7 +181,19 @@ mod tests {
     const BY_REQUEST: Happened = Happened::Consumed { by_request: true };
 
     fn change(id: u128, topic: &str, partition: i32, offset: i64, what: Happened) -> RowChange {
-        RowChange { id: Uuid::from_u128(id), xid: Some(7), topic: topic.into(), partition, offset, what }
+        RowChange {
+            id: Uuid::from_u128(id),
+            xid: Some(7),
+            topic: topic.into(),
+            partition,
+            offset: known(offset),
+            what,
+        }
+    }
+
+    /// As a broker says that it does not know.
+    fn known(offset: i64) -> Option<i64> {
+        Some(offset).filter(|offset| *offset >= 0)
     }
 
     fn merged(whats: &[(i64, Happened)]) -> Merged {
@@ -189,7 +208,7 @@ mod tests {
         let sent = |id, topic, offset| change(id, topic, 0, offset, Happened::Published);
         let rows = RowChanges::new([sent(2, "b", 9), sent(1, "a", 5), sent(2, "a", 3), sent(1, "a", 4)]);
         let places: Vec<_> =
-            rows.rows.iter().map(|row| (row.id.as_u128(), &*row.topic, row.offset)).collect();
+            rows.rows.iter().map(|row| (row.id.as_u128(), &*row.topic, row.offset.unwrap_or(-1))).collect();
         assert_eq!(places, [(1, "a", 4), (2, "a", 3)]);
         assert_eq!(rows.highest, [("a".into(), 0, 5), ("b".into(), 0, 9)]);
     }
@@ -199,7 +218,7 @@ mod tests {
         for order in [[(5, Happened::Published), (5, CONSUMED)], [(5, CONSUMED), (5, Happened::Published)]] {
             let row = merged(&order);
             assert!(row.published);
-            assert_eq!((row.resent, row.consumed, row.offset), (0, Consumed::Once, 5));
+            assert_eq!((row.resent, row.consumed, row.offset), (0, Consumed::Once, Some(5)));
         }
     }
 
@@ -215,9 +234,20 @@ mod tests {
 
     #[test]
     fn the_place_is_that_of_the_newest_record_sent_and_without_one_of_the_newest_consumed() {
-        assert_eq!(merged(&[(9, Happened::Resent), (5, CONSUMED)]).offset, 9);
-        assert_eq!(merged(&[(5, CONSUMED), (9, Happened::Resent)]).offset, 9);
-        assert_eq!(merged(&[(5, CONSUMED), (9, CONSUMED)]).offset, 9);
+        assert_eq!(merged(&[(9, Happened::Resent), (5, CONSUMED)]).offset, Some(9));
+        assert_eq!(merged(&[(5, CONSUMED), (9, Happened::Resent)]).offset, Some(9));
+        assert_eq!(merged(&[(5, CONSUMED), (9, CONSUMED)]).offset, Some(9));
+    }
+
+    #[test]
+    fn a_record_whose_place_is_not_known_has_that_which_a_consumer_saw_and_never_an_older_one_sent() {
+        assert_eq!(merged(&[(-1, Happened::Published)]).offset, None);
+        assert_eq!(merged(&[(-1, Happened::Published), (5, CONSUMED)]).offset, Some(5));
+        assert_eq!(merged(&[(5, CONSUMED), (-1, Happened::Published)]).offset, Some(5));
+        assert_eq!(merged(&[(5, Happened::Published), (-1, Happened::Resent)]).offset, None);
+        assert_eq!(merged(&[(-1, CONSUMED), (-1, Happened::Resent)]).consumed, Consumed::Once);
+        let nowhere = RowChanges::new([change(1, "t", 0, -1, Happened::Published)]);
+        assert_eq!(nowhere.highest, []);
     }
 
     proptest! {
@@ -238,7 +268,7 @@ mod tests {
                 prop_assert_eq!(row.consumed == Consumed::Not, count(2) + count(3) == 0);
                 prop_assert!(row.consumed == Consumed::AfterAll || count(3) == 0);
                 let sent = mine.iter().rfind(|(.., what)| *what < 2).or(mine.last());
-                prop_assert_eq!(sent.map(|(_, p, o, _)| (*p, *o)), Some((row.partition, row.offset)));
+                prop_assert_eq!(sent.map(|(_, p, o, _)| (*p, *o)), row.offset.map(|offset| (row.partition, offset)));
             }
             let sent = given.iter().filter(|(.., what)| *what < 2);
             for (_, partition, offset, _) in sent {

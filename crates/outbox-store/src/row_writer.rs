@@ -119,8 +119,8 @@ impl RowWriter {
         let rows = &batch.rows;
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let topics: Vec<&str> = rows.iter().map(|row| &*row.topic).collect();
-        let partitions: Vec<i32> = rows.iter().map(|row| row.partition).collect();
-        let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
+        let partitions: Vec<Option<i32>> = rows.iter().map(|row| row.offset.map(|_| row.partition)).collect();
+        let offsets: Vec<Option<i64>> = rows.iter().map(|row| row.offset).collect();
         let resent: Vec<i16> = rows.iter().map(|row| row.resent).collect();
         let consumed: Vec<i16> = rows.iter().map(|row| row.consumed as i16).collect();
         debug_assert!(

@@ -43,7 +43,7 @@ pub struct RowToProve {
     pub id: Uuid,
     /// PUBLISH or COMPLETE.
     pub status: Status,
-    /// Where it says that its record is.
+    /// Where it says that its record is. A negative offset is none.
     pub place: Option<StoredPlace>,
     /// The payload, as the bytes that the log brought; `None` for NULL.
     pub payload: Option<Bytes>,
@@ -168,7 +168,8 @@ fn condition(names: &Names, has_times: bool) -> String {
 fn sql(names: &Names, payload_type: Option<&str>, condition: &str, sample: Option<u64>) -> String {
     let columns = &names.columns;
     let selected = format!(
-        r#"select o.{id}, o.{status}::text = 'COMPLETE', o.{kafka_topic}::text collate "C",
+        r#"select o.{id}, o.{status}::text = 'COMPLETE',
+                  case when o.{kafka_offset}::int8 >= 0 then o.{kafka_topic}::text end collate "C",
                   o.{kafka_partition}::int4, o.{kafka_offset}::int8, o.{payload}
            from {table} as o where {condition}"#,
         id = identifier(&columns.id),

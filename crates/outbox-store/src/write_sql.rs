@@ -68,8 +68,10 @@ fn unseen(parameter: &str) -> String {
 //
 // An attempt is counted when the row learns of its record, from whoever tells it first: the delivery report or a
 // consumer, which then has made it COMPLETE. The same place on a row that says less is that of an earlier record: the
-// topic was made anew since. Where a batch may have been written already and nobody heard of what became of it ($14),
-// rows that it published are published now, so that they are counted among those that say PUBLISH.
+// topic was made anew since. A row that has a topic and no place has learnt of its record from a report that did not
+// say where it is (a negative offset is none, too); that was counted, and a consumer says where. Where a batch may have
+// been written already and nobody heard of what became of it ($14), rows that it published are published now, so that
+// they are counted among those that say PUBLISH.
 pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
     let columns = &names.columns;
     let status = identifier(&columns.status);
@@ -79,15 +81,17 @@ pub(crate) fn changes_sql(names: &Names, types: &ColumnTypes) -> String {
     let completes = format!(
         "b.consumed > 0 and (o.{status} in ('INIT', 'PUBLISH') or b.consumed = 2 and o.{status} = 'FAILED')"
     );
-    let moves = format!(
-        "b.plain or b.resent > 0 or o.{status} = 'INIT' or o.{kafka_offset} is null or o.{kafka_partition} is null \
-         or o.{kafka_topic} is null"
+    let nowhere = format!(
+        "(coalesce(o.{kafka_offset}, -1) < 0 or o.{kafka_partition} is null or o.{kafka_topic} is null)"
     );
+    let moves = format!("b.plain or b.resent > 0 or o.{status} = 'INIT' or {nowhere}");
     let known = format!(
         "o.{kafka_offset} = b.\"offset\" and o.{kafka_partition} = b.\"partition\" and o.{kafka_topic} = b.topic"
     );
+    let told_nowhere = format!("o.{kafka_topic} = b.topic and {nowhere}");
+    let same = format!("({known} or b.\"offset\" is null and {told_nowhere})");
     let rewritten =
-        format!("$14::bool and b.resent = 0 and b.consumed = 0 and o.{status} = 'PUBLISH' and {known}");
+        format!("$14::bool and b.resent = 0 and b.consumed = 0 and o.{status} = 'PUBLISH' and {same}");
     format!(
         r#"
 with batch as materialized (
@@ -109,8 +113,9 @@ with batch as materialized (
         {kafka_offset} = case when {moves} then b."offset" else o.{kafka_offset} end,
         {attempts} = coalesce(o.{attempts}, 0) + case
             when b.plain then 1
-            when {known} and ($14::bool or o.{status} = 'COMPLETE') then 0
+            when $14::bool and {same} or {known} and o.{status} = 'COMPLETE' then 0
             when b.resent > 0 then b.resent
+            when o.{status} = 'PUBLISH' and {told_nowhere} then 0
             when {moves} then 1
             else 0
         end,

@@ -82,7 +82,7 @@ impl Entry {
     }
 
     fn change(&self) -> Option<outbox_store::RowChange> {
-        let (topic, Place { partition, offset }, what) = match self {
+        let (topic, place, what) = match self {
             Entry::Receipt(receipt, _) => (
                 &receipt.topic,
                 Place { partition: receipt.partition, offset: receipt.offset },
@@ -95,8 +95,14 @@ impl Entry {
                 What::Failed { .. } | What::Held { .. } => return None,
             },
         };
-        let topic = topic.clone();
-        Some(outbox_store::RowChange { id: self.id(), xid: self.xid(), topic, partition, offset, what })
+        Some(outbox_store::RowChange {
+            id: self.id(),
+            xid: self.xid(),
+            topic: topic.clone(),
+            partition: place.partition,
+            offset: place.known_offset(),
+            what,
+        })
     }
 
     fn aside(&self) -> Option<Aside> {
@@ -185,7 +191,7 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{failed, held, published, receipt, resent};
+    use super::super::fixture::{change, failed, held, published, receipt, resent};
     use super::*;
     use proptest::prelude::*;
 
@@ -201,6 +207,16 @@ mod tests {
         assert_eq!(ids(&batches[0]), [1, 1, 2, 1]);
         let Rows::Changes(rows) = &*batches[0].rows else { panic!("{batches:?}") };
         assert_eq!(rows.len(), 2);
+    }
+
+    #[test]
+    fn an_offset_that_the_broker_has_not_said_is_none() {
+        let place = Place { partition: 0, offset: -1001 };
+        let published = Entry::Change(change(1, What::Published { topic: "t".into(), place }));
+        assert_eq!(published.change().expect("it was sent").offset, None);
+        assert_eq!(receipt(1).change().expect("it was consumed").offset, Some(1));
+        let [Batch { rows, .. }] = &batches(vec![published], 10)[..] else { panic!("one batch") };
+        assert!(matches!(&**rows, Rows::Changes(rows) if rows.highest().next().is_none()));
     }
 
     #[test]

@@ -48,7 +48,14 @@ async fn says(fixture: &Fixture, id: u128) -> String {
 }
 
 fn change(id: u128, what: Happened, offset: i64) -> RowChange {
-    RowChange { id: Uuid::from_u128(id), xid: None, topic: "new".into(), partition: 0, offset, what }
+    RowChange {
+        id: Uuid::from_u128(id),
+        xid: None,
+        topic: "new".into(),
+        partition: 0,
+        offset: Some(offset),
+        what,
+    }
 }
 
 fn lane() -> Lane {
@@ -371,6 +378,56 @@ async fn a_batch_whose_outcome_was_not_heard_of_is_written_again_without_doing_i
     writer.set_aside(&asides, false).await.expect("it is written");
     writer.set_aside(&asides, true).await.expect("it is written");
     assert_eq!(says(&fixture, 5).await, "FAILED - 1 - - now refused");
+}
+
+// As where the acknowledgement was lost: the broker has the record and does not say where.
+#[tokio::test]
+async fn a_record_whose_place_is_not_known_has_none_until_a_consumer_sees_it() {
+    let nowhere = |id, what| RowChange { offset: None, ..change(id, what, 0) };
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    for id in 1..=2 {
+        insert(&fixture, id, "INIT").await;
+    }
+    insert(&fixture, 3, "PUBLISH").await;
+    insert(&fixture, 4, "COMPLETE").await;
+    let sent = [
+        nowhere(1, Happened::Published),
+        nowhere(2, Happened::Published),
+        nowhere(3, Happened::Resent),
+        nowhere(4, Happened::Resent),
+    ];
+    assert_eq!(write(&writer, sent.clone()).await.published, 3);
+    for (id, expected) in [
+        (1, "PUBLISH - 1 now - now -"),
+        (2, "PUBLISH - 1 now - now -"),
+        (3, "PUBLISH - 2 old - now -"),
+        (4, "COMPLETE - 2 old old now -"),
+    ] {
+        assert_eq!(says(&fixture, id).await, expected);
+    }
+    assert_eq!(fixture.text("select count(*)::text from postrider.progress").await, "0");
+    // Nobody heard of what became of the batch; once more it changes nothing, and counts what says PUBLISH.
+    let again = writer.write(&RowChanges::new(sent[..2].to_vec()), true).await.expect("it is written");
+    assert_eq!((again.published, says(&fixture, 1).await), (2, "PUBLISH - 1 now - now -".to_owned()));
+    write(&writer, (1..=3).map(|id| change(id, CONSUMED, 7))).await;
+    for (id, expected) in [
+        (1, "COMPLETE new/0/7 1 now now now -"),
+        (2, "COMPLETE new/0/7 1 now now now -"),
+        (3, "COMPLETE new/0/7 2 old now now -"),
+    ] {
+        assert_eq!(says(&fixture, id).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_negative_offset_is_no_place() {
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    insert(&fixture, 1, "PUBLISH").await;
+    fixture.execute("update outbox set kafka_topic = 'new', kafka_offset = -1001").await;
+    write(&writer, [change(1, CONSUMED, 7)]).await;
+    assert_eq!(says(&fixture, 1).await, "COMPLETE new/0/7 1 old now old -");
 }
 
 #[tokio::test]

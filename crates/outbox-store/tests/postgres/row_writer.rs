@@ -15,7 +15,14 @@ fn told(changed: &Changed) -> (u64, Vec<u32>) {
 
 pub(crate) fn row(id: u128, topic: &str, partition: i32, offset: i64) -> RowChange {
     let what = Happened::Published;
-    RowChange { id: Uuid::from_u128(id), xid: None, topic: topic.into(), partition, offset, what }
+    RowChange {
+        id: Uuid::from_u128(id),
+        xid: None,
+        topic: topic.into(),
+        partition,
+        offset: Some(offset),
+        what,
+    }
 }
 
 pub(crate) async fn writer(fixture: &Fixture) -> RowWriter {

@@ -52,6 +52,16 @@ async fn delivered_rows_come_by_their_places_and_those_without_one_last() {
 }
 
 #[tokio::test]
+async fn a_negative_offset_is_no_place() {
+    let fixture = Fixture::set_up().await;
+    fixture.execute(SOME).await;
+    fixture.execute("update outbox set kafka_offset = -1001 where kafka_offset = 1").await;
+    let rows = all(open(&fixture, VerifySelection::default()).await).await;
+    assert_eq!(rows.iter().map_while(|row| row.place.as_ref()).count(), 36);
+    assert!(rows[36..].iter().all(|row| row.place.is_none()));
+}
+
+#[tokio::test]
 async fn a_selection_is_by_time_or_at_random() {
     let fixture = Fixture::set_up().await;
     fixture.execute(SOME).await;
