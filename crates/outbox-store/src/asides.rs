@@ -11,6 +11,9 @@ pub struct Aside {
     pub xid: Option<u32>,
     /// Why.
     pub why: Why,
+    /// Whether it was written before, only that its row could not be seen: it has had its place in its lane since then,
+    /// or has left it, and gets none again.
+    pub in_line: bool,
 }
 
 /// Why a row is not sent.
@@ -53,6 +56,7 @@ pub(crate) struct AsideRow {
     pub(crate) live: bool,
     pub(crate) sent: bool,
     pub(crate) error: String,
+    /// In which it is to have a place.
     pub(crate) lane: Option<(String, Bytes)>,
     /// Its number among those that were given.
     pub(crate) number: i32,
@@ -90,6 +94,7 @@ impl Asides {
 impl AsideRow {
     fn of(aside: Aside, number: i32) -> Self {
         let (id, live) = (aside.id, aside.xid.is_some());
+        let lane = |lane: Lane| (!aside.in_line).then(|| (storable(lane.topic), lane.key));
         match aside.why {
             Why::Failed { reason, sent, head_of } => AsideRow {
                 id,
@@ -97,10 +102,10 @@ impl AsideRow {
                 live,
                 sent,
                 error: storable(reason),
-                lane: head_of.map(|lane| (storable(lane.topic), lane.key)),
+                lane: head_of.and_then(lane),
                 number,
             },
-            Why::Held { lane, behind } => AsideRow {
+            Why::Held { lane: of, behind } => AsideRow {
                 id,
                 failed: false,
                 live,
@@ -109,7 +114,7 @@ impl AsideRow {
                     "held behind row {behind} of the same key, which could not be sent: it follows once that \
                      row is sent (postrider replay --id {behind}) or skipped (postrider replay --skip {behind})"
                 ),
-                lane: Some((storable(lane.topic), lane.key)),
+                lane: lane(of),
                 number,
             },
         }
@@ -127,7 +132,7 @@ mod tests {
 
     fn failed(id: u128, reason: &str) -> Aside {
         let why = Why::Failed { reason: reason.to_owned(), sent: true, head_of: None };
-        Aside { id: Uuid::from_u128(id), xid: Some(7), why }
+        Aside { id: Uuid::from_u128(id), xid: Some(7), why, in_line: false }
     }
 
     #[test]

@@ -174,7 +174,9 @@ from counted"#,
 }
 
 // The entry of a row that is not visible yet is made at once: it keeps its place in its lane before the rows that come
-// after it. What the reason has beyond the column's length is cut off.
+// after it. Where a batch may have been written already and nobody heard of what became of it ($10), a row that the log
+// has just brought tells by what it says that it was: its entry is there, or was taken out since, and is not to come
+// back. What the reason has beyond the column's length is cut off.
 pub(crate) fn asides_sql(names: &Names, types: &ColumnTypes) -> String {
     let columns = &names.columns;
     let status = identifier(&columns.status);
@@ -201,7 +203,15 @@ with given as materialized (
             or g.failed and (g.live and o.{status} in ('PUBLISH', 'COMPLETE')) is not true)
 ), held as (
     insert into postrider.held as h (slot, id, topic, key, head)
-    select $8::text, g.id, g.topic, g.key, g.failed from given as g where g.topic is not null order by g.number
+    select $8::text, g.id, g.topic, g.key, g.failed
+    from given as g
+    where g.topic is not null
+        and not ($10::bool and g.live and exists (
+            select from {table} as o
+            where o.{id} = g.id
+                and (o.{status} is distinct from 'INIT' or o.{last_error} = g.error::{last_error_type})
+        ))
+    order by g.number
     on conflict (slot, id) do update
     set topic = excluded.topic, key = excluded.key, head = true
     where excluded.head

@@ -21,6 +21,9 @@ pub(super) const ROW_BYTES_MAX: usize = ROW_BYTES + 249;
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     Change(RowChange),
+    /// One that was written and did not see its row. What it sets aside has its place in line since then, and may have
+    /// left it: it gets none again.
+    Again(RowChange),
     Receipt(Receipt, ChunkNumber),
 }
 
@@ -44,14 +47,14 @@ pub(super) enum Rows {
 impl Entry {
     pub(super) fn id(&self) -> Uuid {
         match self {
-            Entry::Change(change) => change.id,
+            Entry::Change(change) | Entry::Again(change) => change.id,
             Entry::Receipt(receipt, _) => receipt.id,
         }
     }
 
     pub(super) fn xid(&self) -> Option<u32> {
         match self {
-            Entry::Change(change) => change.xid,
+            Entry::Change(change) | Entry::Again(change) => change.xid,
             Entry::Receipt(..) => None,
         }
     }
@@ -59,7 +62,7 @@ impl Entry {
     pub(super) fn size_bytes(&self) -> usize {
         let more = match self {
             Entry::Receipt(receipt, _) => receipt.topic.len(),
-            Entry::Change(change) => match &change.what {
+            Entry::Change(change) | Entry::Again(change) => match &change.what {
                 What::Published { topic, .. }
                 | What::Resent { topic, .. }
                 | What::Completed { topic, .. } => topic.len(),
@@ -74,11 +77,26 @@ impl Entry {
 
     /// Whether its record was acknowledged.
     pub(super) fn is_sent(&self) -> bool {
-        matches!(self, Entry::Change(RowChange { what: What::Published { .. } | What::Resent { .. }, .. }))
+        self.what().is_some_and(|what| matches!(what, What::Published { .. } | What::Resent { .. }))
+    }
+
+    /// The entry, once it was written and did not see its row.
+    pub(super) fn again(self) -> Entry {
+        match self {
+            Entry::Change(change) | Entry::Again(change) => Entry::Again(change),
+            receipt @ Entry::Receipt(..) => receipt,
+        }
+    }
+
+    fn what(&self) -> Option<&What> {
+        match self {
+            Entry::Change(change) | Entry::Again(change) => Some(&change.what),
+            Entry::Receipt(..) => None,
+        }
     }
 
     fn is_aside(&self) -> bool {
-        matches!(self, Entry::Change(RowChange { what: What::Failed { .. } | What::Held { .. }, .. }))
+        self.what().is_some_and(|what| matches!(what, What::Failed { .. } | What::Held { .. }))
     }
 
     fn change(&self) -> Option<outbox_store::RowChange> {
@@ -88,7 +106,7 @@ impl Entry {
                 Place { partition: receipt.partition, offset: receipt.offset },
                 Happened::Consumed { by_request: receipt.by_request },
             ),
-            Entry::Change(change) => match &change.what {
+            Entry::Change(change) | Entry::Again(change) => match &change.what {
                 What::Published { topic, place } => (topic, *place, Happened::Published),
                 What::Resent { topic, place } => (topic, *place, Happened::Resent),
                 What::Completed { topic, place } => (topic, *place, Happened::Consumed { by_request: false }),
@@ -106,15 +124,15 @@ impl Entry {
     }
 
     fn aside(&self) -> Option<Aside> {
-        let Entry::Change(RowChange { id, xid, what, .. }) = self else { return None };
-        let why = match what {
+        let why = match self.what()? {
             What::Failed { reason, sent, head_of } => {
                 Why::Failed { reason: reason.clone(), sent: *sent, head_of: head_of.clone() }
             }
             What::Held { lane, behind } => Why::Held { lane: lane.clone(), behind: *behind },
             What::Published { .. } | What::Resent { .. } | What::Completed { .. } => return None,
         };
-        Some(Aside { id: *id, xid: *xid, why })
+        let in_line = matches!(self, Entry::Again(_));
+        Some(Aside { id: self.id(), xid: self.xid(), why, in_line })
     }
 }
 
@@ -132,7 +150,7 @@ impl Batch {
     /// When the rows were created that may say PUBLISH because of it.
     pub(super) fn created(&self) -> Option<CreatedRange> {
         let changes = self.entries.iter().filter_map(|entry| match entry {
-            Entry::Change(change) => change.enters_publish(),
+            Entry::Change(change) | Entry::Again(change) => change.enters_publish(),
             Entry::Receipt(..) => None,
         });
         changes.reduce(CreatedRange::and)
@@ -217,6 +235,15 @@ mod tests {
         assert_eq!(receipt(1).change().expect("it was consumed").offset, Some(1));
         let [Batch { rows, .. }] = &batches(vec![published], 10)[..] else { panic!("one batch") };
         assert!(matches!(&**rows, Rows::Changes(rows) if rows.highest().next().is_none()));
+    }
+
+    #[test]
+    fn what_did_not_see_its_row_gets_no_place_in_line_again() {
+        for entry in [failed(1), held(2)] {
+            assert!(!entry.aside().expect("it is set aside").in_line);
+            assert!(entry.again().aside().expect("it is set aside").in_line);
+        }
+        assert_eq!(published(3).again().change(), published(3).change());
     }
 
     #[test]

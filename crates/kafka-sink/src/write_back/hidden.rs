@@ -48,7 +48,7 @@ impl Hidden {
             let due = now + waited.clamp(PAUSE_MIN, PAUSE_MAX);
             self.due = Some(self.due.map_or(due, |known| known.min(due)));
         }
-        self.entries.extend(hidden);
+        self.entries.extend(hidden.into_iter().map(Entry::again));
         self.tell(now);
         seen
     }

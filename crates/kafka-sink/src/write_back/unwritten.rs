@@ -135,7 +135,7 @@ impl Unwritten {
                     self.chunks.resolved(chunk, completed.insert(receipt.id));
                 }
                 Entry::Receipt(receipt, chunk) => idle.push((receipt, chunk)),
-                Entry::Change(ref change) => {
+                Entry::Change(ref change) | Entry::Again(ref change) => {
                     written.tokens.push(change.token);
                     if entry.is_sent() {
                         sent.insert(change.id);

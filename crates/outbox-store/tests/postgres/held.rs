@@ -19,11 +19,11 @@ fn lane(key: &str) -> Lane {
 
 fn head(row: u128, key: &str) -> Aside {
     let why = Why::Failed { reason: "too large".to_owned(), sent: true, head_of: Some(lane(key)) };
-    Aside { id: id(row), xid: None, why }
+    Aside { id: id(row), xid: None, why, in_line: false }
 }
 
 fn held(row: u128, key: &str, behind: u128) -> Aside {
-    Aside { id: id(row), xid: None, why: Why::Held { lane: lane(key), behind: id(behind) } }
+    Aside { id: id(row), xid: None, why: Why::Held { lane: lane(key), behind: id(behind) }, in_line: false }
 }
 
 async fn insert(fixture: &Fixture, rows: impl IntoIterator<Item = u128>) {

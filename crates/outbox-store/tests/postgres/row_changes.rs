@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use outbox::Lane;
-use outbox_store::{Aside, Asides, Changed, Completed, Happened, RowChange, RowChanges, RowWriter, Why};
+use outbox_store::{
+    Aside, Asides, Changed, Completed, Happened, RowChange, RowChanges, RowWriter, Why, release_head,
+};
 use uuid::Uuid;
 
 use crate::fixture::Fixture;
@@ -64,12 +66,12 @@ fn lane() -> Lane {
 
 fn failed(id: u128, head_of: Option<Lane>) -> Aside {
     let why = Why::Failed { reason: "refused".to_owned(), sent: true, head_of };
-    Aside { id: Uuid::from_u128(id), xid: None, why }
+    Aside { id: Uuid::from_u128(id), xid: None, why, in_line: false }
 }
 
 fn held(id: u128, behind: u128) -> Aside {
     let why = Why::Held { lane: lane(), behind: Uuid::from_u128(behind) };
-    Aside { id: Uuid::from_u128(id), xid: None, why }
+    Aside { id: Uuid::from_u128(id), xid: None, why, in_line: false }
 }
 
 async fn write(writer: &RowWriter, changes: impl IntoIterator<Item = RowChange>) -> Changed {
@@ -349,7 +351,7 @@ async fn times_of_less_precision_and_without_a_zone_are_counted_alike() {
     assert_eq!(second.completed, Completed::All);
     assert_eq!(second.completed_by_bucket, [(first.at_us.div_euclid(10_000_000), 1)]);
     let long = Why::Failed { reason: "longer than the column".to_owned(), sent: false, head_of: None };
-    set_aside(&writer, [Aside { id: Uuid::from_u128(3), xid: None, why: long }]).await;
+    set_aside(&writer, [Aside { id: Uuid::from_u128(3), xid: None, why: long, in_line: false }]).await;
     assert_eq!(says(&fixture, 3).await, "FAILED - 0 - - now longer tha");
 }
 
@@ -467,6 +469,52 @@ async fn rows_that_cannot_be_seen_yet_are_reported_whatever_is_to_be_written() {
         "select string_agg(right(id::text, 1) || case when head then ' head' else '' end, ', ' order by seq)
                  from postrider.held";
     assert_eq!(fixture.text(lanes).await, "3 head, 4");
+}
+
+async fn line(fixture: &Fixture) -> String {
+    let sql = "select coalesce(string_agg(right(id::text, 1) || case when head then ' head' else '' end, ', '
+                   order by seq), '') from postrider.held";
+    fixture.text(sql).await
+}
+
+// As `replay --skip` does while the write-back still waits for the rows to be seen.
+#[tokio::test]
+async fn what_has_left_its_line_is_not_put_back_when_its_row_is_seen_at_last() {
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    fixture.execute("begin").await;
+    for id in 1..=2 {
+        insert(&fixture, id, "INIT").await;
+    }
+    let xid: u32 = fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
+    let asides = [failed(1, Some(lane())), held(2, 1)].map(|aside| Aside { xid: Some(xid), ..aside });
+    assert_eq!(set_aside(&writer, asides.clone()).await, [xid]);
+    fixture.execute("commit").await;
+    assert_eq!(line(&fixture).await, "1 head, 2");
+    let head = Uuid::from_u128(1);
+    release_head(&fixture.session, &fixture.names, head).await.expect("it is asked").expect("it is a head");
+    let again = asides.map(|aside| Aside { in_line: true, ..aside });
+    assert_eq!(set_aside(&writer, again).await, []);
+    assert_eq!(says(&fixture, 1).await, "FAILED - 1 - - now refused");
+    assert_eq!(line(&fixture).await, "2");
+}
+
+// As `replay --skip` does after the connection was lost on which the batch had been written.
+#[tokio::test]
+async fn what_has_left_its_line_is_not_put_back_by_a_batch_of_which_nobody_heard() {
+    let fixture = Fixture::set_up().await;
+    let writer = writer(&fixture).await;
+    for id in 1..=2 {
+        insert(&fixture, id, "INIT").await;
+    }
+    let asides = [failed(1, Some(lane())), held(2, 1)].map(|aside| Aside { xid: Some(3), ..aside });
+    let asides = Asides::new(asides);
+    // It was not written; then it was.
+    writer.set_aside(&asides, true).await.expect("it is written");
+    assert_eq!(line(&fixture).await, "1 head, 2");
+    fixture.execute("delete from postrider.held").await;
+    writer.set_aside(&asides, true).await.expect("it is written");
+    assert_eq!(line(&fixture).await, "");
 }
 
 #[tokio::test]
