@@ -190,7 +190,7 @@ async fn a_skip_is_asked_of_the_pump_and_only_for_a_head() {
 #[tokio::test]
 async fn a_skip_that_was_under_way_and_finds_nothing_held_any_more_is_done() {
     let fixture = Fixture::set_up().await;
-    let (slot, request) = (&fixture.connect.names.slot, id(42));
+    let (slot, request) = (&fixture.database.names.slot, id(42));
     fixture
         .execute(&format!(
             "insert into postrider.replay (id, slot, kind, ids, state, rows_total, started_at)
