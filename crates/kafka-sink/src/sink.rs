@@ -149,7 +149,11 @@ impl Sink {
 
     /// What order is kept within for the event; `None` where there is no order to keep.
     pub fn lane(&mut self, event: &Event) -> Option<Lane> {
-        let topic = self.topic(event).map_or_else(|_| String::new(), |topic| (*topic).to_owned());
+        let topic = match (self.topic(event), event.topic.as_deref()) {
+            (Ok(topic), _) => (*topic).to_owned(),
+            (Err(_), Some(name)) => String::from_utf8_lossy(name).into_owned(),
+            (Err(_), None) => String::new(),
+        };
         let key = self.routing.key(event, &mut self.key_buffer).ok().flatten()?;
         Some(Lane { topic, key: Bytes::copy_from_slice(key) })
     }

@@ -38,13 +38,13 @@ const SELECTORS: [&str; 7] = ["id", "status", "from", "to", "aggregate_type", "a
                   interrupted goes on where it was, by the next relay or by the same command given again."
 )]
 struct Flags {
-    /// Rows with these ids
-    #[arg(long, value_name = "ID", value_delimiter = ',', action = ArgAction::Append)]
+    /// Rows with these ids; several after commas, or the flag several times
+    #[arg(long, value_name = "ID", value_delimiter = ',', action = ArgAction::Append, value_parser = parse_id)]
     id: Vec<Uuid>,
     /// Rows in these states [default: any]
     #[arg(long, value_name = "STATUS", value_delimiter = ',', action = ArgAction::Append, value_parser = parse_status)]
     status: Vec<Status>,
-    /// Rows made at this time or later, like 2026-11-24T09:30:00+01:00 or 2026-11-24; without an offset it is UTC
+    /// Rows made at this time or later, like 2026-11-24T09:30:00+01:00 or 2026-11-24, UTC without an offset, or 7d ago
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     from: Option<i64>,
     /// Rows made before this time [default: now, unless rows are named with --id]
@@ -72,10 +72,10 @@ struct Flags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: Option<bool>,
     /// Let the rows that wait in line behind this failed row go on without it
-    #[arg(long, value_name = "ID", conflicts_with_all = SELECTORS, conflicts_with_all = ["limit", "rate", "dry_run", "cancel"])]
+    #[arg(long, value_name = "ID", value_parser = parse_id, conflicts_with_all = SELECTORS, conflicts_with_all = ["limit", "rate", "dry_run", "cancel"])]
     skip: Option<Uuid>,
     /// Call off the replay with this id
-    #[arg(long, value_name = "REPLAY", conflicts_with_all = SELECTORS, conflicts_with_all = ["limit", "rate", "dry_run", "wait"])]
+    #[arg(long, value_name = "REPLAY", value_parser = parse_id, conflicts_with_all = SELECTORS, conflicts_with_all = ["limit", "rate", "dry_run", "wait"])]
     cancel: Option<Uuid>,
 }
 
@@ -154,7 +154,15 @@ fn parse_time(text: &str) -> Result<i64, String> {
         Ok(since) => i64::try_from(since.as_micros()),
         Err(before) => i64::try_from(before.duration().as_micros()).map(|us| -us),
     };
-    us.map_err(|_| "such a time is out of range".to_owned())
+    // What PostgreSQL and people both can write.
+    const YEARS_1_TO_9999_US: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+    us.ok()
+        .filter(|us| YEARS_1_TO_9999_US.contains(us))
+        .ok_or_else(|| "such a time is out of range".to_owned())
+}
+
+fn parse_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| format!("it takes a UUID like {}", Uuid::nil()))
 }
 
 fn parse_status(text: &str) -> Result<Status, String> {

@@ -25,6 +25,9 @@ use dry_run::counted;
 use follow::{follow, show};
 use progress::Progress;
 
+/// Unfinished requests that are looked at.
+const LOOKED_AT_MAX: usize = 1000;
+
 /// Carries out what was asked. `alone` takes the slot and carries the request out, with all before it, where no relay
 /// is running.
 ///
@@ -94,6 +97,7 @@ async fn carry_out(
     let mut progress = Progress::new();
     let mut is_ours = false;
     if !has_relay {
+        tell_of_those_before(config, id).await?;
         let outcome = tokio::select! {
             biased;
             outcome = alone(config, id) => outcome?,
@@ -130,6 +134,24 @@ async fn carry_out(
     tell_end(&request)
 }
 
+/// Requests are carried out in their order, whoever does it.
+async fn tell_of_those_before(config: &Config, id: Uuid) -> Result<()> {
+    let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
+    let unfinished = unfinished_replays(&session, &config.postgres.slot, LOOKED_AT_MAX).await?;
+    let before: Vec<String> = unfinished
+        .iter()
+        .take_while(|request| request.id != id)
+        .map(|request| request.id.to_string())
+        .collect();
+    if !before.is_empty() {
+        eprintln!(
+            "unfinished requests come first: {}. To call one off: postrider replay --cancel ID",
+            before.join(", ")
+        );
+    }
+    Ok(())
+}
+
 fn tell_end(request: &ReplayRequest) -> Result<()> {
     let ReplayRequest { id, state, progress, .. } = request;
     match (&request.kind, state) {
@@ -142,13 +164,12 @@ fn tell_end(request: &ReplayRequest) -> Result<()> {
             progress.sent, progress.failed, progress.passed
         )),
     }
-    if progress.failed > 0 {
-        eprintln!(
-            "{} could not be sent; why, stands on the row as last_error",
-            counted(progress.failed, "row")
-        );
-    }
     match state {
+        ReplayState::Done if progress.failed > 0 => bail!(
+            "{} could not be sent; why, stands on each as last_error, and `postrider status` lists those that say \
+             FAILED",
+            counted(progress.failed, "row")
+        ),
         ReplayState::Done => Ok(()),
         ReplayState::Cancelled => bail!("replay {id} was cancelled"),
         _ => {
@@ -207,7 +228,6 @@ async fn interrupted(
     asked: &Selection,
     rate: Option<u32>,
 ) -> Result<Option<Uuid>> {
-    const LOOKED_AT_MAX: usize = 1000;
     let unfinished = unfinished_replays(session, &names.slot, LOOKED_AT_MAX).await?;
     let is_same = |request: &&ReplayRequest| match &request.kind {
         ReplayKind::Replay { selection, rows_per_second, .. } => {

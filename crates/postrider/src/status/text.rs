@@ -160,7 +160,7 @@ fn replays(f: &mut Formatter<'_>, replays: &[ReplayOverview]) -> fmt::Result {
         if let Some(total) = replay.rows_total {
             write!(f, " of {total}")?;
         }
-        for (count, what) in [(rows_failed, "failed"), (rows_passed, "needed nothing")] {
+        for (count, what) in [(rows_failed, "failed"), (rows_passed, "passed over")] {
             if *count > 0 {
                 write!(f, ", {count} {what}")?;
             }

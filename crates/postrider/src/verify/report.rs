@@ -75,7 +75,11 @@ impl fmt::Display for Report<'_> {
         let means = |count: u64, means: &'static str| if count == 0 { "" } else { means };
         line("proven", tally.proven, "")?;
         line("missing", tally.missing, means(tally.missing, "no record at the row's place"))?;
-        line("mismatched", tally.mismatched, means(tally.mismatched, "another record at the row's place"))?;
+        line(
+            "mismatched",
+            tally.mismatched,
+            means(tally.mismatched, "what is at the row's place has another id or other bytes"),
+        )?;
         line("expired", tally.expired, means(tally.expired, "deleted by the topic's retention"))?;
         let findings = tally.wrong.listed.iter().chain(&tally.gone.listed);
         let mut shown = 0;

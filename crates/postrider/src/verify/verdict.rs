@@ -128,7 +128,7 @@ impl fmt::Display for Verdict {
                         write!(f, "the row's payload has {row} bytes, the record's {record}")?;
                     }
                 }
-                first_byte.map_or(Ok(()), |byte| write!(f, ", first at byte {byte}"))
+                first_byte.map_or(Ok(()), |byte| write!(f, ", the first difference at byte {byte}"))
             }
         }
     }
@@ -192,7 +192,7 @@ mod tests {
         assert!(found(&row(1, None), at(Some(b""))).1.contains("is NULL"));
         assert!(found(&row(1, Some(b"")), at(None)).1.contains("is a tombstone"));
         let different = found(&row(1, Some(b"abc")), at(Some(b"abd"))).1;
-        assert_eq!(different, "payloads of 3 bytes differ, first at byte 2");
+        assert_eq!(different, "payloads of 3 bytes differ, the first difference at byte 2");
         let longer = found(&row(1, Some(b"abc")), at(Some(b"abcd"))).1;
         assert_eq!(longer, "the row's payload has 3 bytes, the record's 4");
     }
