@@ -12,7 +12,7 @@ use tokio_postgres::{Client, NoTls};
 pub(crate) fn server() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| {
-        Postgres::builder().setting("max_replication_slots", "100").start().expect("PostgreSQL starts")
+        Postgres::builder().setting("max_replication_slots", "500").start().expect("PostgreSQL starts")
     })
 }
 
