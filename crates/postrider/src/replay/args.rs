@@ -44,7 +44,7 @@ struct Flags {
     /// Rows in these states [default: any]
     #[arg(long, value_name = "STATUS", value_delimiter = ',', action = ArgAction::Append, value_parser = parse_status)]
     status: Vec<Status>,
-    /// Rows made at this time or later, like 2026-11-24T09:30:00+01:00 or 2026-11-24, UTC without an offset, or 7d ago
+    /// Rows made at this time or later, like 2026-11-24T09:30:00+01:00 or 2026-11-24 (without an offset it is UTC), or 7d ago
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true)]
     from: Option<i64>,
     /// Rows made before this time [default: now, unless rows are named with --id]
