@@ -92,7 +92,11 @@ fn everything_that_can_be_wrong_is_told_apart_by_id() {
     assert_eq!(findings.len(), 7);
     for (number, verdict, found) in [
         (1, "mismatched", format!("the record's id is {}", id(0))),
-        (2, "mismatched", "the row's payload has 3 bytes, the record's 1, the first difference at byte 0".to_owned()),
+        (
+            2,
+            "mismatched",
+            "the row's payload has 3 bytes, the record's 1, the first difference at byte 0".to_owned(),
+        ),
         (3, "mismatched", "the row's payload is NULL, the record is no tombstone".to_owned()),
         (4, "missing", "the partition ends at offset 8".to_owned()),
         (5, "missing", "the row has no topic, partition or offset".to_owned()),
