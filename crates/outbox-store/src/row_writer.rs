@@ -214,11 +214,6 @@ impl RowWriter {
         Ok(rows.iter().map(|row| (row.get::<_, &str>(0).into(), row.get(1), row.get(2))).collect())
     }
 
-    /// Whether the connection is known to be gone.
-    pub fn is_closed(&self) -> bool {
-        self.session.is_closed()
-    }
-
     fn failed(&self, error: tokio_postgres::Error) -> StoreError {
         explained(StoreError::postgres(&*self.doing)(error), &self.remedy)
     }
