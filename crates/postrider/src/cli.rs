@@ -92,11 +92,11 @@ pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
             let shape = if partitioned { Shape::Monthly } else { Shape::Plain };
             runtime.block_on(crate::init::init(&config, dry_run, shape))
         }
-        Command::Run => runtime.block_on(crate::run::run(config)),
+        Command::Run => runtime.block_on(crate::relay::run(config)),
         Command::Status(arguments) => runtime.block_on(crate::status::status(&config, &arguments)),
         Command::Verify(arguments) => runtime.block_on(crate::verify::verify(&config, &arguments)),
         Command::Replay(args) => {
-            let alone = crate::run::replay_alone;
+            let alone = crate::relay::replay_alone;
             runtime.block_on(crate::replay::replay(&config, args, alone))
         }
     };

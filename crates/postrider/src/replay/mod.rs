@@ -19,7 +19,7 @@ pub use args::ReplayArgs;
 
 use crate::Config;
 use crate::output::say;
-use crate::run::Alone;
+use crate::relay::Alone;
 use args::Asked;
 use dry_run::counted;
 use follow::{follow, show};

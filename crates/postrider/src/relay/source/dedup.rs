@@ -16,7 +16,7 @@ type Question = Pin<Box<dyn Future<Output = Result<Answer>>>>;
 /// While a window is being asked for, the next one gathers, so windows grow as large as the backlog wants
 /// and the pipeline's limits allow.
 #[derive(Default)]
-pub(super) struct Resent {
+pub(crate) struct Resent {
     gathering: Vec<Kept>,
     asking: Option<Asking>,
 }
@@ -34,15 +34,15 @@ struct Asking {
 }
 
 /// An event of a window and what its row says; `None` when there is no such row.
-pub(super) type Answered = (Token, Event, Option<Status>);
+pub(crate) type Answered = (Token, Event, Option<Status>);
 
 impl Resent {
-    pub(super) fn gather(&mut self, token: Token, event: Event, asks: bool) {
+    pub(crate) fn gather(&mut self, token: Token, event: Event, asks: bool) {
         self.gathering.push(Kept { token, event, asks });
     }
 
     /// Asks for what has been gathered, unless a question is open.
-    pub(super) fn ask(&mut self, ask: impl FnOnce(Vec<Uuid>) -> Question) {
+    pub(crate) fn ask(&mut self, ask: impl FnOnce(Vec<Uuid>) -> Question) {
         if self.asking.is_none() && !self.gathering.is_empty() {
             let window = mem::take(&mut self.gathering);
             let ids: Vec<Uuid> = window.iter().filter(|kept| kept.asks).map(|kept| kept.event.id).collect();
@@ -52,7 +52,7 @@ impl Resent {
     }
 
     /// Waits for the open question's answer; for ever when there is none. Cancel-safe.
-    pub(super) async fn answered(&mut self) -> Result<Vec<Answered>> {
+    pub(crate) async fn answered(&mut self) -> Result<Vec<Answered>> {
         let Some(asking) = &mut self.asking else { return std::future::pending().await };
         let answer = asking.question.as_mut().await;
         let window = self.asking.take().map_or_else(Vec::new, |asking| asking.window);

@@ -7,12 +7,12 @@ use outbox_store::{Expired, Mark, Month, Retention, StoreError, connect, keep_ah
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
-use super::outage::Pauses;
-use super::rows::Rows;
+use crate::relay::outage::Pauses;
+use crate::relay::store::Rows;
 
 /// The work, which goes on until it is dropped and never ends the relay's life, if there is anything to do: nobody is
 /// asked to find that out.
-pub(super) fn retaining(
+pub(crate) fn retaining(
     rows: Rows,
     complete_after: Option<Duration>,
     partitioned: bool,

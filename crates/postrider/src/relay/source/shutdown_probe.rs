@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 /// connection has confirmed all of the log (PostgreSQL documentation, "Shutting Down the Server"). What is in
 /// flight can then no longer be written back, so it would never be confirmed, and the two would wait for each
 /// other for ever. The replication connection has to give way.
-pub(super) struct ServerWatch {
+pub(crate) struct ServerWatch {
     closed: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
 }
@@ -22,7 +22,7 @@ pub(super) struct ServerWatch {
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl ServerWatch {
-    pub(super) fn start(postgres: tokio_postgres::Config, tls: Tls) -> Self {
+    pub(crate) fn start(postgres: tokio_postgres::Config, tls: Tls) -> Self {
         let (tell, closed) = watch::channel(None);
         let task = tokio::spawn(async move {
             loop {
@@ -42,7 +42,7 @@ impl ServerWatch {
     }
 
     /// When the server was last asked for a connection and took none, if so.
-    pub(super) fn closed(&self) -> Option<Instant> {
+    pub(crate) fn closed(&self) -> Option<Instant> {
         *self.closed.borrow()
     }
 }

@@ -9,14 +9,14 @@ use reconciler::{Bounds, BrokerAway, RecordAt};
 use crate::Config;
 
 /// The broker as evidence: bounds, records, and what was consumed by those who count.
-pub(super) struct Broker {
+pub(crate) struct Broker {
     looks: KafkaLooks,
     /// The followed groups, else our own.
     groups: Vec<String>,
 }
 
 impl Broker {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let own = || vec![config.receipts.group.clone()];
         let follow = &config.receipts.follow;
         Broker {

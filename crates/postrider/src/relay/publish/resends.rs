@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// What was planned and is not yet done. A row is in flight once at a time.
 #[derive(Default)]
-pub(super) struct PlannedWork {
+pub(crate) struct PlannedWork {
     by_token: HashMap<Token, Waiting>,
     ids: HashSet<Uuid>,
 }
@@ -23,34 +23,34 @@ struct Waiting {
 
 impl PlannedWork {
     /// Whether there is none, so that nothing has to be looked up.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_token.is_empty()
     }
 
     /// Whether the row is in flight by somebody's plan.
-    pub(super) fn has(&self, id: Uuid) -> bool {
+    pub(crate) fn has(&self, id: Uuid) -> bool {
         self.ids.contains(&id)
     }
 
-    pub(super) fn begins(&mut self, token: Token, id: Uuid, done: oneshot::Sender<Outcome>) {
+    pub(crate) fn begins(&mut self, token: Token, id: Uuid, done: oneshot::Sender<Outcome>) {
         self.ids.insert(id);
         self.by_token.insert(token, Waiting { id, done, outcome: Outcome::Done });
     }
 
     /// Whether the token is that of planned work.
-    pub(super) fn is_token(&self, token: Token) -> bool {
+    pub(crate) fn is_token(&self, token: Token) -> bool {
         self.by_token.contains_key(&token)
     }
 
     /// It will not end as it was planned.
-    pub(super) fn ends_as(&mut self, token: Token, outcome: Outcome) {
+    pub(crate) fn ends_as(&mut self, token: Token, outcome: Outcome) {
         if let Some(waiting) = self.by_token.get_mut(&token) {
             waiting.outcome = outcome;
         }
     }
 
     /// It is durable: tells whoever waits. Returns the row where it was sent as planned.
-    pub(super) fn ended(&mut self, token: Token) -> Option<Uuid> {
+    pub(crate) fn ended(&mut self, token: Token) -> Option<Uuid> {
         if self.is_empty() {
             return None;
         }

@@ -13,31 +13,31 @@ use tokio::sync::oneshot;
 use tracing::error;
 use uuid::Uuid;
 
-use super::buckets::Buckets;
-use super::delivery::{Delivered, Delivery};
-use super::ending::Ending;
-use super::lanes::{Lanes, Release};
-use super::planned::PlannedWork;
-use super::verdicts::{Verdict, Verdicts};
 use crate::config::Policy;
+use crate::relay::exit::Ending;
+use crate::relay::publish::deadline_buckets::Buckets;
+use crate::relay::publish::held_keys::{Lanes, Release};
+use crate::relay::publish::in_flight::{Delivered, Delivery};
+use crate::relay::publish::rejections::{Verdict, Verdicts};
+use crate::relay::publish::resends::PlannedWork;
 
 /// What a life's dispatch starts with.
-pub(super) struct Start {
-    pub(super) delivery: Delivery,
-    pub(super) verdicts: Verdicts,
-    pub(super) lanes: Lanes,
-    pub(super) account: Account,
+pub(crate) struct Start {
+    pub(crate) delivery: Delivery,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) lanes: Lanes,
+    pub(crate) account: Account,
     /// `None` where rows do not become COMPLETE.
-    pub(super) receipts: Option<Receipts>,
-    pub(super) policy: Policy,
-    pub(super) dead_letter_topic: Option<Arc<str>>,
-    pub(super) names: Names,
+    pub(crate) receipts: Option<Receipts>,
+    pub(crate) policy: Policy,
+    pub(crate) dead_letter_topic: Option<Arc<str>>,
+    pub(crate) names: Names,
 }
 
 /// Hands events over to the producer in order, applies the failure policy to those that cannot be published, and
 /// follows each until its row is durable.
-pub(super) struct Dispatch {
-    pub(super) delivery: Delivery,
+pub(crate) struct Dispatch {
+    pub(crate) delivery: Delivery,
     verdicts: Verdicts,
     receipts: Option<Receipts>,
     /// Events admitted and not yet taken by the producer, in order.
@@ -68,7 +68,7 @@ enum Step {
 }
 
 impl Dispatch {
-    pub(super) fn new(start: Start) -> Self {
+    pub(crate) fn new(start: Start) -> Self {
         let Start { delivery, verdicts, lanes, account, receipts, policy, dead_letter_topic, names } = start;
         Dispatch {
             delivery,
@@ -88,14 +88,14 @@ impl Dispatch {
     }
 
     /// What outlives it. Whoever waits for the outcome of planned work learns that it will not come.
-    pub(super) fn into_parts(self) -> (Delivery, Verdicts, Option<Receipts>) {
+    pub(crate) fn into_parts(self) -> (Delivery, Verdicts, Option<Receipts>) {
         (self.delivery, self.verdicts, self.receipts)
     }
 
     /// # Errors
     ///
     /// Nothing is consumed any more: no row would become COMPLETE.
-    pub(super) fn check_receipts(&mut self) -> Result<()> {
+    pub(crate) fn check_receipts(&mut self) -> Result<()> {
         match &mut self.receipts {
             Some(receipts) if receipts.has_ended() => {
                 bail!("the receipts' consumer has ended; this is a bug in Postrider, please report it")
@@ -105,34 +105,34 @@ impl Dispatch {
     }
 
     /// Whether something waits for the producer. Nothing is read or planned while it does.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.ready.is_empty()
     }
 
     /// The log brought an event, and it is admitted; it may have to be asked for before it is ready.
-    pub(super) fn admitted(&mut self, token: Token, event: &Event) {
+    pub(crate) fn admitted(&mut self, token: Token, event: &Event) {
         if self.delivery.writes_back() {
             self.buckets.enters(token, event.created_at_us);
         }
     }
 
     /// An event of the log is to be published, behind those that came before.
-    pub(super) fn is_ready(&mut self, token: Token, event: Event) {
+    pub(crate) fn is_ready(&mut self, token: Token, event: Event) {
         self.ready.push_back(Ready { token, event, origin: None });
     }
 
     /// An event of the log was found published.
-    pub(super) fn skipped(&mut self, token: Token) {
+    pub(crate) fn skipped(&mut self, token: Token) {
         self.buckets.leaves(token);
     }
 
     /// A row was inserted with a status that says it was published.
-    pub(super) fn inserted_published(&mut self, event: &Event) {
+    pub(crate) fn inserted_published(&mut self, event: &Event) {
         self.account.inserted_published(event.created_at_us);
     }
 
     /// Takes planned work on.
-    pub(super) fn plan(&mut self, planned: Planned, pipeline: &mut Pipeline) -> Result<()> {
+    pub(crate) fn plan(&mut self, planned: Planned, pipeline: &mut Pipeline) -> Result<()> {
         let Planned { work, done } = planned;
         match work {
             Work::Send { event, .. } if self.planned.has(event.id) => {
@@ -177,28 +177,32 @@ impl Dispatch {
         let token = pipeline.planned(0);
         self.planned.begins(token, id, done);
         pipeline.acknowledged(token)?;
-        self.delivery.write(token, super::delivery::RowRef { id, xid: None, created_at_us: None }, what)
+        self.delivery.write(
+            token,
+            crate::relay::publish::in_flight::RowRef { id, xid: None, created_at_us: None },
+            what,
+        )
     }
 
     /// The next lane whose waiting rows may go, and who waits to be told that its head is out of the way.
-    pub(super) fn next_release(&mut self) -> Option<(Release, Option<oneshot::Sender<Outcome>>)> {
+    pub(crate) fn next_release(&mut self) -> Option<(Release, Option<oneshot::Sender<Outcome>>)> {
         let release = self.lanes.next_release()?;
         let skip = self.skips.iter().position(|(id, _)| Some(*id) == release.head);
         Some((release, skip.map(|index| self.skips.swap_remove(index).1)))
     }
 
     /// The rest of the line waits behind another row now.
-    pub(super) fn stopped(&mut self, lane: &Lane) {
+    pub(crate) fn stopped(&mut self, lane: &Lane) {
         self.lanes.stopped(lane);
     }
 
     /// Nothing waits in line any more.
-    pub(super) fn emptied(&mut self, lane: Lane) {
+    pub(crate) fn emptied(&mut self, lane: Lane) {
         self.lanes.emptied(lane);
     }
 
     /// Hands what is ready to the producer, until that is full.
-    pub(super) fn offer(&mut self, pipeline: &mut Pipeline) -> Result<(), Ending> {
+    pub(crate) fn offer(&mut self, pipeline: &mut Pipeline) -> Result<(), Ending> {
         while let Some(ready) = self.ready.pop_front() {
             if let Step::Full = self.hand_over(&ready, pipeline)? {
                 self.ready.push_front(ready);
@@ -379,7 +383,7 @@ impl Dispatch {
     }
 
     /// Takes note of what became of events. The endings are those that follow from it.
-    pub(super) fn account(
+    pub(crate) fn account(
         &mut self,
         delivered: &mut Vec<Delivered>,
         pipeline: &mut Pipeline,

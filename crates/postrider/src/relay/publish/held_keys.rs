@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// The lanes that are held back, and those whose rows are being let go. Memory is per lane: the rows themselves
 /// wait in `postrider.held`.
 #[derive(Default)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     held: HashMap<Lane, Held>,
     heads: HashMap<Uuid, Lane>,
     /// Rows on their way into line.
@@ -20,10 +20,10 @@ pub(super) struct Lanes {
 
 /// A lane whose rows may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Release {
-    pub(super) lane: Lane,
+pub(crate) struct Release {
+    pub(crate) lane: Lane,
     /// The row that was in the way and is so no longer.
-    pub(super) head: Option<Uuid>,
+    pub(crate) head: Option<Uuid>,
 }
 
 struct Held {
@@ -47,7 +47,7 @@ impl Held {
 
 impl Lanes {
     /// As they were left. A lane without a head is one whose release was cut short.
-    pub(super) fn load(lanes: Vec<HeldLane>) -> Self {
+    pub(crate) fn load(lanes: Vec<HeldLane>) -> Self {
         let mut loaded = Lanes::default();
         for HeldLane { lane, head, .. } in lanes {
             match head {
@@ -62,28 +62,28 @@ impl Lanes {
     }
 
     /// Whether there is none, so that nobody has to be asked about.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
     /// The row that those of the lane wait behind, if they do. While a lane is let go they wait behind the rows
     /// that are already in line.
-    pub(super) fn behind(&self, lane: &Lane) -> Option<Uuid> {
+    pub(crate) fn behind(&self, lane: &Lane) -> Option<Uuid> {
         self.held.get(lane).map(|held| held.behind)
     }
 
     /// Whether a row out of the line may go: the lane is being let go.
-    pub(super) fn lets_go(&self, lane: &Lane) -> bool {
+    pub(crate) fn lets_go(&self, lane: &Lane) -> bool {
         self.held.get(lane).is_none_or(|held| held.head.is_none())
     }
 
     /// From now on the rows of the lane wait behind this one.
-    pub(super) fn hold(&mut self, lane: Lane, head: Uuid) {
+    pub(crate) fn hold(&mut self, lane: Lane, head: Uuid) {
         self.heads.insert(head, lane.clone());
         let held = self.held.entry(lane).or_insert_with(|| Held::behind(head));
         if let Some(before) = held.head.replace(head).filter(|before| *before != head) {
@@ -93,7 +93,7 @@ impl Lanes {
     }
 
     /// A row is being put in line.
-    pub(super) fn joins(&mut self, lane: &Lane, token: Token) {
+    pub(crate) fn joins(&mut self, lane: &Lane, token: Token) {
         if let Some(held) = self.held.get_mut(lane) {
             held.writing += 1;
             held.grew = true;
@@ -102,7 +102,7 @@ impl Lanes {
     }
 
     /// A change of a row is durable; it may have been one that joined a line.
-    pub(super) fn written(&mut self, token: Token) {
+    pub(crate) fn written(&mut self, token: Token) {
         if self.writing.is_empty() {
             return;
         }
@@ -116,7 +116,7 @@ impl Lanes {
     }
 
     /// The row is no longer in the way: its lane is to be let go. `false` if it was at the head of none.
-    pub(super) fn release(&mut self, head: Uuid) -> bool {
+    pub(crate) fn release(&mut self, head: Uuid) -> bool {
         let Some(lane) = self.heads.remove(&head) else { return false };
         if let Some(held) = self.held.get_mut(&lane) {
             held.head = None;
@@ -126,7 +126,7 @@ impl Lanes {
     }
 
     /// The next lane whose rows are to be let go, and are not being let go already.
-    pub(super) fn next_release(&mut self) -> Option<Release> {
+    pub(crate) fn next_release(&mut self) -> Option<Release> {
         let goes = |release: &Release| self.held.get(&release.lane).is_some_and(|held| held.goes);
         let index = self.releases.iter().position(|release| !goes(release))?;
         let release = self.releases.remove(index)?;
@@ -139,7 +139,7 @@ impl Lanes {
     }
 
     /// The line was found empty. Unless a row joined it meanwhile, the lane is free.
-    pub(super) fn emptied(&mut self, lane: Lane) {
+    pub(crate) fn emptied(&mut self, lane: Lane) {
         let Some(held) = self.held.get_mut(&lane) else { return };
         held.goes = false;
         if held.head.is_some() || held.writing > 0 {
@@ -153,7 +153,7 @@ impl Lanes {
     }
 
     /// One of the rows could not be published either: the rest waits behind it.
-    pub(super) fn stopped(&mut self, lane: &Lane) {
+    pub(crate) fn stopped(&mut self, lane: &Lane) {
         if let Some(held) = self.held.get_mut(lane) {
             held.goes = false;
         }

@@ -11,18 +11,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use wal_reader::{Frame, Intake};
 
-use super::announced::Announcements;
-use super::delivery::Delivered;
-use super::dispatch::Dispatch;
-use super::ending::Ending;
-use super::inbox::{Inbox, Letter};
-use super::releases::{Released, Releases};
-use super::resent::{Answered, Resent};
-use super::rows::Rows;
-use super::server_watch::ServerWatch;
-use super::shutdown::Shutdown;
-use super::source::{Arrival, Source};
-use super::stall::Stall;
+use crate::relay::background::replay_requests::Announcements;
+use crate::relay::exit::Ending;
+use crate::relay::publish::dispatch::Dispatch;
+use crate::relay::publish::held_key_drain::{Released, Releases};
+use crate::relay::publish::in_flight::Delivered;
+use crate::relay::shutdown::Shutdown;
+use crate::relay::source::connection::{Arrival, Source};
+use crate::relay::source::decode::{Inbox, Letter};
+use crate::relay::source::dedup::{Answered, Resent};
+use crate::relay::source::shutdown_probe::ServerWatch;
+use crate::relay::stall::Stall;
+use crate::relay::store::Rows;
 
 /// Carries events from the source, and from those who plan, to the dispatch, and the account of them in the
 /// [`Pipeline`].

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use wal_reader::{Change, Decoder, Layout, Relation};
 
 /// Decodes the stream of one connection and picks the outbox table's rows out of it.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     table: TableName,
     columns: Columns,
     decoder: Decoder,
@@ -31,7 +31,7 @@ struct Known {
 
 /// One message of the stream, as far as it concerns the outbox.
 #[expect(clippy::large_enum_variant, reason = "a row is the common letter, and is opened at once")]
-pub(super) enum Letter {
+pub(crate) enum Letter {
     Begin {
         final_lsn: Lsn,
     },
@@ -52,7 +52,7 @@ pub(super) enum Letter {
 }
 
 impl Inbox {
-    pub(super) fn new(table: TableName, oid: Option<u32>, columns: Columns) -> Self {
+    pub(crate) fn new(table: TableName, oid: Option<u32>, columns: Columns) -> Self {
         Inbox {
             table,
             columns,
@@ -65,7 +65,7 @@ impl Inbox {
     }
 
     /// A new connection describes every relation anew.
-    pub(super) fn connected(&mut self) {
+    pub(crate) fn connected(&mut self) {
         self.decoder = Decoder::default();
         self.layouts.clear();
     }
@@ -73,7 +73,7 @@ impl Inbox {
     /// # Errors
     ///
     /// A message that is malformed, a table that cannot be an outbox, a row that is no event.
-    pub(super) fn open(&mut self, data: Bytes) -> Result<Letter> {
+    pub(crate) fn open(&mut self, data: Bytes) -> Result<Letter> {
         match self.decoder.decode(data).context("the replication stream cannot be understood")? {
             Change::Begin { final_lsn, xid, .. } => {
                 (self.xid, self.final_lsn) = (xid, final_lsn);

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::lanes::Release;
-use super::rows::Rows;
+use crate::relay::publish::held_keys::Release;
+use crate::relay::store::Rows;
 
 /// How many rows of a line are on their way at once.
 const PAGE_ROWS_MAX: usize = 100;
@@ -27,14 +27,14 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 type Running = Pin<Box<dyn Future<Output = Result<Released>>>>;
 
 /// Lets lanes go, a few at a time.
-pub(super) struct Releases {
+pub(crate) struct Releases {
     rows: Rows,
     publisher: Publisher,
     running: Vec<Running>,
 }
 
 /// How the release of a lane ended.
-pub(super) enum Released {
+pub(crate) enum Released {
     /// Nothing waits in line any more.
     Emptied(Lane),
     /// One of its rows could not be published either, and the rest waits behind that one.
@@ -42,23 +42,23 @@ pub(super) enum Released {
 }
 
 impl Releases {
-    pub(super) fn new(rows: Rows, publisher: Publisher) -> Self {
+    pub(crate) fn new(rows: Rows, publisher: Publisher) -> Self {
         Releases { rows, publisher, running: Vec::new() }
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.running.len() < LANES_MAX
     }
 
     /// Begins with a lane, which is gone on with in [`ended`](Self::ended); `skipped` is told once its head is
     /// durably out of the way.
-    pub(super) fn start(&mut self, release: Release, skipped: Option<oneshot::Sender<Outcome>>) {
+    pub(crate) fn start(&mut self, release: Release, skipped: Option<oneshot::Sender<Outcome>>) {
         let work = let_go(self.rows.clone(), self.publisher.clone(), release, skipped);
         self.running.push(Box::pin(work));
     }
 
     /// Waits for the end of one of those under way; for ever when there is none. Cancel-safe.
-    pub(super) async fn ended(&mut self) -> Result<Released> {
+    pub(crate) async fn ended(&mut self) -> Result<Released> {
         poll_fn(|context| {
             for index in 0..self.running.len() {
                 if let Poll::Ready(ended) = self.running[index].as_mut().poll(context) {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::Config;
 
-use super::outage::{Pauses, TELL_AGAIN_AFTER};
+use crate::relay::outage::{Pauses, TELL_AGAIN_AFTER};
 
 /// Asks on a connection of its own, made for each question: questions are rare.
 #[derive(Clone)]

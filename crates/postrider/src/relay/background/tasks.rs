@@ -15,20 +15,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::Purpose;
-use super::broker::Broker;
-use super::retention::retaining;
-use super::rows::Rows;
 use crate::Config;
+use crate::relay::Purpose;
+use crate::relay::background::kafka_evidence::Broker;
+use crate::relay::background::retention::retaining;
+use crate::relay::store::Rows;
 
 /// Announcements that wait to be looked at.
-pub(super) const ANNOUNCED_MAX: usize = 64;
+pub(crate) const ANNOUNCED_MAX: usize = 64;
 
 /// For saving how far a replay has come.
 const REPLAYS_END_MAX: Duration = Duration::from_millis(1500);
 
 /// Where the pump tells what it has seen and settled.
-pub(super) fn account(config: &Config) -> Account {
+pub(crate) fn account(config: &Config) -> Account {
     let ReconcileOptions { init_after, publish_after, .. } = options(config);
     Account::new(init_after, publish_after)
 }
@@ -46,7 +46,7 @@ fn options(config: &Config) -> ReconcileOptions {
 /// # Errors
 ///
 /// librdkafka takes no such configuration.
-pub(super) fn receipts(
+pub(crate) fn receipts(
     config: &Config,
     chunks: mpsc::Sender<ReceiptChunk>,
     known: &[KnownPartition],
@@ -67,7 +67,7 @@ pub(super) fn receipts(
 }
 
 /// The workers that plan, and that delete. They end with the life.
-pub(super) struct Workers {
+pub(crate) struct Workers {
     replays: Option<JoinHandle<Result<()>>>,
     /// Ends the others with it, and tells when one of them has died.
     supervisor: Option<JoinHandle<()>>,
@@ -85,19 +85,19 @@ enum State {
 }
 
 /// What the workers of a life need besides its configuration.
-pub(super) struct Start<'a> {
-    pub(super) rows: &'a Rows,
-    pub(super) partitioned: bool,
+pub(crate) struct Start<'a> {
+    pub(crate) rows: &'a Rows,
+    pub(crate) partitioned: bool,
     /// The end of the log when the slot was taken.
-    pub(super) horizon: Lsn,
-    pub(super) account: Account,
-    pub(super) publisher: Publisher,
-    pub(super) announced: mpsc::Receiver<Announced>,
-    pub(super) counts: Arc<ReplayCounts>,
+    pub(crate) horizon: Lsn,
+    pub(crate) account: Account,
+    pub(crate) publisher: Publisher,
+    pub(crate) announced: mpsc::Receiver<Announced>,
+    pub(crate) counts: Arc<ReplayCounts>,
 }
 
 impl Workers {
-    pub(super) fn start(config: &Config, purpose: Purpose, start: Start<'_>) -> Self {
+    pub(crate) fn start(config: &Config, purpose: Purpose, start: Start<'_>) -> Self {
         let Start { rows, partitioned, horizon, account, publisher, announced, counts } = start;
         let (tell, state) = watch::channel(State::Working);
         if !config.writeback {
@@ -132,7 +132,7 @@ impl Workers {
     }
 
     /// Resolves when what the life was for is done, or one of the workers has died; for a relay that is well, never.
-    pub(super) fn finished(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn finished(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut state = self.state.clone();
         async move {
             if state.wait_for(|state| *state != State::Working).await.is_err() {
@@ -146,7 +146,7 @@ impl Workers {
     /// # Errors
     ///
     /// One of them has died, or a replay could not be carried out at all.
-    pub(super) async fn end(mut self) -> Result<bool> {
+    pub(crate) async fn end(mut self) -> Result<bool> {
         let state = *self.state.borrow();
         if state == State::Died {
             bail!("a worker of the relay has panicked; this is a bug in Postrider, please report it")

@@ -6,7 +6,7 @@ use outbox::Pipeline;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::dispatch::Dispatch;
+use crate::relay::publish::dispatch::Dispatch;
 
 /// How long nothing may move before a person is told. Outages are told sooner, by those who meet them.
 const STALLED_AFTER: Duration = Duration::from_secs(30);

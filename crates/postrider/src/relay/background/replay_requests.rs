@@ -12,7 +12,7 @@ const PREFIX: &[u8] = b"postrider.replay";
 
 /// Takes announcements off the stream, without ever waiting. Any role may emit such messages, so none of them is
 /// worth more than a place in a bounded queue: what finds it full is found in the table of requests instead.
-pub(super) struct Announcements {
+pub(crate) struct Announcements {
     to_executor: mpsc::Sender<Announced>,
     /// Those that found the queue full, to be looked for in the table once there is room to say so.
     missed: Option<Missed>,
@@ -20,12 +20,12 @@ pub(super) struct Announcements {
 }
 
 impl Announcements {
-    pub(super) fn new(to_executor: mpsc::Sender<Announced>, counts: Arc<ReplayCounts>) -> Self {
+    pub(crate) fn new(to_executor: mpsc::Sender<Announced>, counts: Arc<ReplayCounts>) -> Self {
         Announcements { to_executor, missed: None, counts }
     }
 
     /// A transactional message of the stream.
-    pub(super) fn take(&mut self, prefix: &[u8], content: &[u8], xid: u32, final_lsn: Lsn) {
+    pub(crate) fn take(&mut self, prefix: &[u8], content: &[u8], xid: u32, final_lsn: Lsn) {
         if prefix != PREFIX {
             return;
         }
@@ -43,7 +43,7 @@ impl Announcements {
     }
 
     /// Tries again what found the queue full.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if let Some(missed) = self.missed.take() {
             self.send(Announced::Missed(missed));
         }

@@ -1,27 +1,15 @@
 //! The relay: what `postrider run` does from its start to its end, and `postrider replay` where no relay runs.
 
-mod announced;
-mod broker;
-mod buckets;
-mod delivery;
-mod dispatch;
-mod ending;
-mod inbox;
-mod lanes;
-mod life;
+mod background;
+mod exit;
+mod main_loop;
 mod outage;
-mod planned;
-mod pump;
-mod releases;
-mod resent;
-mod retention;
-mod rows;
-mod server_watch;
+mod publish;
+mod session;
 mod shutdown;
 mod source;
 mod stall;
-mod verdicts;
-mod workers;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +21,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::Config;
-use life::{Batching, Ended, Life};
+use publish::rejections::Verdicts;
+use session::{Batching, Ended, Life};
 use shutdown::Shutdown;
-use verdicts::Verdicts;
 
 /// What the lives of a relay are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,21 +11,21 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::{info, warn};
 use wal_reader::{Error, Frame, Intake, ReplicationStream, StandbyStatus, StartReplication};
 
-use super::outage::{Pauses, TELL_AGAIN_AFTER};
+use crate::relay::outage::{Pauses, TELL_AGAIN_AFTER};
 
 /// Where the stream comes from.
 #[derive(Clone)]
-pub(super) struct Upstream {
-    pub(super) postgres: tokio_postgres::Config,
-    pub(super) tls: Tls,
-    pub(super) slot: String,
-    pub(super) publication: String,
+pub(crate) struct Upstream {
+    pub(crate) postgres: tokio_postgres::Config,
+    pub(crate) tls: Tls,
+    pub(crate) slot: String,
+    pub(crate) publication: String,
     /// Whether a slot that another holds is waited for.
-    pub(super) stands_by: bool,
+    pub(crate) stands_by: bool,
 }
 
 /// The stream of one slot, across as many connections as it takes.
-pub(super) struct Source {
+pub(crate) struct Source {
     upstream: Upstream,
     /// Whether the rows tell what was published, so that nothing is repeated by starting at the slot.
     rows_tell: bool,
@@ -58,15 +58,15 @@ struct Connection {
 
 /// What is true from the moment the slot was taken.
 #[derive(Clone, Copy)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// The slot's confirmed position.
-    pub(super) confirmed: Lsn,
+    pub(crate) confirmed: Lsn,
     /// The end of the log: nobody else publishes what commits after it.
-    pub(super) horizon: Lsn,
+    pub(crate) horizon: Lsn,
 }
 
 /// What the source has to say.
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     /// A connection is up and starts at the position given to [`Source::connect`], or at the slot's where
     /// that is later.
     Connected(Taken),
@@ -97,7 +97,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 const STATUS_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 impl Source {
-    pub(super) fn new(upstream: Upstream, rows_tell: bool) -> Self {
+    pub(crate) fn new(upstream: Upstream, rows_tell: bool) -> Self {
         Source {
             upstream,
             rows_tell,
@@ -114,7 +114,7 @@ impl Source {
     }
 
     /// Begins to connect; the stream will start at `from`, or where the slot stands when that is later.
-    pub(super) fn connect(&mut self, from: Lsn) {
+    pub(crate) fn connect(&mut self, from: Lsn) {
         let attempt = connect(self.upstream.clone(), from, self.identity.clone());
         let timed = async { timeout(CONNECT_MAX, attempt).await.unwrap_or(Err(ConnectError::TimedOut)) };
         self.state = State::Connecting(Box::pin(timed));
@@ -126,7 +126,7 @@ impl Source {
     /// # Errors
     ///
     /// Only a definite one, which waiting does not mend.
-    pub(super) async fn next(&mut self, intake: Intake) -> Result<Arrival> {
+    pub(crate) async fn next(&mut self, intake: Intake) -> Result<Arrival> {
         loop {
             match &mut self.state {
                 State::Idle => std::future::pending().await,
@@ -162,7 +162,7 @@ impl Source {
     }
 
     /// A frame that has been received already, without waiting.
-    pub(super) fn buffered(&mut self) -> Result<Option<Frame>> {
+    pub(crate) fn buffered(&mut self) -> Result<Option<Frame>> {
         match &mut self.state {
             State::Up(stream) => match stream.buffered() {
                 Ok(frame) => Ok(frame),
@@ -173,12 +173,12 @@ impl Source {
     }
 
     /// Whether the slot is held now.
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         matches!(self.state, State::Up(_))
     }
 
     /// Tells the server how far the slot may be confirmed. Costs nothing when it cannot be told now.
-    pub(super) fn report(&mut self, confirmable: Lsn) {
+    pub(crate) fn report(&mut self, confirmable: Lsn) {
         let reply_requested = self.heard.elapsed() > SILENCE_MAX / 2;
         if let State::Up(stream) = &mut self.state {
             self.reported = self.reported.max(confirmable);
@@ -188,7 +188,7 @@ impl Source {
     }
 
     /// Gives up a connection on which nothing has been heard for too long, `listening` all the while.
-    pub(super) fn check_silence(&mut self, listening: bool) {
+    pub(crate) fn check_silence(&mut self, listening: bool) {
         if !listening {
             self.heard = Instant::now();
         }
@@ -201,7 +201,7 @@ impl Source {
 
     /// Gives the connection back to a server that shuts down, which waits for nothing else; `closed` is when
     /// it last took no connections.
-    pub(super) fn release(&mut self, closed: Instant) {
+    pub(crate) fn release(&mut self, closed: Instant) {
         if self.is_up() && closed > self.up_since {
             warn!("PostgreSQL is shutting down; waiting for it to come back, nothing is lost");
             self.wait();
@@ -209,12 +209,12 @@ impl Source {
     }
 
     /// How often the server is to hear from us.
-    pub(super) fn status_interval(&self) -> Duration {
+    pub(crate) fn status_interval(&self) -> Duration {
         self.status_interval
     }
 
     /// Tells the server the last confirmed position and leaves the slot.
-    pub(super) async fn finish(mut self) -> Result<()> {
+    pub(crate) async fn finish(mut self) -> Result<()> {
         self.report(self.reported);
         match self.state {
             State::Up(stream) => Ok(stream.finish().await?),

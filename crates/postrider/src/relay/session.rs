@@ -11,20 +11,20 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wal_reader::Intake;
 
-use super::Purpose;
-use super::announced::Announcements;
-use super::delivery::Delivery;
-use super::dispatch::{self, Dispatch};
-use super::ending::Ending;
-use super::inbox::Inbox;
-use super::lanes::Lanes;
-use super::pump::{Parts, Planning, Pump};
-use super::releases::Releases;
-use super::rows::Rows;
-use super::shutdown::Shutdown;
-use super::source::{Arrival, Source, Taken, Upstream};
-use super::verdicts::Verdicts;
-use super::workers::{self, Workers};
+use crate::relay::Purpose;
+use crate::relay::background::replay_requests::Announcements;
+use crate::relay::background::tasks::{self, Workers};
+use crate::relay::exit::Ending;
+use crate::relay::main_loop::{Parts, Planning, Pump};
+use crate::relay::publish::dispatch::{self, Dispatch};
+use crate::relay::publish::held_key_drain::Releases;
+use crate::relay::publish::held_keys::Lanes;
+use crate::relay::publish::in_flight::Delivery;
+use crate::relay::publish::rejections::Verdicts;
+use crate::relay::shutdown::Shutdown;
+use crate::relay::source::connection::{Arrival, Source, Taken, Upstream};
+use crate::relay::source::decode::Inbox;
+use crate::relay::store::Rows;
 use crate::{Config, Policy};
 
 /// What a life is to do.
@@ -95,16 +95,16 @@ impl Life<'_> {
                 "keys are held back behind rows that could not be published; see `postrider status`"
             );
         }
-        let account = workers::account(config);
+        let account = tasks::account(config);
         let (publisher, intake) = planning(PLANNED_MAX);
-        let (announce, announced) = tokio::sync::mpsc::channel(workers::ANNOUNCED_MAX);
+        let (announce, announced) = tokio::sync::mpsc::channel(tasks::ANNOUNCED_MAX);
         let width = Duration::from_micros(account.publish_width_us());
         let write_back = config.writeback.then(|| write_back(config, width));
         let receipts = match (&write_back, is_relay) {
-            (Some(write_back), true) => workers::receipts(config, write_back.receipts(), &partitions)?,
+            (Some(write_back), true) => tasks::receipts(config, write_back.receipts(), &partitions)?,
             _ => None,
         };
-        let start = workers::Start {
+        let start = tasks::Start {
             rows: &rows,
             partitioned,
             horizon: taken.horizon,

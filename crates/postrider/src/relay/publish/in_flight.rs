@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// The sink and, when it is enabled, the write-back behind it, with what each event in their hands needs
 /// to be written back.
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     sink: Sink,
     /// The producer has given up, and every record has its report.
     sink_has_ended: bool,
@@ -33,10 +33,10 @@ struct Parcel {
 
 /// What a write-back has to know of a row.
 #[derive(Clone, Copy)]
-pub(super) struct RowRef {
-    pub(super) id: Uuid,
-    pub(super) xid: Option<u32>,
-    pub(super) created_at_us: Option<i64>,
+pub(crate) struct RowRef {
+    pub(crate) id: Uuid,
+    pub(crate) xid: Option<u32>,
+    pub(crate) created_at_us: Option<i64>,
 }
 
 impl From<&Event> for RowRef {
@@ -56,7 +56,7 @@ enum Purpose {
 }
 
 /// What has become of an event.
-pub(super) enum Delivered {
+pub(crate) enum Delivered {
     /// The broker has its record there.
     Acknowledged(Token, Arc<str>, Place),
     /// The broker has its dead letter.
@@ -76,7 +76,7 @@ pub(super) enum Delivered {
 }
 
 impl Delivery {
-    pub(super) fn new(sink: Sink, write_back: Option<WriteBack>) -> Self {
+    pub(crate) fn new(sink: Sink, write_back: Option<WriteBack>) -> Self {
         Delivery {
             sink,
             sink_has_ended: false,
@@ -90,32 +90,32 @@ impl Delivery {
     }
 
     /// Events handed to the producer and not yet reported on.
-    pub(super) fn publishing(&self) -> usize {
+    pub(crate) fn publishing(&self) -> usize {
         self.publishing
     }
 
     /// Changes of rows that are not yet durable.
-    pub(super) fn writing(&self) -> usize {
+    pub(crate) fn writing(&self) -> usize {
         self.writing
     }
 
     /// Whether rows are written at all.
-    pub(super) fn writes_back(&self) -> bool {
+    pub(crate) fn writes_back(&self) -> bool {
         self.write_back.is_some()
     }
 
     /// What order is kept within for the event.
-    pub(super) fn lane(&mut self, event: &Event) -> Option<Lane> {
+    pub(crate) fn lane(&mut self, event: &Event) -> Option<Lane> {
         self.sink.lane(event)
     }
 
     /// The topic of the event's record, where it has one.
-    pub(super) fn topic(&mut self, event: &Event) -> Option<Arc<str>> {
+    pub(crate) fn topic(&mut self, event: &Event) -> Option<Arc<str>> {
         self.sink.topic(event).ok()
     }
 
     /// Hands the event to the producer. Events of a key are published in the order of these calls.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         token: Token,
         event: &Event,
@@ -134,7 +134,7 @@ impl Delivery {
     }
 
     /// Hands an event that cannot be published to the topic of dead letters.
-    pub(super) fn bury(
+    pub(crate) fn bury(
         &mut self,
         token: Token,
         event: &Event,
@@ -149,7 +149,7 @@ impl Delivery {
     }
 
     /// Has a row changed that no record is waited for.
-    pub(super) fn write(&mut self, token: Token, row: RowRef, what: What) -> Result<()> {
+    pub(crate) fn write(&mut self, token: Token, row: RowRef, what: What) -> Result<()> {
         if let Some(write_back) = &mut self.write_back {
             let RowRef { id, xid, created_at_us } = row;
             write_back.submit(RowChange { token, id, xid, created_at_us, what })?;
@@ -163,7 +163,7 @@ impl Delivery {
     /// # Errors
     ///
     /// The write-back has ended: what it holds will never be written.
-    pub(super) async fn progress(&mut self, delivered: &mut Vec<Delivered>) -> Result<()> {
+    pub(crate) async fn progress(&mut self, delivered: &mut Vec<Delivered>) -> Result<()> {
         let Delivery { sink, sink_has_ended, write_back, reports, written, .. } = self;
         let write_back = async {
             match write_back {
@@ -190,7 +190,7 @@ impl Delivery {
     }
 
     /// Drops what is still queued or on the wire.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.sink.close().await;
     }
 

@@ -18,32 +18,32 @@ const TOPIC_COUNTS_FOR: Duration = Duration::from_secs(30);
 /// Which rows and topics Kafka refused. With a refusal the producer is of no use any more, so the row is met again
 /// by the next one, which must not send it once more.
 #[derive(Default)]
-pub(super) struct Verdicts {
+pub(crate) struct Verdicts {
     rows: HashMap<Uuid, (Verdict, Instant)>,
     topics: HashMap<String, (Refusal, Instant)>,
 }
 
 /// Why a row cannot be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// For the person who reads it on the row.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// Whether it was sent.
-    pub(super) sent: bool,
+    pub(crate) sent: bool,
     /// Whether a dead letter of it is of no use either.
-    pub(super) dead_letter_refused: bool,
+    pub(crate) dead_letter_refused: bool,
 }
 
 impl Verdict {
     /// Of a row that was refused before it was sent.
-    pub(super) fn unsent(refusal: &Refusal) -> Self {
+    pub(crate) fn unsent(refusal: &Refusal) -> Self {
         Verdict { reason: refusal.to_string(), sent: false, dead_letter_refused: false }
     }
 }
 
 impl Verdicts {
     /// The broker refused the row's record, or its dead letter.
-    pub(super) fn refused(&mut self, id: Uuid, refusal: &Refusal, was_dead_letter: bool) {
+    pub(crate) fn refused(&mut self, id: Uuid, refusal: &Refusal, was_dead_letter: bool) {
         if let Some(topic) = refusal.whole_topic() {
             let until = Instant::now() + TOPIC_COUNTS_FOR;
             self.topics.insert(topic.to_owned(), (refusal.clone(), until));
@@ -57,7 +57,7 @@ impl Verdicts {
     }
 
     /// The verdict on a row, if there is one. It is spent with that.
-    pub(super) fn take(&mut self, id: Uuid) -> Option<Verdict> {
+    pub(crate) fn take(&mut self, id: Uuid) -> Option<Verdict> {
         if self.rows.is_empty() {
             return None;
         }
@@ -67,17 +67,17 @@ impl Verdicts {
     }
 
     /// Gives a verdict back that could not be carried out yet.
-    pub(super) fn keep(&mut self, id: Uuid, verdict: Verdict) {
+    pub(crate) fn keep(&mut self, id: Uuid, verdict: Verdict) {
         self.rows.insert(id, (verdict, Instant::now() + ROW_COUNTS_FOR));
     }
 
     /// Whether any topic takes nothing of ours now.
-    pub(super) fn has_topics(&self) -> bool {
+    pub(crate) fn has_topics(&self) -> bool {
         !self.topics.is_empty()
     }
 
     /// Why a topic takes nothing of ours now.
-    pub(super) fn of_topic(&mut self, topic: &str) -> Option<Refusal> {
+    pub(crate) fn of_topic(&mut self, topic: &str) -> Option<Refusal> {
         let now = Instant::now();
         self.topics.retain(|_, (_, until)| *until > now);
         self.topics.get(topic).map(|(refusal, _)| refusal.clone())
