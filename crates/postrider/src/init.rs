@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use outbox_store::{InitPlan, Names, Session, Shape, apply, connect, inspect, plan, waiting_rows};
 use tracing::{error, warn};
 
-use crate::Config;
-use crate::output::say;
+use crate::config::Config;
+use crate::stdout::say;
 
 /// Makes what is missing in the database and says on standard output what it did and what it found; with
 /// `dry_run` it prints the SQL instead, as a script for psql.

@@ -1,15 +1,15 @@
-//! The relay's shell: configuration, command line, logging, TLS, and the commands themselves.
+//! The shell of Postrider: configuration, command line, logging, and the commands themselves.
 //!
-//! A configuration is parsed whole, from a [`Source`] that a test can make up, before anything starts.
+//! A configuration is parsed and checked as a whole, from a [`Source`] that tests can inject, before anything starts.
 
 mod cli;
 mod config;
 mod init;
 mod logging;
-mod output;
 mod relay;
 mod replay;
 mod status;
+mod stdout;
 mod time_argument;
 mod verify;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::conninfo::{self, Parameters};
-use super::nearest::misspelt;
+use super::suggest::misspelt;
 use super::tls::{RootCertificates, TlsOptions, Verify};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::raw::Raw;
+use super::raw_value::Raw;
 use super::{fixture, keys};
-use crate::Config;
+use crate::config::Config;
 
 const EXAMPLE: &str = include_str!("../../../../postrider.example.toml");
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use outbox::TableName;
 
-use super::raw::Raw;
+use super::log_filter::is_filter;
+use super::raw_value::Raw;
 
 /// A key whose value is a `T`.
 pub(crate) struct Key<T: 'static> {
@@ -174,7 +175,7 @@ pub(crate) static LOG_LEVEL: Key<String> = Key {
     name: "log.level",
     takes: "error, warn, info, debug, trace or off, also for a part alone, such as info,wal_reader=debug",
     default: Some("info"),
-    parse: |raw| filled(raw).filter(|text| crate::logging::is_filter(text)),
+    parse: |raw| filled(raw).filter(|text| is_filter(text)),
 };
 
 pub(crate) static RECEIPTS_ENABLED: Key<bool> =

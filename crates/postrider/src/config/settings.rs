@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use super::file::FILE_VARIABLE;
 use super::keys::{self, AnyKey, Key};
-use super::nearest::nearest;
 use super::problem::{Origin, Problem};
 use super::properties;
-use super::raw::Raw;
+use super::raw_value::Raw;
 use super::source::Source;
+use super::suggest::nearest;
 
 /// A value and where it comes from.
 #[derive(Clone)]

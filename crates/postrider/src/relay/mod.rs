@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::Config;
+use crate::config::Config;
 use publish::rejections::Verdicts;
 use session::{Batching, Ended, Life};
 use shutdown::Shutdown;

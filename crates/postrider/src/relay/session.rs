@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wal_reader::Intake;
 
+use crate::config::{Config, Policy};
 use crate::relay::Purpose;
 use crate::relay::background::replay_requests::Announcements;
 use crate::relay::background::tasks::{self, Workers};
@@ -25,7 +26,6 @@ use crate::relay::shutdown::Shutdown;
 use crate::relay::source::connection::{Arrival, Source, Taken, Upstream};
 use crate::relay::source::decode::Inbox;
 use crate::relay::store::Rows;
-use crate::{Config, Policy};
 
 /// What a life is to do.
 pub(super) struct Life<'a> {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::Config;
+use crate::config::Config;
 
 use crate::relay::outage::{Pauses, TELL_AGAIN_AFTER};
 

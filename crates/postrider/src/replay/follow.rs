@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::progress::Progress;
-use crate::Config;
+use crate::config::Config;
 
 /// A notification may be lost with its connection; the request's own row is then looked at after this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);

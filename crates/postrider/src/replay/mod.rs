@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 pub use args::ReplayArgs;
 
-use crate::Config;
-use crate::output::say;
+use crate::config::Config;
 use crate::relay::Alone;
+use crate::stdout::say;
 use args::Asked;
 use dry_run::counted;
 use follow::{follow, show};

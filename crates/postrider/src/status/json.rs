@@ -5,7 +5,7 @@ use std::time::Duration;
 use outbox_store::{HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
 use serde_json::{Map, Value, json};
 
-use super::standing::{GroupLag, Slot, Standing, Told};
+use super::report::{GroupLag, Slot, Standing, Told};
 use super::units::rfc3339;
 
 pub(crate) fn json(standing: &Standing) -> Value {

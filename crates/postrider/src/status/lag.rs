@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kafka_sink::{Bounds, KafkaLooks, LookError};
 
-use super::standing::{GroupLag, PartitionLag};
-use crate::Receipts;
+use super::report::{GroupLag, PartitionLag};
+use crate::config::Receipts;
 
 /// A topic's partition.
 type TopicPartition = (Arc<str>, i32);

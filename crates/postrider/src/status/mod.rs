@@ -1,8 +1,9 @@
 //! The `status` command: how everything stands, from the table, the slot and Kafka.
 
+mod arguments;
 mod json;
 mod lag;
-mod standing;
+mod report;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -11,16 +12,16 @@ mod units;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use clap::Args;
 use kafka_sink::KafkaLooks;
 use outbox_store::{
     OverdueAfter, Session, StoreError, connect, held_overview, known_partitions, log_end, replays_overview,
     rows_overview, slot_state,
 };
 
-use crate::Config;
-use crate::output::say;
-use standing::{GroupLag, Slot, SlotNow, Standing, Told};
+use crate::config::Config;
+use crate::stdout::say;
+pub use arguments::StatusArguments;
+use report::{GroupLag, Slot, SlotNow, Standing, Told};
 use text::Text;
 
 /// A person waits for it, and the rest is worth showing without it.
@@ -30,23 +31,6 @@ const FAILED_MAX: usize = 10;
 const LANES_MAX: usize = 100;
 const UNFINISHED_MAX: usize = 100;
 const FINISHED_MAX: usize = 5;
-
-/// How it is told.
-#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StatusArguments {
-    /// One JSON object; a part that cannot be told is null, with the reason under `unavailable`
-    ///
-    /// {n}rows: by state (INIT, PUBLISH, COMPLETE, FAILED, other) count, oldest_seconds
-    /// {n}slot: name, exists, active, wal_status, retained_bytes, confirmed_lsn, lag_bytes
-    /// {n}receipts: per group: group, own, records (behind), worst (topic, partition, records)
-    /// {n}stuck: INIT and PUBLISH with count, oldest_seconds, after_seconds; of INIT also how many are held
-    /// {n}failed: count, newest (id, last_error)
-    /// {n}held: keys, waiting, longest (topic, key, head, waiting, held_seconds)
-    /// {n}replays: id, kind, state, requested_at, requested_by, rows_total, rows_sent, rows_failed, rows_passed,
-    /// last_error
-    #[arg(long, verbatim_doc_comment)]
-    pub json: bool,
-}
 
 /// Looks, and says what it sees on standard output.
 ///

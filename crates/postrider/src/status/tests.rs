@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::json::json;
-use super::standing::{GroupLag, PartitionLag, Slot, SlotNow, Standing};
+use super::report::{GroupLag, PartitionLag, Slot, SlotNow, Standing};
 use super::text::Text;
 
 fn state(rows: u64, oldest_s: u64, overdue: u64) -> StateRows {

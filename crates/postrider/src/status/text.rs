@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outbox_store::{HeldOverview, ReplayOverview, RowsOverview, StateRows};
 
-use super::standing::{GroupLag, Slot, Standing, Told};
+use super::report::{GroupLag, Slot, Standing, Told};
 use super::units::{age, size, time};
 
 /// Long enough to know the error again, short enough for its line.

@@ -4,55 +4,31 @@
 //! from one partition after the other, each partition read once and forward. What is far from the next row is not
 //! read.
 
+mod arguments;
 mod progress;
 mod report;
+mod result;
 mod tally;
-mod verdict;
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use kafka_sink::{PartitionReader, ReadError};
 use outbox_store::{RowToProve, VerifyRows, VerifySelection, connect};
 use tokio::sync::mpsc;
 
-use crate::output::say;
-use crate::{Config, time_argument};
+use crate::config::Config;
+use crate::stdout::say;
+pub use arguments::VerifyArguments;
 use progress::Progress;
 use report::Report;
+use result::{Missing, Verdict, judge};
 use tally::Tally;
-use verdict::{Missing, Verdict, judge};
 
 /// Rows come in handfuls, so that the two sides do not wait for each other at every row; a few handfuls are under way.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 1024 * 1024;
 const HANDFULS_MAX: usize = 4;
-
-/// Which rows, and how the outcome is told.
-#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VerifyArguments {
-    /// Only rows created at that time or later; a time, or how long ago: 2026-01-31T12:00:00Z, 7d
-    #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
-    pub from: Option<SystemTime>,
-    /// Only rows created before that time
-    #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
-    pub to: Option<SystemTime>,
-    /// Only so many of these rows, picked at random
-    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
-    pub sample: Option<u64>,
-    /// One JSON object: table, from, to, sample, rows, proven, missing, mismatched, expired, findings (each with id,
-    /// status, verdict, topic, partition, offset, found), findings_left_out, seconds
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl VerifyArguments {
-    /// What one argument alone cannot say.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        time_argument::check_range(self.from, self.to)
-    }
-}
 
 /// Compares rows and records, and says what it found on standard output.
 ///

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::VerifyArguments;
+use super::arguments::VerifyArguments;
 use super::tally::Tally;
 
 /// What fits on a screen.
@@ -105,7 +105,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::verify::verdict::{Missing, Verdict};
+    use crate::verify::result::{Missing, Verdict};
 
     fn tally(proven: u64, missing: u64, expired: u64) -> Tally {
         let row = |n| RowToProve {

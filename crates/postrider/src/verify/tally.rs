@@ -3,7 +3,7 @@
 use outbox_store::RowToProve;
 use serde_json::{Value, json};
 
-use super::verdict::Verdict;
+use super::result::Verdict;
 
 /// Enough to work through, and a few megabytes.
 const LISTED_MAX: usize = 10_000;
@@ -100,7 +100,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::verify::verdict::Missing;
+    use crate::verify::result::Missing;
 
     fn row(place: Option<StoredPlace>) -> RowToProve {
         RowToProve { id: Uuid::from_u128(1), status: Status::Complete, place, payload: Some("{}".into()) }

@@ -6,7 +6,7 @@ use kafka_sink::{KafkaLooks, LookError};
 use outbox_store::StoredPlace;
 use reconciler::{Bounds, BrokerAway, RecordAt};
 
-use crate::Config;
+use crate::config::Config;
 
 /// The broker as evidence: bounds, records, and what was consumed by those who count.
 pub(crate) struct Broker {

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::Config;
+use crate::config::Config;
 use crate::relay::Purpose;
 use crate::relay::background::kafka_evidence::Broker;
 use crate::relay::background::retention::retaining;
