@@ -5,7 +5,7 @@ use outbox_store::{ReplayRows, Session, StoreError, connect};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::Database;
+use crate::database::Database;
 
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 

@@ -7,11 +7,11 @@ use outbox::{CreatedRange, Status};
 use outbox_store::{StuckRow, Suspects, mark_log};
 use uuid::Uuid;
 
-use super::round::{FULL_ROWS_MAX, PAGE_ROWS_MAX, Round};
-use super::said::Plan;
-use super::{Remaining, Trouble};
-use crate::deadlines::Kind;
-use crate::planned::{Origin, Work};
+use crate::deadlines::schedule::Kind;
+use crate::resend_command::{Origin, Work};
+use crate::stuck::round::{FULL_ROWS_MAX, PAGE_ROWS_MAX, Remaining, Round};
+use crate::stuck::round_error::Trouble;
+use crate::stuck::round_summary::Plan;
 
 impl<B> Round<'_, B> {
     /// Plans the rows created in this range that say INIT and that the log does not bring any more.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use super::Trouble;
+use crate::stuck::round_error::Trouble;
 
 const FIRST: Duration = Duration::from_millis(100);
 // What is overdue has waited for minutes.

@@ -7,15 +7,16 @@ use outbox::{CreatedRange, Status};
 use outbox_store::{PartitionRows, StoredPlace, StuckPage, StuckRow, Suspects};
 use uuid::Uuid;
 
-use super::round::{FULL_ROWS_MAX, PAGE_ROWS_MAX, Round};
-use super::said::Plan;
-use super::{Remaining, Trouble};
-use crate::account::micros;
-use crate::backoff::Resend;
-use crate::broker::{Broker, RecordAt};
-use crate::deadlines::{Kind, Overdue};
-use crate::evidence::{Bounds, Facts, Look, Placed, Verdict, Why, infer, looks, verdict};
-use crate::planned::{Origin, Work};
+use crate::deadlines::schedule::{Kind, Overdue};
+use crate::deadlines::tracker::micros;
+use crate::evidence::judgement::{Facts, Look, Verdict, Why, verdict};
+use crate::evidence::kafka_evidence::{Bounds, Broker, RecordAt};
+use crate::evidence::probes::{Placed, infer, looks};
+use crate::resend_command::{Origin, Work};
+use crate::stuck::resend_backoff::Resend;
+use crate::stuck::round::{FULL_ROWS_MAX, PAGE_ROWS_MAX, Remaining, Round};
+use crate::stuck::round_error::Trouble;
+use crate::stuck::round_summary::Plan;
 
 /// What Kafka says of a partition, asked once in a round.
 #[derive(Clone, Copy)]

@@ -5,14 +5,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox::CreatedRange;
 use outbox_store::{EventRows, Session, StoreError, StuckRows, connect};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::said::{Plan, Said};
-use super::{Reconciler, Trouble};
-use crate::planned::{LifeOver, Outcome, Work};
+use crate::database::Database;
+use crate::deadlines::tracker::Account;
+use crate::resend_command::{LifeOver, Outcome, Publisher, Work};
+use crate::stuck::options::ReconcileOptions;
+use crate::stuck::resend_backoff::Backoff;
+use crate::stuck::round_error::Trouble;
+use crate::stuck::round_summary::{Plan, Said};
 
 /// How many rows are read at a time, without their payloads.
 pub(super) const PAGE_ROWS_MAX: u16 = 500;
@@ -22,6 +27,37 @@ pub(super) const FULL_ROWS_MAX: usize = 50;
 
 // Waiting for longer than that, the connection is not kept: an outage of Kafka may last for hours.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// What every round works with.
+pub(super) struct Reconciler<B> {
+    pub(super) database: Database,
+    pub(super) broker: B,
+    pub(super) options: ReconcileOptions,
+    pub(super) backoff: Backoff,
+    pub(super) account: Account,
+    pub(super) publisher: Publisher,
+}
+
+/// What waits on after a round.
+#[derive(Debug, Default)]
+pub(super) struct Remaining {
+    pub(super) rows: u64,
+    pub(super) created: Option<CreatedRange>,
+    /// When the first of them may be sent again.
+    pub(super) again_after: Option<Duration>,
+}
+
+impl Remaining {
+    pub(super) fn add(&mut self, rows: u64, created: CreatedRange) {
+        self.rows = self.rows.saturating_add(rows);
+        self.created = Some(self.created.map_or(created, |known| known.and(created)));
+    }
+
+    pub(super) fn add_later(&mut self, created_at_us: Option<i64>, again_after: Duration) {
+        self.add(1, CreatedRange::of(created_at_us));
+        self.again_after = Some(self.again_after.map_or(again_after, |sooner| sooner.min(again_after)));
+    }
+}
 
 pub(super) struct Round<'a, B> {
     pub(super) of: &'a Reconciler<B>,

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::deadlines::Kind;
-use crate::planned::Outcome;
+use crate::deadlines::schedule::Kind;
+use crate::resend_command::Outcome;
 
 // Enough to look some up; the table has them all.
 const IDS_MAX: usize = 5;

@@ -3,7 +3,7 @@
 use outbox::{CreatedRange, Tally};
 use proptest::prelude::*;
 
-use crate::deadlines::{BucketNumber, Deadlines, Kind, Overdue};
+use crate::deadlines::schedule::{BucketNumber, Deadlines, Kind, Overdue};
 
 const INIT_AFTER: u64 = 800;
 const PUBLISH_AFTER: u64 = 1600;

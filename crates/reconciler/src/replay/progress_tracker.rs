@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
-use super::ReplayCounts;
-use super::connection::{Connection, ask_once};
-use super::feed::Awaited;
-use crate::Outcome;
+use crate::replay::connection::{Connection, ask_once};
+use crate::replay::counts::ReplayCounts;
+use crate::replay::row_feed::Awaited;
+use crate::resend_command::Outcome;
 
 /// Counts rows in the order in which they were planned, so that what is noted is always a beginning of the whole.
 pub(super) struct Account<'a> {

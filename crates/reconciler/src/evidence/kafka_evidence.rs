@@ -7,7 +7,14 @@ use std::sync::Arc;
 use outbox_store::StoredPlace;
 use uuid::Uuid;
 
-use crate::evidence::Bounds;
+/// What a partition holds at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The log's start: the first offset that has not been deleted.
+    pub start: i64,
+    /// The log's end: the offset that the next record gets.
+    pub end: i64,
+}
 
 /// What is at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

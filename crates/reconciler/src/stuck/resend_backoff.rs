@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::splitmix::splitmix64;
+
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Growing pauses between the times a row is sent.
@@ -45,17 +47,9 @@ impl Backoff {
         let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
         let longest = self.first.checked_mul(doubled).unwrap_or(LONGEST).min(LONGEST.max(self.first));
         let (high, low) = id.as_u64_pair();
-        let part = scramble(high ^ low) % 1024;
+        let part = splitmix64(high ^ low) % 1024;
         longest - (longest / 4 / 1024) * u32::try_from(part).unwrap_or(0)
     }
-}
-
-/// A number that looks like chance and depends on another (the finalizer of splitmix64).
-pub(crate) fn scramble(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use outbox::{CreatedRange, Tally};
 
-use crate::buckets::Buckets;
+use crate::deadlines::buckets::Buckets;
+use crate::splitmix::splitmix64;
 
 // A bucket is overdue when its newest row is, so a row is looked at up to a bucket's width late: an eighth of its
 // deadline. Narrower ones would cost more queries when many rows are stuck.
@@ -252,5 +253,5 @@ fn signed(us: u64) -> i64 {
 
 /// Between 0 and `most_us`, spread by the time: rows that came together need not all be asked about together.
 fn jitter(now_us: u64, most_us: u64) -> u64 {
-    crate::backoff::scramble(now_us) % most_us.saturating_add(1)
+    splitmix64(now_us) % most_us.saturating_add(1)
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Announced, Missed, Told};
+use crate::replay::notice::{Announced, Missed, Told};
 
 /// Any role may announce, and nobody is to fill the memory with it: what is beyond this is looked for in the table.
 pub(super) const ANNOUNCED_MAX: usize = 1000;

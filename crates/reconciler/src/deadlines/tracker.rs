@@ -7,7 +7,7 @@ use outbox::{CreatedRange, Tally};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::deadlines::{BucketNumber, Deadlines, Kind, Overdue};
+use crate::deadlines::schedule::{BucketNumber, Deadlines, Kind, Overdue};
 
 /// The account of all rows that wait, for one life of the relay. Clones share it.
 ///

@@ -11,13 +11,16 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::account::{Account, Counted};
-use super::connection::{Connection, ask};
-use super::feed::{Feed, Stopped};
-use super::queue::Queue;
-use super::unfound::Unfound;
-use super::{Announced, Missed, ReplayCounts, ReplayOptions, Told};
-use crate::{Database, LifeOver, Outcome, Publisher, Work};
+use crate::database::Database;
+use crate::replay::connection::{Connection, ask};
+use crate::replay::counts::ReplayCounts;
+use crate::replay::notice::{Announced, Missed, Told};
+use crate::replay::notice_queue::Queue;
+use crate::replay::options::ReplayOptions;
+use crate::replay::pending_notices::Unfound;
+use crate::replay::progress_tracker::{Account, Counted};
+use crate::replay::row_feed::{Feed, Stopped};
+use crate::resend_command::{LifeOver, Outcome, Publisher, Work};
 
 /// Rows that were planned and are not counted yet, at most; the pump has its own limits.
 const PLANNED_MAX: usize = 8192;

@@ -1,61 +1,17 @@
 //! Finding stuck rows when they are known to be overdue, and planning what is to become of them.
 
-mod init;
-mod outage;
-mod publish;
-mod round;
-mod said;
-
-use std::time::Duration;
-
 use outbox::{CreatedRange, Lsn};
-use outbox_store::StoreError;
 
-use crate::account::Account;
-use crate::backoff::Backoff;
-use crate::broker::{Broker, BrokerAway};
 use crate::database::Database;
-use crate::deadlines::{Kind, Overdue};
-use crate::planned::{LifeOver, Publisher};
-use outage::Outages;
-use round::Round;
-
-/// When a row is stuck, and for how long it is tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReconcileOptions {
-    /// How long a row may say INIT after the log brought it.
-    pub init_after: Duration,
-    /// How long a row may say PUBLISH before it is looked into, which is also the first pause between two sendings;
-    /// `None` where nobody follows rows beyond PUBLISH.
-    pub publish_after: Option<Duration>,
-    /// How often a row is sent at most; `None` for no limit.
-    pub attempts_max: Option<u32>,
-}
-
-/// Why a round of work was not finished.
-enum Trouble {
-    LifeOver,
-    Store(StoreError),
-    Broker(BrokerAway),
-}
-
-impl From<LifeOver> for Trouble {
-    fn from(_: LifeOver) -> Self {
-        Trouble::LifeOver
-    }
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Trouble::Store(error)
-    }
-}
-
-impl From<BrokerAway> for Trouble {
-    fn from(away: BrokerAway) -> Self {
-        Trouble::Broker(away)
-    }
-}
+use crate::deadlines::schedule::{Kind, Overdue};
+use crate::deadlines::tracker::Account;
+use crate::evidence::kafka_evidence::Broker;
+use crate::resend_command::{LifeOver, Publisher};
+use crate::stuck::options::ReconcileOptions;
+use crate::stuck::outage::Outages;
+use crate::stuck::resend_backoff::Backoff;
+use crate::stuck::round::{Reconciler, Round};
+use crate::stuck::round_error::Trouble;
 
 /// Looks for stuck rows and plans what is to become of them, for one life of the relay: once when everything before
 /// `horizon`, where the log ended when the life began, is settled, since what is in the slot is not stuck; then
@@ -79,36 +35,6 @@ pub async fn reconcile(
     let reconciler = Reconciler { database, broker, options, backoff, account, publisher };
     // Ends with the life.
     let _ = reconciler.run().await;
-}
-
-struct Reconciler<B> {
-    database: Database,
-    broker: B,
-    options: ReconcileOptions,
-    backoff: Backoff,
-    account: Account,
-    publisher: Publisher,
-}
-
-/// What waits on after a round.
-#[derive(Debug, Default)]
-struct Remaining {
-    rows: u64,
-    created: Option<CreatedRange>,
-    /// When the first of them may be sent again.
-    again_after: Option<Duration>,
-}
-
-impl Remaining {
-    fn add(&mut self, rows: u64, created: CreatedRange) {
-        self.rows = self.rows.saturating_add(rows);
-        self.created = Some(self.created.map_or(created, |known| known.and(created)));
-    }
-
-    fn add_later(&mut self, created_at_us: Option<i64>, again_after: Duration) {
-        self.add(1, CreatedRange::of(created_at_us));
-        self.again_after = Some(self.again_after.map_or(again_after, |sooner| sooner.min(again_after)));
-    }
 }
 
 impl<B: Broker> Reconciler<B> {

@@ -3,8 +3,8 @@ use std::time::Duration;
 use outbox::Lsn;
 use tokio::time::Instant;
 
-use super::queue::News;
-use super::{Announced, Missed, Told};
+use crate::replay::notice::{Announced, Missed, Told};
+use crate::replay::notice_queue::News;
 
 /// Between two looks at the table, however much is announced.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -3,9 +3,9 @@ use outbox_store::{ReplayKey, ReplayProgress, ReplayRows, RowKey, Selection, Sto
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::connection::{Connection, ask};
-use super::pace::Pace;
-use crate::{LifeOver, Origin, Outcome, Publisher, Work};
+use crate::replay::connection::{Connection, ask};
+use crate::replay::pace::Pace;
+use crate::resend_command::{LifeOver, Origin, Outcome, Publisher, Work};
 
 /// Keys of a page, which are small.
 const PAGE_ROWS_MAX: usize = 1000;
