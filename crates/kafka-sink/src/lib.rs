@@ -4,45 +4,24 @@
 //! where the broker stored it. [`WriteBack`] writes that to the row, and whatever else becomes of it. [`Receipts`]
 //! consumes what was published, and [`KafkaLooks`] tells what Kafka has of a record and how far consumer groups are.
 
-mod consumer;
-mod context;
-mod failure;
-#[cfg(test)]
-mod fixture;
-mod groups;
-mod headers;
-mod inbox;
-mod look_error;
-mod looker;
-mod looks;
-mod outage;
-mod partition_reader;
-mod producer;
-mod properties;
-mod property_rules;
-mod quiet;
-mod receipt;
+mod config;
+mod consume;
+mod publish;
 mod receipts;
-mod record_id;
-mod refusal;
-mod routing;
-mod row_change;
-mod sink;
-mod template;
-mod topics;
+mod record;
 mod write_back;
 
-pub use consumer::consumer_config;
-pub use failure::{Failure, PublishError, Report, SinkError};
-pub use look_error::LookError;
-pub use looks::{Bounds, KafkaLooks, RecordAt};
-pub use outage::Outage;
-pub use partition_reader::{AtOffset, PartitionReader, ReadError};
-pub use properties::{PropertyProblem, client_config};
-pub use receipt::{Receipt, ReceiptChunk, Receipted};
+pub use config::properties::{PropertyProblem, client_config};
+pub use consume::consumer::consumer_config;
+pub use consume::inspect_error::LookError;
+pub use consume::inspector::{Bounds, KafkaLooks, RecordAt};
+pub use consume::partition_reader::{AtOffset, PartitionReader, ReadError};
+pub use publish::error::{Failure, PublishError, Report, SinkError};
+pub use publish::outage::Outage;
+pub use publish::sink::Sink;
 pub use receipts::{ReceiptCounts, Receipts, ReceiptsOptions};
-pub use refusal::Refusal;
-pub use routing::{Routing, RoutingError};
-pub use row_change::{Place, RowChange, What};
-pub use sink::Sink;
+pub use record::rejection::Refusal;
+pub use record::routing::{Routing, RoutingError};
+pub use write_back::receipt::{Receipt, ReceiptChunk, Receipted};
+pub use write_back::row_update::{Place, RowChange, What};
 pub use write_back::{WriteBack, WriteBackError, WriteBackOptions, Written};

@@ -10,9 +10,9 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::ReceiptsOptions;
 use super::partitions::Partition;
-use crate::LookError;
-use crate::consumer::{Reader, ReaderContext, consumer_config};
-use crate::groups::{TopicPartition, committed};
+use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
+use crate::consume::groups::{TopicPartition, committed};
+use crate::consume::inspect_error::LookError;
 
 pub(super) struct Session {
     config: ClientConfig,

@@ -13,17 +13,17 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
+use super::chunk_builder::Gathering;
 use super::commits::{Commits, Index};
-use super::gathering::Gathering;
+use super::lag_poll::{Round, Rounds, lows};
 use super::partitions::{Arrival, Partitions};
-use super::reach::{Round, Rounds, lows};
 use super::seen::News;
 use super::session::{Session, named};
 use super::{Counters, ReceiptsOptions};
-use crate::groups::{Groups, TopicPartition};
-use crate::look_error::{LookError, remedy, remedy_in};
-use crate::receipt::{Receipt, ReceiptChunk, Receipted};
-use crate::record_id::RecordId;
+use crate::consume::groups::{Groups, TopicPartition};
+use crate::consume::inspect_error::{LookError, remedy, remedy_in};
+use crate::record::record_id::RecordId;
+use crate::write_back::receipt::{Receipt, ReceiptChunk, Receipted};
 
 /// How long the thread waits for one thing before it looks at the others.
 const TURN: Duration = Duration::from_millis(100);

@@ -8,8 +8,9 @@ use outbox::CreatedRange;
 use outbox_store::{Aside, Asides, Happened, RowChanges, Why};
 use uuid::Uuid;
 
-use super::chunks::ChunkNumber;
-use crate::{Place, Receipt, RowChange, What};
+use super::open_chunks::ChunkNumber;
+use crate::write_back::receipt::Receipt;
+use crate::write_back::row_update::{Place, RowChange, What};
 
 // The id, partition, offset and small numbers with the lengths PostgreSQL's array format puts before each element.
 const ROW_BYTES: usize = 16 + 4 + 8 + 1 + 2 + 2 + 4 * 7;

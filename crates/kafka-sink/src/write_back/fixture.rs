@@ -4,7 +4,8 @@ use outbox::{Lane, Token};
 use uuid::Uuid;
 
 use super::batch::Entry;
-use crate::{Place, Receipt, RowChange, What};
+use crate::write_back::receipt::Receipt;
+use crate::write_back::row_update::{Place, RowChange, What};
 
 /// The transaction that inserted every row.
 pub(super) const XID: u32 = 700;

@@ -10,11 +10,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Written;
 use super::batch::Rows;
-use super::flights::Flights;
-use super::gathering::Limits;
+use super::batcher::Limits;
+use super::in_flight::Flights;
+use super::pending::Unwritten;
 use super::retry::Retry;
-use super::unwritten::Unwritten;
-use crate::{Outage, ReceiptChunk, RowChange};
+use crate::publish::outage::Outage;
+use crate::write_back::receipt::ReceiptChunk;
+use crate::write_back::row_update::RowChange;
 
 // One batch is executed while the next is on its way. More would only lengthen the queue at the server, which
 // executes a connection's statements one after the other.

@@ -13,7 +13,8 @@ use super::batch::Rows;
 use super::fixture::{XID, a_failed, a_held, a_published, a_receipt, change};
 use super::worker::{Answer, Database, Opened, Writer};
 use super::{WriteBack, WriteBackError, WriteBackOptions, Written};
-use crate::{Place, ReceiptChunk, Receipted, RowChange, What};
+use crate::write_back::receipt::{ReceiptChunk, Receipted};
+use crate::write_back::row_update::{Place, RowChange, What};
 
 #[derive(Clone, Copy, Debug)]
 enum Write {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use outbox::{Columns, Event};
 use outbox_store::TemplatePart;
 
-use crate::refusal::Refusal;
-use crate::template::{Template, TemplateError, Value};
-use crate::topics::{self, Topics};
+use crate::record::rejection::Refusal;
+use crate::record::template::{Template, TemplateError, Value};
+use crate::record::topics::{self, Topics};
 
 /// How a row's topic and key are found.
 ///
@@ -133,7 +133,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::fixture::event;
+    use crate::record::fixture::event;
 
     fn routing(topic: &str, key: &str) -> Routing {
         Routing::compile(topic, key, &mut Columns::default()).unwrap()

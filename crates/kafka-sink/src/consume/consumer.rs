@@ -190,7 +190,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::client_config;
+    use crate::config::properties::client_config;
 
     fn producer(properties: &[(&str, &str)]) -> ClientConfig {
         let properties: BTreeMap<_, _> =

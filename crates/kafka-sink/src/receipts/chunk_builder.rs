@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::commits::Index;
-use crate::receipt::Receipt;
+use crate::write_back::receipt::Receipt;
 
 /// The most receipts of a chunk: half a batch of the write-back.
 pub(super) const RECEIPTS_MAX: usize = 500;

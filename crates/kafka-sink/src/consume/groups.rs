@@ -7,8 +7,8 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::LookError;
-use crate::consumer::{Reader, ReaderContext, consumer_config};
+use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
+use crate::consume::inspect_error::LookError;
 
 /// A topic's partition.
 pub(crate) type TopicPartition = (Arc<str>, i32);

@@ -1,15 +1,17 @@
 //! The write-back: from what became of an event, or was seen by a consumer, to a durable status on the row.
 
 mod batch;
-mod chunks;
-mod early;
+mod batcher;
+mod early_receipts;
 #[cfg(test)]
 mod fixture;
-mod flights;
-mod gathering;
-mod hidden;
+mod in_flight;
+mod not_yet_visible;
+mod open_chunks;
+mod pending;
+pub(crate) mod receipt;
 mod retry;
-mod unwritten;
+pub(crate) mod row_update;
 mod worker;
 #[cfg(test)]
 mod worker_tests;
@@ -22,8 +24,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::{Outage, ReceiptChunk, RowChange};
-use gathering::Limits;
+use crate::publish::outage::Outage;
+use crate::write_back::receipt::ReceiptChunk;
+use crate::write_back::row_update::RowChange;
+use batcher::Limits;
 use worker::{Database, PostgreSql, Worker};
 
 // Completions are one message per batch, and the worker waits while this many are not fetched.

@@ -10,13 +10,13 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::failure::{Failure, Fault, PublishError, Report, SinkError, fault};
-use crate::headers::HeaderMaker;
-use crate::outage::Outage;
-use crate::producer::{Batching, Limits, Producer};
-use crate::refusal::Refusal;
-use crate::routing::Routing;
-use crate::topics::Topics;
+use crate::publish::error::{Failure, Fault, PublishError, Report, SinkError, fault};
+use crate::publish::outage::Outage;
+use crate::publish::producer::{Batching, Limits, Producer};
+use crate::record::headers::HeaderMaker;
+use crate::record::rejection::Refusal;
+use crate::record::routing::Routing;
+use crate::record::topics::Topics;
 
 /// Publishes events, and reports what became of each.
 ///
@@ -285,9 +285,9 @@ mod tests {
     use outbox::Columns;
 
     use super::*;
-    use crate::client_config;
-    use crate::failure::SinkErrorKind;
-    use crate::fixture::event;
+    use crate::config::properties::client_config;
+    use crate::publish::error::SinkErrorKind;
+    use crate::record::fixture::event;
 
     fn sink(properties: &[(&str, &str)], reports_max: usize) -> Sink {
         let routing =

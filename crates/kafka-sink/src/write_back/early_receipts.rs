@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::chunks::ChunkNumber;
-use crate::Receipt;
+use super::open_chunks::ChunkNumber;
+use crate::write_back::receipt::Receipt;
 
 // A delivery report is at most this late after its record was consumed; the pump is told of it within milliseconds.
 const WAIT: Duration = Duration::from_secs(2);

@@ -8,9 +8,9 @@ use rdkafka::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::groups::TopicPartition;
-use crate::look_error::{LookError, LookErrorKind};
-use crate::looker::{Looker, Question};
+use crate::consume::groups::TopicPartition;
+use crate::consume::inspect_error::{LookError, LookErrorKind};
+use crate::consume::looker::{Looker, Question};
 
 /// Who asks waits for the answers before his.
 const QUESTIONS_MAX: usize = 16;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use outbox::Token;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::Place;
-use crate::refusal::Refusal;
+use crate::record::rejection::Refusal;
+use crate::write_back::row_update::Place;
 
 /// What became of a record handed to the producer.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! Receipts: consumes what Postrider publishes, and tells which rows' records have been consumed.
 
+mod chunk_builder;
 mod commits;
-mod gathering;
+mod lag_poll;
 mod partitions;
-mod reach;
 mod seen;
 mod session;
 mod worker;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::look_error::{LookError, LookErrorKind};
-use crate::receipt::{ReceiptChunk, Receipted};
+use crate::consume::inspect_error::{LookError, LookErrorKind};
+use crate::write_back::receipt::{ReceiptChunk, Receipted};
 use seen::{News, Seen};
 use session::Session;
 use worker::Worker;

@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::Written;
 use super::batch::{Batch, Entry, Rows, batches};
-use super::chunks::Chunks;
-use super::early::{Early, Waiting};
-use super::flights::Flights;
-use super::gathering::{Gathering, Limits};
-use super::hidden::Hidden;
+use super::batcher::{Gathering, Limits};
+use super::early_receipts::{Early, Waiting};
+use super::in_flight::Flights;
+use super::not_yet_visible::Hidden;
+use super::open_chunks::Chunks;
 use super::worker::Answer;
-use crate::{Receipt, ReceiptChunk, RowChange};
+use crate::write_back::receipt::{Receipt, ReceiptChunk};
+use crate::write_back::row_update::RowChange;
 
 pub(super) struct Unwritten {
     gathering: Gathering,

@@ -8,8 +8,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
-use crate::property_rules::{ALIASES, is_secret, objection};
-use crate::quiet::Quiet;
+use crate::config::noop_context::Quiet;
+use crate::config::property_rules::{ALIASES, is_secret, objection};
 
 /// What Postrider sets where the user says nothing.
 const DEFAULTS: [(&str, &str); 16] = [

@@ -210,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fixture::event;
+    use crate::record::fixture::event;
 
     fn parse(text: &str) -> Result<Template, TemplateError> {
         Template::parse(text, &mut Columns::default())

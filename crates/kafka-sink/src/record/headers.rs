@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, Visit
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::record::rejection::Refusal;
 
 /// The headers that are Postrider's: a row's own headers of these names would mislead its consumers.
 const OURS: [&str; 7] = [
@@ -187,7 +187,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::fixture::event;
+    use crate::record::fixture::event;
 
     fn make(json: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
         let mut event = event();

@@ -12,11 +12,11 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::Place;
-use crate::failure::{Failure, Fault, NO_TOPIC_REMEDY, Report, SinkError, SinkErrorKind, fault};
-use crate::inbox::Inbox;
-use crate::outage::{Outage, Say, Watch};
-use crate::refusal::Refusal;
+use crate::publish::delivery_reports::Inbox;
+use crate::publish::error::{Failure, Fault, NO_TOPIC_REMEDY, Report, SinkError, SinkErrorKind, fault};
+use crate::publish::outage::{Outage, Say, Watch};
+use crate::record::rejection::Refusal;
+use crate::write_back::row_update::Place;
 
 /// Receives delivery reports, errors and log lines, on the producer's own thread.
 #[derive(Debug)]

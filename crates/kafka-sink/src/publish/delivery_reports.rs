@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::failure::{Report, SinkError, SinkErrorKind};
+use crate::publish::error::{Report, SinkError, SinkErrorKind};
 
 /// Reports that have not been taken yet. Never more than there are records in flight.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ mod tests {
     use outbox::Token;
 
     use super::*;
-    use crate::Place;
+    use crate::write_back::row_update::Place;
 
     fn report(number: usize) -> Report {
         Report { token: Token::from_usize(number), outcome: Ok(Place { partition: 0, offset: 0 }) }

@@ -9,11 +9,11 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consumer::{Reader, ReaderContext, consumer_config};
-use crate::groups::{Groups, TopicPartition};
-use crate::look_error::{LookError, LookErrorKind, remedy};
-use crate::looks::{Bounds, RecordAt};
-use crate::record_id::RecordId;
+use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
+use crate::consume::groups::{Groups, TopicPartition};
+use crate::consume::inspect_error::{LookError, LookErrorKind, remedy};
+use crate::consume::inspector::{Bounds, RecordAt};
+use crate::record::record_id::RecordId;
 
 /// How long a broker may take. A first request finds the brokers and connects before it, and a coordinator
 /// that has just moved reads its offsets.

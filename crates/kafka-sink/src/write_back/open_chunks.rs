@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use crate::Receipted;
+use crate::write_back::receipt::Receipted;
 
 pub(super) type ChunkNumber = u64;
 

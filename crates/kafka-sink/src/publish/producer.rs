@@ -10,8 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tokio::sync::oneshot;
 
-use crate::context::Context;
-use crate::failure::{SinkError, SinkErrorKind};
+use crate::publish::context::Context;
+use crate::publish::error::{SinkError, SinkErrorKind};
 
 /// How long the producer's thread waits for something to do before it looks whether it is to end.
 const TURN: Duration = Duration::from_millis(100);

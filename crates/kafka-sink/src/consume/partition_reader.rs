@@ -12,8 +12,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, Message, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::consumer::{Reader, ReaderContext, consumer_config};
-use crate::topics;
+use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
+use crate::record::topics;
 
 /// Whoever waits is a person; a broker that fails over is back by then.
 const SILENCE_MAX: Duration = Duration::from_secs(30);

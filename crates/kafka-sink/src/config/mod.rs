@@ -1,0 +1,5 @@
+//! The configuration of librdkafka's clients.
+
+mod noop_context;
+pub(crate) mod properties;
+mod property_rules;
