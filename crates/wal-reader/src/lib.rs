@@ -12,41 +12,23 @@
 //! The protocol is that of the PostgreSQL documentation, "Streaming Replication Protocol" and "Logical
 //! Streaming Replication Protocol", version 1 of the latter.
 
-mod authenticate;
-mod change;
-mod channel_binding;
-mod client;
-mod connect;
-mod connection;
 mod decode_error;
-mod decoder;
-mod error;
-mod frame;
-mod framing;
-mod hosts;
-mod quote;
+mod pgoutput;
+mod protocol;
 mod reader;
-mod relation;
-mod row;
-mod server_error;
-mod socket;
-mod startup;
-mod status;
-mod stream;
-mod tls;
-mod tuple;
+mod row_layout;
 
-pub use change::{Change, OtherKind};
-pub use client::{ReplicationClient, StartReplication, SystemIdentity};
-pub use connect::connect;
 pub use decode_error::DecodeError;
-pub use decoder::Decoder;
-pub use error::{Error, Severity};
-pub use frame::Frame;
-pub use framing::{Framing, Message};
-pub use relation::{Column, Relation};
-pub use row::{BadRow, Layout, LayoutError};
-pub use socket::Socket;
-pub use status::StandbyStatus;
-pub use stream::{Intake, ReplicationStream};
-pub use tuple::{Tuple, Value};
+pub use pgoutput::change::{Change, OtherKind};
+pub use pgoutput::decoder::Decoder;
+pub use pgoutput::relation::{Column, Relation};
+pub use pgoutput::tuple::{Tuple, Value};
+pub use protocol::client::{ReplicationClient, StartReplication, SystemIdentity};
+pub use protocol::connect::connect;
+pub use protocol::error::{Error, Severity};
+pub use protocol::frame::Frame;
+pub use protocol::framing::{Framing, Message};
+pub use protocol::socket::Socket;
+pub use protocol::status::StandbyStatus;
+pub use protocol::stream::{Intake, ReplicationStream};
+pub use row_layout::{BadRow, Layout, LayoutError};

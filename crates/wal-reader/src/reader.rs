@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use outbox::Lsn;
 
-use crate::DecodeError;
+use crate::decode_error::DecodeError;
 
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],

@@ -5,11 +5,11 @@ use postgres_protocol::message::backend::{BACKEND_KEY_DATA_TAG, READY_FOR_QUERY_
 use postgres_protocol::message::frontend;
 use tokio_postgres::Config;
 
-use crate::Error;
-use crate::authenticate::authenticate;
-use crate::connection::Connection;
-use crate::server_error::{Identity, Phase};
-use crate::tls::Secured;
+use crate::protocol::authenticate::authenticate;
+use crate::protocol::connection::Connection;
+use crate::protocol::error::Error;
+use crate::protocol::server_error::{Identity, Phase};
+use crate::protocol::tls::Secured;
 
 /// The first version whose pgoutput has the options `binary` and `messages`.
 const SERVER_VERSION_MIN: u32 = 14;

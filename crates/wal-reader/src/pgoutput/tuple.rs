@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::DecodeError;
+use crate::decode_error::DecodeError;
 use crate::reader::Reader;
 
 /// A column's value as the server sent it, uninterpreted.

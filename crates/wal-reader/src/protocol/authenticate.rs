@@ -8,10 +8,11 @@ use postgres_protocol::message::frontend;
 use tokio_postgres::config::{ChannelBinding as BindingMode, Config};
 use tokio_postgres::tls::ChannelBinding;
 
-use crate::channel_binding::tls_server_end_point;
-use crate::connection::Connection;
+use crate::protocol::channel_binding::tls_server_end_point;
+use crate::protocol::connection::Connection;
+use crate::protocol::error::Error;
+use crate::protocol::framing::Message;
 use crate::reader::Reader;
-use crate::{Error, Message};
 
 const DOING: &str = "authenticating";
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::server_error::{Identity, Phase};
+use crate::protocol::server_error::{Identity, Phase};
 use outbox::Lsn;
 
 /// A stream and the server's end of it, with so much room between the two.

@@ -3,9 +3,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::decode_error::DecodeError;
+use crate::pgoutput::change::{Change, OtherKind};
+use crate::pgoutput::relation::{Column, Relation};
+use crate::pgoutput::tuple::Fields;
+use crate::pgoutput::tuple::Tuple;
 use crate::reader::Reader;
-use crate::tuple::Fields;
-use crate::{Change, Column, DecodeError, OtherKind, Relation, Tuple};
 
 /// A column's flag byte, type and modifier, and the shortest name: none and its terminator.
 const COLUMN_BYTES_MIN: usize = 1 + 1 + 4 + 4;

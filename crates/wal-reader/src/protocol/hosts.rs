@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio_postgres::config::{Config, Host};
 
-use crate::Error;
+use crate::protocol::error::Error;
 
 const PORT_DEFAULT: u16 = 5432;
 

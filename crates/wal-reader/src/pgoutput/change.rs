@@ -3,7 +3,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outbox::Lsn;
 
-use crate::{Relation, Tuple};
+use crate::pgoutput::relation::Relation;
+use crate::pgoutput::tuple::Tuple;
 
 /// One message of pgoutput, protocol version 1 (PostgreSQL documentation, "Logical Replication Message
 /// Formats").

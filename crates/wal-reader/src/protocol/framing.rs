@@ -3,7 +3,7 @@
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// How much room a read is offered. Large enough that a busy stream costs a system call per hundred rows or
 /// so, small enough that a slice kept from it does not pin much.

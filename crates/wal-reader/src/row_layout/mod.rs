@@ -4,7 +4,8 @@ use bytes::Bytes;
 use outbox::{Columns, Event, Status};
 use uuid::Uuid;
 
-use crate::{Relation, Tuple, Value};
+use crate::pgoutput::relation::Relation;
+use crate::pgoutput::tuple::{Tuple, Value};
 
 /// Where in a relation's tuples the parts of an event stand, and how their types are read.
 ///
@@ -267,7 +268,9 @@ fn unix_us(tuple: &Tuple, position: Position) -> Result<Option<i64>, &'static st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, Column, Decoder};
+    use crate::pgoutput::change::Change;
+    use crate::pgoutput::decoder::Decoder;
+    use crate::pgoutput::relation::Column;
 
     const TEXT: u32 = 25;
     const INT8: u32 = 20;

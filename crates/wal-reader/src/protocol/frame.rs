@@ -1,8 +1,9 @@
 use bytes::{Buf, Bytes};
 use outbox::Lsn;
 
+use crate::decode_error::DecodeError;
+use crate::protocol::framing::Message;
 use crate::reader::Reader;
-use crate::{DecodeError, Message};
 
 /// Type byte, start, end and the server's clock, in front of an XLogData's contents.
 const XLOG_DATA_HEADER_BYTES: usize = 1 + 8 + 8 + 8;

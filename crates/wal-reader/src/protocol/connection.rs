@@ -13,9 +13,10 @@ use postgres_protocol::message::backend::{
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::protocol::error::Error;
+use crate::protocol::framing::{Framing, Message};
+use crate::protocol::server_error::{Identity, Phase, ServerError};
 use crate::reader::Reader;
-use crate::server_error::{Identity, Phase, ServerError};
-use crate::{Error, Framing, Message};
 
 /// What bytes travel over: a socket, or TLS around it.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}

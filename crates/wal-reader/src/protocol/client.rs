@@ -2,10 +2,11 @@ use std::fmt;
 
 use outbox::Lsn;
 
-use crate::connection::{Connection, TextRow};
-use crate::server_error::Phase;
-use crate::stream::ReplicationStream;
-use crate::{Error, quote};
+use crate::protocol::connection::{Connection, TextRow};
+use crate::protocol::error::Error;
+use crate::protocol::quote;
+use crate::protocol::server_error::Phase;
+use crate::protocol::stream::ReplicationStream;
 
 /// The type byte of CopyBothResponse, which postgres-protocol does not know.
 const COPY_BOTH_RESPONSE_TAG: u8 = b'W';

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io;
 
-use crate::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// Why a replication connection could not be opened, or ended.
 ///

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use crate::error::Kind;
+use crate::decode_error::DecodeError;
+use crate::protocol::error::Error;
+use crate::protocol::error::Kind;
+use crate::protocol::quote;
 use crate::reader::Reader;
-use crate::{DecodeError, Error, quote};
 
 /// Whom the server knows us as, for remedies that can be typed in.
 #[derive(Clone, Debug)]

@@ -10,10 +10,13 @@ use postgres_protocol::message::backend::{
 };
 use postgres_protocol::message::frontend;
 
-use crate::connection::Connection;
-use crate::error::Kind;
-use crate::status::EncodedStatus;
-use crate::{Error, Frame, Message, StandbyStatus};
+use crate::protocol::connection::Connection;
+use crate::protocol::error::Error;
+use crate::protocol::error::Kind;
+use crate::protocol::frame::Frame;
+use crate::protocol::framing::Message;
+use crate::protocol::status::EncodedStatus;
+use crate::protocol::status::StandbyStatus;
 
 const READING: &str = "waiting for the next change";
 const WRITING: &str = "sending feedback";

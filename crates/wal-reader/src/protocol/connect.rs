@@ -6,11 +6,13 @@ use tokio::time::timeout;
 use tokio_postgres::config::{Config, TargetSessionAttrs};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
-use crate::error::Kind;
-use crate::hosts::{Route, Target, targets};
-use crate::startup::start_up;
-use crate::tls::secure;
-use crate::{Error, ReplicationClient, Socket};
+use crate::protocol::client::ReplicationClient;
+use crate::protocol::error::Error;
+use crate::protocol::error::Kind;
+use crate::protocol::hosts::{Route, Target, targets};
+use crate::protocol::socket::Socket;
+use crate::protocol::startup::start_up;
+use crate::protocol::tls::secure;
 
 /// Opens a replication connection to the database the configuration names.
 ///

@@ -11,8 +11,9 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::{Config, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
-use crate::connection::Transport;
-use crate::{Error, Socket};
+use crate::protocol::connection::Transport;
+use crate::protocol::error::Error;
+use crate::protocol::socket::Socket;
 
 /// A transport, and what a SCRAM exchange over it may be bound to.
 pub(crate) struct Secured {
