@@ -14,6 +14,13 @@ pub struct Relation {
     pub columns: Vec<Column>,
 }
 
+impl Relation {
+    /// The position of the published column `name` in every tuple of this relation.
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
 /// One published column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::decode_error::DecodeError;
 use crate::reader::Reader;
@@ -58,6 +59,25 @@ impl Tuple {
         Some(field.value(|| &self.message[field.start as usize..field.end as usize]))
     }
 
+    /// The value of a column of a character type (`text`, `varchar`, `name`, an enum), whose text and binary
+    /// output are the same bytes. `None` for NULL, a value that is not UTF-8 and an index out of range.
+    pub fn text(&self, index: usize) -> Option<&str> {
+        match self.peek(index)? {
+            Value::Text(bytes) | Value::Binary(bytes) => std::str::from_utf8(bytes).ok(),
+            Value::Null | Value::Unchanged => None,
+        }
+    }
+
+    /// The value of a `uuid` column, from its binary (16 bytes) or text output. `None` for NULL, a value that is
+    /// no UUID and an index out of range.
+    pub fn uuid(&self, index: usize) -> Option<Uuid> {
+        match self.peek(index)? {
+            Value::Binary(bytes) => Uuid::from_slice(bytes).ok(),
+            Value::Text(bytes) => Uuid::try_parse_ascii(bytes).ok(),
+            Value::Null | Value::Unchanged => None,
+        }
+    }
+
     pub(crate) fn new(message: Bytes, fields: Fields) -> Self {
         Tuple { message, fields: fields.0 }
     }
@@ -114,5 +134,40 @@ impl Fields {
             fields.push(Field { kind, start: range.start as u32, end: range.end as u32 });
         }
         Ok(Fields(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Uuid = Uuid::from_u128(0x018f_0000_0000_7000_8000_0000_0000_00ff);
+
+    fn tuple(fields: &[(u8, &[u8])]) -> Tuple {
+        let mut message = (fields.len() as u16).to_be_bytes().to_vec();
+        for (kind, bytes) in fields {
+            message.push(*kind);
+            if matches!(kind, b't' | b'b') {
+                message.extend((bytes.len() as u32).to_be_bytes());
+                message.extend(*bytes);
+            }
+        }
+        let fields = Fields::read(&mut Reader::new(&message, 0)).expect("a TupleData");
+        Tuple::new(message.into(), fields)
+    }
+
+    #[test]
+    fn text_reads_both_formats_and_rejects_null_and_invalid_utf_8() {
+        let tuple = tuple(&[(b't', b"a"), (b'b', "ü".as_bytes()), (b'b', b""), (b'n', b""), (b'b', b"\xff")]);
+        let texts: Vec<Option<&str>> = (0..6).map(|index| tuple.text(index)).collect();
+        assert_eq!(texts, [Some("a"), Some("ü"), Some(""), None, None, None]);
+    }
+
+    #[test]
+    fn uuid_reads_both_formats_and_rejects_null_and_other_lengths() {
+        let text = ID.to_string();
+        let tuple = tuple(&[(b'b', ID.as_bytes()), (b't', text.as_bytes()), (b'n', b""), (b'b', b"short")]);
+        let ids: Vec<Option<Uuid>> = (0..5).map(|index| tuple.uuid(index)).collect();
+        assert_eq!(ids, [Some(ID), Some(ID), None, None, None]);
     }
 }
