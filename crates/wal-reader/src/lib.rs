@@ -12,10 +12,10 @@
 //! The protocol is that of the PostgreSQL documentation, "Streaming Replication Protocol" and "Logical
 //! Streaming Replication Protocol", version 1 of the latter.
 
+mod byte_reader;
 mod decode_error;
 mod pgoutput;
 mod protocol;
-mod reader;
 mod row_layout;
 
 pub use decode_error::DecodeError;
@@ -25,10 +25,10 @@ pub use pgoutput::relation::{Column, Relation};
 pub use pgoutput::tuple::{Tuple, Value};
 pub use protocol::client::{ReplicationClient, StartReplication, SystemIdentity};
 pub use protocol::connect::connect;
-pub use protocol::error::{Error, Severity};
+pub use protocol::error::Error;
 pub use protocol::frame::Frame;
 pub use protocol::framing::{Framing, Message};
 pub use protocol::socket::Socket;
 pub use protocol::status::StandbyStatus;
 pub use protocol::stream::{Intake, ReplicationStream};
-pub use row_layout::{BadRow, Layout, LayoutError};
+pub use row_layout::{RowLayout, RowLayoutError, UnreadableRow};

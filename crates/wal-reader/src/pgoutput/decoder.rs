@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::byte_reader::ByteReader;
 use crate::decode_error::DecodeError;
 use crate::pgoutput::change::{Change, OtherKind};
 use crate::pgoutput::relation::{Column, Relation};
-use crate::pgoutput::tuple::Fields;
 use crate::pgoutput::tuple::Tuple;
-use crate::reader::Reader;
+use crate::pgoutput::tuple::TupleData;
 
 /// A column's flag byte, type and modifier, and the shortest name: none and its terminator.
 const COLUMN_BYTES_MIN: usize = 1 + 1 + 4 + 4;
@@ -39,7 +39,7 @@ impl Decoder {
         if u32::try_from(data.len()).is_err() {
             return Err(DecodeError::new(0, format!("{} bytes are too many for a message", data.len())));
         }
-        let mut reader = Reader::new(&data, 0);
+        let mut reader = ByteReader::new(&data, 0);
         let change = match reader.u8("a message")? {
             b'I' => {
                 let (relation, fields) = self.insert(&mut reader)?;
@@ -91,7 +91,7 @@ impl Decoder {
     }
 
     #[inline]
-    fn insert(&mut self, reader: &mut Reader<'_>) -> Result<(Arc<Relation>, Fields), DecodeError> {
+    fn insert(&mut self, reader: &mut ByteReader<'_>) -> Result<(Arc<Relation>, TupleData), DecodeError> {
         let at = reader.at();
         let oid = reader.u32("an Insert's relation")?;
         let relation = match &self.last {
@@ -108,7 +108,7 @@ impl Decoder {
         };
         expect(reader, b'N', "an Insert's row")?;
         let at = reader.at();
-        let fields = Fields::read(reader)?;
+        let fields = TupleData::read(reader)?;
         if fields.len() != relation.columns.len() {
             let what = format!(
                 "a row with {} columns of {}.{}, which was described with {}",
@@ -123,7 +123,7 @@ impl Decoder {
     }
 }
 
-fn read_relation(reader: &mut Reader<'_>) -> Result<Relation, DecodeError> {
+fn read_relation(reader: &mut ByteReader<'_>) -> Result<Relation, DecodeError> {
     let oid = reader.u32("a Relation's oid")?;
     let namespace = reader.string("a Relation's schema")?.to_owned();
     let name = reader.string("a Relation's name")?.to_owned();
@@ -142,7 +142,7 @@ fn read_relation(reader: &mut Reader<'_>) -> Result<Relation, DecodeError> {
     Ok(Relation { oid, namespace, name, replica_identity, columns })
 }
 
-fn pass_over(tag: u8, reader: &mut Reader<'_>) -> Result<OtherKind, DecodeError> {
+fn pass_over(tag: u8, reader: &mut ByteReader<'_>) -> Result<OtherKind, DecodeError> {
     match tag {
         b'O' => {
             reader.lsn("an Origin's LSN")?;
@@ -161,19 +161,19 @@ fn pass_over(tag: u8, reader: &mut Reader<'_>) -> Result<OtherKind, DecodeError>
             match reader.u8("an Update's row")? {
                 b'N' => {}
                 b'K' | b'O' => {
-                    Fields::read(reader)?;
+                    TupleData::read(reader)?;
                     expect(reader, b'N', "an Update's new row")?;
                 }
                 other => return Err(unknown_row(reader, at, other)),
             }
-            Fields::read(reader)?;
+            TupleData::read(reader)?;
             Ok(OtherKind::Update)
         }
         b'D' => {
             reader.u32("a Delete's relation")?;
             let at = reader.at();
             match reader.u8("a Delete's row")? {
-                b'K' | b'O' => Fields::read(reader)?,
+                b'K' | b'O' => TupleData::read(reader)?,
                 other => return Err(unknown_row(reader, at, other)),
             };
             Ok(OtherKind::Delete)
@@ -190,7 +190,7 @@ fn pass_over(tag: u8, reader: &mut Reader<'_>) -> Result<OtherKind, DecodeError>
     }
 }
 
-fn expect(reader: &mut Reader<'_>, wanted: u8, what: &'static str) -> Result<(), DecodeError> {
+fn expect(reader: &mut ByteReader<'_>, wanted: u8, what: &'static str) -> Result<(), DecodeError> {
     let at = reader.at();
     match reader.u8(what)? {
         found if found == wanted => Ok(()),
@@ -198,6 +198,6 @@ fn expect(reader: &mut Reader<'_>, wanted: u8, what: &'static str) -> Result<(),
     }
 }
 
-fn unknown_row(reader: &Reader<'_>, at: usize, found: u8) -> DecodeError {
+fn unknown_row(reader: &ByteReader<'_>, at: usize, found: u8) -> DecodeError {
     reader.error_at(at, format!("unknown kind of row {:?}", char::from(found)))
 }

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::byte_reader::ByteReader;
 use crate::decode_error::DecodeError;
-use crate::reader::Reader;
 
 /// A column's value as the server sent it, uninterpreted.
 ///
@@ -78,7 +78,7 @@ impl Tuple {
         }
     }
 
-    pub(crate) fn new(message: Bytes, fields: Fields) -> Self {
+    pub(crate) fn new(message: Bytes, fields: TupleData) -> Self {
         Tuple { message, fields: fields.0 }
     }
 }
@@ -104,16 +104,16 @@ impl PartialEq for Tuple {
 impl Eq for Tuple {}
 
 /// A row's layout, apart from the message it lies in.
-pub(crate) struct Fields(Vec<Field>);
+pub(crate) struct TupleData(Vec<Field>);
 
-impl Fields {
+impl TupleData {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Reads a TupleData. The reader's message is at most `u32::MAX` bytes long.
     #[inline]
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut ByteReader<'_>) -> Result<Self, DecodeError> {
         let count = reader.count_16("a row's column count")?;
         // Every column takes at least its kind's byte: a count beyond that is a lie and reserves nothing.
         let mut fields = Vec::with_capacity(count.min(reader.remaining()));
@@ -133,7 +133,7 @@ impl Fields {
             };
             fields.push(Field { kind, start: range.start as u32, end: range.end as u32 });
         }
-        Ok(Fields(fields))
+        Ok(TupleData(fields))
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
                 message.extend(*bytes);
             }
         }
-        let fields = Fields::read(&mut Reader::new(&message, 0)).expect("a TupleData");
+        let fields = TupleData::read(&mut ByteReader::new(&message, 0)).expect("a TupleData");
         Tuple::new(message.into(), fields)
     }
 

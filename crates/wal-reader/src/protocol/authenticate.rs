@@ -8,11 +8,11 @@ use postgres_protocol::message::frontend;
 use tokio_postgres::config::{ChannelBinding as BindingMode, Config};
 use tokio_postgres::tls::ChannelBinding;
 
+use crate::byte_reader::ByteReader;
 use crate::protocol::channel_binding::tls_server_end_point;
-use crate::protocol::connection::Connection;
+use crate::protocol::connection::ReplicationConnection;
 use crate::protocol::error::Error;
 use crate::protocol::framing::Message;
-use crate::reader::Reader;
 
 const DOING: &str = "authenticating";
 
@@ -26,12 +26,12 @@ const SASL_FINAL: u32 = 12;
 
 /// Answers whatever the server asks for until it is satisfied.
 pub(crate) async fn authenticate(
-    connection: &mut Connection,
+    connection: &mut ReplicationConnection,
     config: &Config,
     binding: ChannelBinding,
 ) -> Result<(), Error> {
     let message = connection.receive(DOING).await?;
-    let mut reader = Reader::new(&message.body, message.position);
+    let mut reader = ByteReader::new(&message.body, message.position);
     let mut out = BytesMut::new();
     match request(&message, &mut reader)? {
         OK => return refuse_without_binding(config),
@@ -49,24 +49,24 @@ pub(crate) async fn authenticate(
         }
         SASL => scram(connection, config, binding, reader).await?,
         other => {
-            return Err(Error::definite(format!(
+            return Err(Error::permanent(format!(
                 "the server asks for authentication method {other}, which is unknown here"
             ))
             .with_remedy(Some("let the role in with scram-sha-256 in pg_hba.conf".to_owned())));
         }
     }
     let message = connection.receive(DOING).await?;
-    match request(&message, &mut Reader::new(&message.body, message.position))? {
+    match request(&message, &mut ByteReader::new(&message.body, message.position))? {
         OK => Ok(()),
         _ => Err(Error::unexpected(message.tag, DOING)),
     }
 }
 
 async fn scram(
-    connection: &mut Connection,
+    connection: &mut ReplicationConnection,
     config: &Config,
     binding: ChannelBinding,
-    mut mechanisms: Reader<'_>,
+    mut mechanisms: ByteReader<'_>,
 ) -> Result<(), Error> {
     let (mut plain, mut bound) = (false, false);
     loop {
@@ -86,7 +86,7 @@ async fn scram(
         // Saying that we could have, the server notices if somebody in between took its offer away.
         (Some(_), false) if plain => (sasl::ChannelBinding::unrequested(), sasl::SCRAM_SHA_256),
         (None, _) if plain => (sasl::ChannelBinding::unsupported(), sasl::SCRAM_SHA_256),
-        _ => return Err(Error::definite("the server offers no SASL mechanism that is known here")),
+        _ => return Err(Error::permanent("the server offers no SASL mechanism that is known here")),
     };
     if mechanism != sasl::SCRAM_SHA_256_PLUS {
         refuse_without_binding(config)?;
@@ -107,7 +107,7 @@ async fn scram(
     scram.finish(sasl_data(&message, SASL_FINAL)?).map_err(|error| not_scram(&error))
 }
 
-fn request(message: &Message, reader: &mut Reader<'_>) -> Result<u32, Error> {
+fn request(message: &Message, reader: &mut ByteReader<'_>) -> Result<u32, Error> {
     if message.tag != AUTHENTICATION_TAG {
         return Err(Error::unexpected(message.tag, DOING));
     }
@@ -115,7 +115,7 @@ fn request(message: &Message, reader: &mut Reader<'_>) -> Result<u32, Error> {
 }
 
 fn sasl_data(message: &Message, wanted: u32) -> Result<&[u8], Error> {
-    let mut reader = Reader::new(&message.body, message.position);
+    let mut reader = ByteReader::new(&message.body, message.position);
     match request(message, &mut reader)? {
         found if found == wanted => Ok(&message.body[reader.at()..]),
         _ => Err(Error::unexpected(message.tag, DOING)),
@@ -124,27 +124,27 @@ fn sasl_data(message: &Message, wanted: u32) -> Result<&[u8], Error> {
 
 fn password(config: &Config) -> Result<&[u8], Error> {
     config.get_password().ok_or_else(|| {
-        Error::definite("the server asks for a password and the configuration has none")
+        Error::permanent("the server asks for a password and the configuration has none")
             .with_remedy(Some("set the password".to_owned()))
     })
 }
 
 fn refuse_without_binding(config: &Config) -> Result<(), Error> {
     match config.get_channel_binding() {
-        BindingMode::Require => Err(Error::definite("channel_binding=require and the server did not use it")
-            .with_remedy(Some(
-                "connect with TLS and scram-sha-256, or set channel_binding=prefer".to_owned(),
-            ))),
+        BindingMode::Require => Err(Error::permanent(
+            "channel_binding=require and the server did not use it",
+        )
+        .with_remedy(Some("connect with TLS and scram-sha-256, or set channel_binding=prefer".to_owned()))),
         _ => Ok(()),
     }
 }
 
 fn zero_in_password() -> Error {
-    Error::definite("the password has a zero byte in it")
+    Error::permanent("the password has a zero byte in it")
 }
 
 fn not_scram(error: &std::io::Error) -> Error {
-    Error::definite(format!(
+    Error::permanent(format!(
         "the SCRAM exchange failed, so this may not be the server it claims to be: {error}"
     ))
 }

@@ -28,7 +28,7 @@ pub(crate) async fn tls_server_end_point(binding: ChannelBinding) -> Option<Vec<
     let (ours, theirs) = tokio::io::duplex(EXCHANGE_BYTES_MAX);
     let mut config = Config::new();
     config.user("nobody").password("none").ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-    let client = config.connect_raw(ours, Probe(Mutex::new(Some(binding))));
+    let client = config.connect_raw(ours, BindingProbe(Mutex::new(Some(binding))));
     // The client's end is an error in any case: the exchange breaks off once we have seen what we came for.
     let (_, seen) = tokio::join!(client, serve(theirs));
     seen.ok().flatten()
@@ -68,24 +68,24 @@ async fn write_authentication(stream: &mut DuplexStream, kind: u32, data: &[u8])
 }
 
 /// A connector that wraps nothing and says what the real stream said.
-struct Probe(Mutex<Option<ChannelBinding>>);
+struct BindingProbe(Mutex<Option<ChannelBinding>>);
 
-impl TlsConnect<DuplexStream> for Probe {
-    type Stream = ProbeStream;
+impl TlsConnect<DuplexStream> for BindingProbe {
+    type Stream = BindingProbeStream;
     type Error = io::Error;
-    type Future = Ready<io::Result<ProbeStream>>;
+    type Future = Ready<io::Result<BindingProbeStream>>;
 
     fn connect(self, stream: DuplexStream) -> Self::Future {
-        ready(Ok(ProbeStream { stream, binding: self.0 }))
+        ready(Ok(BindingProbeStream { stream, binding: self.0 }))
     }
 }
 
-struct ProbeStream {
+struct BindingProbeStream {
     stream: DuplexStream,
     binding: Mutex<Option<ChannelBinding>>,
 }
 
-impl TlsStream for ProbeStream {
+impl TlsStream for BindingProbeStream {
     fn channel_binding(&self) -> ChannelBinding {
         self.binding
             .lock()
@@ -95,7 +95,7 @@ impl TlsStream for ProbeStream {
     }
 }
 
-impl AsyncRead for ProbeStream {
+impl AsyncRead for BindingProbeStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl AsyncRead for ProbeStream {
     }
 }
 
-impl AsyncWrite for ProbeStream {
+impl AsyncWrite for BindingProbeStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

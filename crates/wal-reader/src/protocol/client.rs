@@ -2,10 +2,10 @@ use std::fmt;
 
 use outbox::Lsn;
 
-use crate::protocol::connection::{Connection, TextRow};
+use crate::protocol::connection::{ReplicationConnection, TextRow};
 use crate::protocol::error::Error;
 use crate::protocol::quote;
-use crate::protocol::server_error::Phase;
+use crate::protocol::server_error::ConnectionPhase;
 use crate::protocol::stream::ReplicationStream;
 
 /// The type byte of CopyBothResponse, which postgres-protocol does not know.
@@ -13,7 +13,7 @@ const COPY_BOTH_RESPONSE_TAG: u8 = b'W';
 
 /// A replication connection that waits for a command.
 pub struct ReplicationClient {
-    connection: Connection,
+    connection: ReplicationConnection,
 }
 
 /// Who a server is: the answer to IDENTIFY_SYSTEM.
@@ -42,7 +42,7 @@ pub struct StartReplication {
 }
 
 impl ReplicationClient {
-    pub(crate) fn new(connection: Connection) -> Self {
+    pub(crate) fn new(connection: ReplicationConnection) -> Self {
         ReplicationClient { connection }
     }
 
@@ -61,12 +61,12 @@ impl ReplicationClient {
         let (Some(Some(system_id)), Some(Some(timeline)), Some(Some(flush_lsn)), Some(database)) =
             (columns.next(), columns.next(), columns.next(), columns.next())
         else {
-            return Err(Error::definite(
+            return Err(Error::permanent(
                 "the server's answer to IDENTIFY_SYSTEM has other columns than expected",
             ));
         };
         let malformed = |what: &dyn fmt::Display| {
-            Error::definite(format!("the answer to IDENTIFY_SYSTEM is malformed: {what}"))
+            Error::permanent(format!("the answer to IDENTIFY_SYSTEM is malformed: {what}"))
         };
         Ok(SystemIdentity {
             system_id,
@@ -87,7 +87,7 @@ impl ReplicationClient {
         row.into_iter()
             .next()
             .flatten()
-            .ok_or_else(|| Error::definite(format!("the server shows nothing for {name:?}")))
+            .ok_or_else(|| Error::permanent(format!("the server shows nothing for {name:?}")))
     }
 
     /// Begins streaming with pgoutput: protocol version 1, values in binary, logical messages included.
@@ -98,7 +98,7 @@ impl ReplicationClient {
     /// the first change is to be sent.
     pub async fn start_replication(mut self, start: &StartReplication) -> Result<ReplicationStream, Error> {
         if start.publications.is_empty() {
-            return Err(Error::definite("no publication is named to stream"));
+            return Err(Error::permanent("no publication is named to stream"));
         }
         let command = format!(
             "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary 'true', messages 'true')",
@@ -106,12 +106,12 @@ impl ReplicationClient {
             start.from,
             quote::identifiers_in_a_literal(&start.publications),
         );
-        self.connection.phase = Phase::Starting;
+        self.connection.phase = ConnectionPhase::Starting;
         let doing = "starting replication";
         self.connection.send_query(&command).await?;
         match self.connection.receive(doing).await?.tag {
             COPY_BOTH_RESPONSE_TAG => {
-                self.connection.phase = Phase::Streaming;
+                self.connection.phase = ConnectionPhase::Streaming;
                 Ok(ReplicationStream::new(self.connection))
             }
             tag => Err(Error::unexpected(tag, doing)),
@@ -133,5 +133,5 @@ impl fmt::Debug for ReplicationClient {
 }
 
 fn one_row(rows: Vec<TextRow>) -> Result<TextRow, Error> {
-    rows.into_iter().next().ok_or_else(|| Error::definite("the server answered a command without a row"))
+    rows.into_iter().next().ok_or_else(|| Error::permanent("the server answered a command without a row"))
 }

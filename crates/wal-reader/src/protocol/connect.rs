@@ -8,8 +8,8 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use crate::protocol::client::ReplicationClient;
 use crate::protocol::error::Error;
-use crate::protocol::error::Kind;
-use crate::protocol::hosts::{Route, Target, targets};
+use crate::protocol::error::ErrorKind;
+use crate::protocol::hosts::{HostRoute, HostTarget, targets};
 use crate::protocol::socket::Socket;
 use crate::protocol::startup::start_up;
 use crate::protocol::tls::secure;
@@ -54,31 +54,31 @@ where
 }
 
 /// One place to connect to.
-enum Address<'a> {
+enum ServerAddress<'a> {
     Tcp(SocketAddr),
     Unix(&'a std::path::Path),
 }
 
-impl fmt::Display for Address<'_> {
+impl fmt::Display for ServerAddress<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => path.display().fmt(f),
+            ServerAddress::Tcp(address) => address.fmt(f),
+            ServerAddress::Unix(path) => path.display().fmt(f),
         }
     }
 }
 
-async fn resolve(route: &Route) -> Result<Vec<Address<'_>>, Error> {
+async fn resolve(route: &HostRoute) -> Result<Vec<ServerAddress<'_>>, Error> {
     match route {
-        Route::Unix(path) => Ok(vec![Address::Unix(path)]),
-        Route::Address(address) => Ok(vec![Address::Tcp(*address)]),
-        Route::Name(name, port) => {
+        HostRoute::Unix(path) => Ok(vec![ServerAddress::Unix(path)]),
+        HostRoute::Address(address) => Ok(vec![ServerAddress::Tcp(*address)]),
+        HostRoute::Name(name, port) => {
             let unresolved =
-                |why: &dyn fmt::Display| Error::transient(format!("cannot resolve host {name:?}: {why}"));
-            let found: Vec<Address<'_>> = tokio::net::lookup_host((name.as_str(), *port))
+                |why: &dyn fmt::Display| Error::retryable(format!("cannot resolve host {name:?}: {why}"));
+            let found: Vec<ServerAddress<'_>> = tokio::net::lookup_host((name.as_str(), *port))
                 .await
                 .map_err(|error| unresolved(&error))?
-                .map(Address::Tcp)
+                .map(ServerAddress::Tcp)
                 .collect();
             if found.is_empty() { Err(unresolved(&"it has no address")) } else { Ok(found) }
         }
@@ -86,8 +86,8 @@ async fn resolve(route: &Route) -> Result<Vec<Address<'_>>, Error> {
 }
 
 async fn connect_in_time<T>(
-    address: &Address<'_>,
-    target: &Target,
+    address: &ServerAddress<'_>,
+    target: &HostTarget,
     config: &Config,
     tls: &mut T,
 ) -> Result<ReplicationClient, Error>
@@ -100,7 +100,7 @@ where
         None => attempt.await,
         Some(limit) => timeout(*limit, attempt).await.unwrap_or_else(|_| {
             Err(Error::new(
-                Kind::Timeout,
+                ErrorKind::Timeout,
                 format!("no connection within connect_timeout, {} s", limit.as_secs_f32()),
             ))
         }),
@@ -108,8 +108,8 @@ where
 }
 
 async fn connect_once<T>(
-    address: &Address<'_>,
-    target: &Target,
+    address: &ServerAddress<'_>,
+    target: &HostTarget,
     config: &Config,
     tls: &mut T,
 ) -> Result<ReplicationClient, Error>
@@ -118,10 +118,10 @@ where
     T::Stream: Send + 'static,
 {
     let socket = match address {
-        Address::Tcp(address) => Socket::tcp(*address, config).await,
-        Address::Unix(path) => Socket::unix(path).await,
+        ServerAddress::Tcp(address) => Socket::tcp(*address, config).await,
+        ServerAddress::Unix(path) => Socket::unix(path).await,
     };
-    let socket = socket.map_err(|error: io::Error| Error::transient(format!("cannot connect: {error}")))?;
+    let socket = socket.map_err(|error: io::Error| Error::retryable(format!("cannot connect: {error}")))?;
     let secured = secure(socket, config, tls, target.hostname.as_deref()).await?;
     let mut client = ReplicationClient::new(start_up(secured, config).await?);
     let wanted = match config.get_target_session_attrs() {
@@ -137,5 +137,5 @@ where
     } else {
         "read-only, and this server is not"
     };
-    Err(Error::transient(format!("target_session_attrs asks for {what}")))
+    Err(Error::retryable(format!("target_session_attrs asks for {what}")))
 }

@@ -13,10 +13,10 @@ use postgres_protocol::message::backend::{
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::byte_reader::ByteReader;
 use crate::protocol::error::Error;
 use crate::protocol::framing::{Framing, Message};
-use crate::protocol::server_error::{Identity, Phase, ServerError};
-use crate::reader::Reader;
+use crate::protocol::server_error::{ConnectionPhase, ServerError, SessionIdentity};
 
 /// What bytes travel over: a socket, or TLS around it.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -26,18 +26,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 /// A row of a simple query: text, or NULL.
 pub(crate) type TextRow = Vec<Option<String>>;
 
-pub(crate) struct Connection {
+pub(crate) struct ReplicationConnection {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) framing: Framing,
     pub(crate) parameters: HashMap<String, String>,
-    pub(crate) phase: Phase,
-    pub(crate) identity: Identity,
+    pub(crate) phase: ConnectionPhase,
+    pub(crate) identity: SessionIdentity,
 }
 
-impl Connection {
-    pub(crate) fn new(transport: Box<dyn Transport>, identity: Identity) -> Self {
+impl ReplicationConnection {
+    pub(crate) fn new(transport: Box<dyn Transport>, identity: SessionIdentity) -> Self {
         let (framing, parameters) = (Framing::new(), HashMap::new());
-        Connection { transport, framing, parameters, phase: Phase::Connecting, identity }
+        ReplicationConnection { transport, framing, parameters, phase: ConnectionPhase::Connecting, identity }
     }
 
     pub(crate) async fn send(&mut self, message: &[u8]) -> Result<(), Error> {
@@ -92,7 +92,7 @@ impl Connection {
         match message.tag {
             NOTIFICATION_RESPONSE_TAG => Ok(()),
             PARAMETER_STATUS_TAG => {
-                let mut reader = Reader::new(&message.body, message.position);
+                let mut reader = ByteReader::new(&message.body, message.position);
                 let name = reader.text_lossy("a parameter's name")?;
                 let value = reader.text_lossy("a parameter's value")?;
                 reader.end("a parameter")?;
@@ -137,7 +137,7 @@ impl Connection {
     pub(crate) async fn send_query(&mut self, command: &str) -> Result<(), Error> {
         let mut out = BytesMut::new();
         frontend::query(command, &mut out)
-            .map_err(|error| Error::definite(format!("a name cannot be part of a command: {error}")))?;
+            .map_err(|error| Error::permanent(format!("a name cannot be part of a command: {error}")))?;
         self.send(&out).await
     }
 
@@ -152,7 +152,7 @@ impl Connection {
 }
 
 fn text_row(message: &Message) -> Result<TextRow, Error> {
-    let mut reader = Reader::new(&message.body, message.position);
+    let mut reader = ByteReader::new(&message.body, message.position);
     let count = reader.count_16("a row's column count")?;
     let mut row = Vec::with_capacity(count.min(reader.remaining() / 4));
     for _ in 0..count {

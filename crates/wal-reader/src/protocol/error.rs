@@ -7,32 +7,23 @@ use crate::decode_error::DecodeError;
 ///
 /// Its text is whole: what happened, where, and, where there is one, the remedy. It has no source to be
 /// printed beside it, and never a password in it.
-pub struct Error(Box<Inner>);
-
-/// Whether trying again may help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Connect again, after a while.
-    Transient,
-    /// It will be the same until somebody changes something; the error says what.
-    Definite,
-}
+pub struct Error(Box<ErrorInner>);
 
 #[derive(Debug)]
-struct Inner {
-    kind: Kind,
+struct ErrorInner {
+    kind: ErrorKind,
     message: String,
     remedy: Option<String>,
     sqlstate: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Transient,
+pub(crate) enum ErrorKind {
+    Retryable,
     Timeout,
     StreamEnded,
     SlotInUse,
-    Definite,
+    Permanent,
     SlotMissing,
     SlotInvalidated,
     PublicationMissing,
@@ -40,31 +31,26 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    /// Whether trying again may help.
-    pub fn severity(&self) -> Severity {
+    /// Whether the same attempt can succeed later, without a change to the server or the configuration.
+    pub fn is_retryable(&self) -> bool {
         match self.0.kind {
-            Kind::Transient | Kind::Timeout | Kind::StreamEnded | Kind::SlotInUse => Severity::Transient,
-            Kind::Definite
-            | Kind::SlotMissing
-            | Kind::SlotInvalidated
-            | Kind::PublicationMissing
-            | Kind::Malformed => Severity::Definite,
+            ErrorKind::Retryable | ErrorKind::Timeout | ErrorKind::StreamEnded | ErrorKind::SlotInUse => true,
+            ErrorKind::Permanent
+            | ErrorKind::SlotMissing
+            | ErrorKind::SlotInvalidated
+            | ErrorKind::PublicationMissing
+            | ErrorKind::Malformed => false,
         }
-    }
-
-    /// Whether trying again is of no use until somebody changes something.
-    pub fn is_definite(&self) -> bool {
-        self.severity() == Severity::Definite
     }
 
     /// Another connection reads from the slot; the text names its process id. Transient.
     pub fn is_slot_in_use(&self) -> bool {
-        self.0.kind == Kind::SlotInUse
+        self.0.kind == ErrorKind::SlotInUse
     }
 
     /// The slot does not exist. Definite.
     pub fn is_slot_missing(&self) -> bool {
-        self.0.kind == Kind::SlotMissing
+        self.0.kind == ErrorKind::SlotMissing
     }
 
     /// The slot exists and the log it needs does not: changes are lost to it for good. Definite.
@@ -73,17 +59,17 @@ impl Error {
     /// distinctive (PostgreSQL 18); on an older server in another language the error is definite without this,
     /// and `pg_replication_slots.wal_status` tells.
     pub fn is_slot_invalidated(&self) -> bool {
-        self.0.kind == Kind::SlotInvalidated
+        self.0.kind == ErrorKind::SlotInvalidated
     }
 
     /// The publication does not exist at this point of the log. Definite.
     pub fn is_publication_missing(&self) -> bool {
-        self.0.kind == Kind::PublicationMissing
+        self.0.kind == ErrorKind::PublicationMissing
     }
 
     /// The server ended the stream of its own accord, as it does when it shuts down. Transient.
     pub fn is_stream_ended(&self) -> bool {
-        self.0.kind == Kind::StreamEnded
+        self.0.kind == ErrorKind::StreamEnded
     }
 
     /// The server's error code, where the server sent one (PostgreSQL documentation, "PostgreSQL Error Codes").
@@ -96,29 +82,29 @@ impl Error {
         self.0.remedy.as_deref()
     }
 
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), remedy: None, sqlstate: None }))
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error(Box::new(ErrorInner { kind, message: message.into(), remedy: None, sqlstate: None }))
     }
 
-    pub(crate) fn definite(message: impl Into<String>) -> Self {
-        Error::new(Kind::Definite, message)
+    pub(crate) fn permanent(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Permanent, message)
     }
 
-    pub(crate) fn transient(message: impl Into<String>) -> Self {
-        Error::new(Kind::Transient, message)
+    pub(crate) fn retryable(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Retryable, message)
     }
 
     pub(crate) fn io(doing: &str, error: &io::Error) -> Self {
-        Error::transient(format!("the replication connection failed while {doing}: {error}"))
+        Error::retryable(format!("the replication connection failed while {doing}: {error}"))
     }
 
     pub(crate) fn closed(doing: &str) -> Self {
-        Error::transient(format!("the server closed the replication connection while we were {doing}"))
+        Error::retryable(format!("the server closed the replication connection while we were {doing}"))
     }
 
     pub(crate) fn unexpected(tag: u8, doing: &str) -> Self {
         Error::new(
-            Kind::Malformed,
+            ErrorKind::Malformed,
             format!("unexpected message {:?} from the server while {doing}", char::from(tag)),
         )
     }
@@ -139,21 +125,21 @@ impl Error {
         self
     }
 
-    /// One error for several hosts, none of which would do. It is definite only if each of them is: a host
-    /// that is down may come back as the one we want.
+    /// One error for several hosts that all failed. It is retryable if any of them is: a host that is down may
+    /// come back as the one `target_session_attrs` asks for.
     pub(crate) fn of_hosts(mut errors: Vec<Error>) -> Self {
         let Some(last) = errors.pop() else {
-            return Error::definite("the configuration names no host")
+            return Error::permanent("the configuration names no host")
                 .with_remedy(Some("set host or hostaddr".to_owned()));
         };
         if errors.is_empty() {
             return last;
         }
-        let definite = last.is_definite() && errors.iter().all(Error::is_definite);
         errors.push(last);
+        let is_retryable = errors.iter().any(Error::is_retryable);
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let kind = if definite { Kind::Definite } else { Kind::Transient };
-        Error::new(kind, format!("no host would do: {}", texts.join("; ")))
+        let kind = if is_retryable { ErrorKind::Retryable } else { ErrorKind::Permanent };
+        Error::new(kind, format!("no host could be used: {}", texts.join("; ")))
     }
 }
 
@@ -178,7 +164,7 @@ impl std::error::Error for Error {}
 impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {
         Error::new(
-            Kind::Malformed,
+            ErrorKind::Malformed,
             format!("the server's bytes do not follow the replication protocol: {error}"),
         )
     }

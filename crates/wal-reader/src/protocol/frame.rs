@@ -1,9 +1,9 @@
 use bytes::{Buf, Bytes};
 use outbox::Lsn;
 
+use crate::byte_reader::ByteReader;
 use crate::decode_error::DecodeError;
 use crate::protocol::framing::Message;
-use crate::reader::Reader;
 
 /// Type byte, start, end and the server's clock, in front of an XLogData's contents.
 const XLOG_DATA_HEADER_BYTES: usize = 1 + 8 + 8 + 8;
@@ -39,7 +39,7 @@ impl Frame {
     #[inline]
     pub fn parse(message: Message) -> Result<Self, DecodeError> {
         let Message { body: mut data, position, .. } = message;
-        let mut reader = Reader::new(&data, position);
+        let mut reader = ByteReader::new(&data, position);
         match reader.u8("a replication message")? {
             b'w' => {
                 let start = reader.lsn("an XLogData's start")?;

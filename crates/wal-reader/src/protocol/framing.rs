@@ -25,7 +25,7 @@ pub struct Message {
     pub tag: u8,
     /// What follows the length field: a slice of the chunk it was read in.
     pub body: Bytes,
-    /// Position of the body's first byte in the stream, counted from the start of the connection.
+    /// ColumnPosition of the body's first byte in the stream, counted from the start of the connection.
     pub position: u64,
 }
 

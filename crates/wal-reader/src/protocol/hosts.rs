@@ -11,14 +11,14 @@ const PORT_DEFAULT: u16 = 5432;
 
 /// One host of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) route: Route,
+pub(crate) struct HostTarget {
+    pub(crate) route: HostRoute,
     /// The name a certificate must be for.
     pub(crate) hostname: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum HostRoute {
     Name(String, u16),
     Address(SocketAddr),
     Unix(PathBuf),
@@ -26,7 +26,7 @@ pub(crate) enum Route {
 
 /// # Errors
 /// Definite: lists of hosts, addresses and ports whose lengths do not go together.
-pub(crate) fn targets(config: &Config) -> Result<Vec<Target>, Error> {
+pub(crate) fn targets(config: &Config) -> Result<Vec<HostTarget>, Error> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
         return Err(mismatch(hosts.len(), "hosts", addresses.len(), "hostaddrs"));
@@ -39,22 +39,22 @@ pub(crate) fn targets(config: &Config) -> Result<Vec<Target>, Error> {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(PORT_DEFAULT);
         let (route, hostname) = match (hosts.get(index), addresses.get(index)) {
             (Some(Host::Tcp(name)), Some(address)) => {
-                (Route::Address(SocketAddr::new(*address, port)), Some(name.clone()))
+                (HostRoute::Address(SocketAddr::new(*address, port)), Some(name.clone()))
             }
-            (_, Some(address)) => (Route::Address(SocketAddr::new(*address, port)), None),
-            (Some(Host::Tcp(name)), None) => (Route::Name(name.clone(), port), Some(name.clone())),
+            (_, Some(address)) => (HostRoute::Address(SocketAddr::new(*address, port)), None),
+            (Some(Host::Tcp(name)), None) => (HostRoute::Name(name.clone(), port), Some(name.clone())),
             (Some(Host::Unix(directory)), None) => {
-                (Route::Unix(directory.join(format!(".s.PGSQL.{port}"))), None)
+                (HostRoute::Unix(directory.join(format!(".s.PGSQL.{port}"))), None)
             }
             (None, None) => return None,
         };
-        Some(Target { route, hostname })
+        Some(HostTarget { route, hostname })
     };
     Ok((0..count).filter_map(target).collect())
 }
 
 fn mismatch(count: usize, of: &str, other_count: usize, of_other: &str) -> Error {
-    Error::definite(format!("the configuration names {count} {of} and {other_count} {of_other}"))
+    Error::permanent(format!("the configuration names {count} {of} and {other_count} {of_other}"))
         .with_remedy(Some(format!("name as many {of_other} as {of}, or one for all where that makes sense")))
 }
 
@@ -62,30 +62,30 @@ fn mismatch(count: usize, of: &str, other_count: usize, of_other: &str) -> Error
 mod tests {
     use super::*;
 
-    fn of(config: &str) -> Result<Vec<Target>, Error> {
+    fn of(config: &str) -> Result<Vec<HostTarget>, Error> {
         targets(&config.parse().expect("a configuration"))
     }
 
     #[test]
     fn each_host_has_its_own_port_and_the_order_stays() {
         let found = of("host=a,/run/pg,b port=1,2,3").expect("targets");
-        let routes: Vec<Route> = found.into_iter().map(|target| target.route).collect();
-        let unix = Route::Unix(PathBuf::from("/run/pg/.s.PGSQL.2"));
-        assert_eq!(routes, [Route::Name("a".to_owned(), 1), unix, Route::Name("b".to_owned(), 3)]);
+        let routes: Vec<HostRoute> = found.into_iter().map(|target| target.route).collect();
+        let unix = HostRoute::Unix(PathBuf::from("/run/pg/.s.PGSQL.2"));
+        assert_eq!(routes, [HostRoute::Name("a".to_owned(), 1), unix, HostRoute::Name("b".to_owned(), 3)]);
     }
 
     #[test]
     fn one_port_is_for_all_and_none_is_the_default() {
         let found = of("host=a,b port=7").expect("targets");
-        assert_eq!(found[1].route, Route::Name("b".to_owned(), 7));
-        assert_eq!(of("host=a").expect("targets")[0].route, Route::Name("a".to_owned(), 5432));
+        assert_eq!(found[1].route, HostRoute::Name("b".to_owned(), 7));
+        assert_eq!(of("host=a").expect("targets")[0].route, HostRoute::Name("a".to_owned(), 5432));
     }
 
     #[test]
     fn an_address_is_where_to_connect_and_the_host_is_whom_to_expect() {
         let found = of("host=db.example hostaddr=127.0.0.1").expect("targets");
-        let expected = Target {
-            route: Route::Address("127.0.0.1:5432".parse().expect("an address")),
+        let expected = HostTarget {
+            route: HostRoute::Address("127.0.0.1:5432".parse().expect("an address")),
             hostname: Some("db.example".to_owned()),
         };
         assert_eq!(found, [expected]);
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn lists_that_do_not_go_together_are_a_definite_error() {
         for config in ["host=a,b hostaddr=127.0.0.1", "host=a,b,c port=1,2"] {
-            assert!(of(config).expect_err(config).is_definite(), "{config}");
+            assert!(!of(config).expect_err(config).is_retryable(), "{config}");
         }
     }
 }

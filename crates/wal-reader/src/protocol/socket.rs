@@ -13,10 +13,10 @@ use tokio_postgres::Config;
 ///
 /// It is public because a TLS connector names what it wraps: `MakeTlsConnect<Socket>`.
 #[derive(Debug)]
-pub struct Socket(Inner);
+pub struct Socket(SocketKind);
 
 #[derive(Debug)]
-enum Inner {
+enum SocketKind {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -41,11 +41,11 @@ impl Socket {
             }
             socket.set_tcp_keepalive(&keepalive)?;
         }
-        Ok(Socket(Inner::Tcp(stream)))
+        Ok(Socket(SocketKind::Tcp(stream)))
     }
 
     pub(crate) async fn unix(path: &Path) -> io::Result<Self> {
-        Ok(Socket(Inner::Unix(UnixStream::connect(path).await?)))
+        Ok(Socket(SocketKind::Unix(UnixStream::connect(path).await?)))
     }
 }
 
@@ -56,8 +56,8 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Inner::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Inner::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -65,22 +65,22 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
-            Inner::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Inner::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Inner::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Inner::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Inner::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Inner::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            SocketKind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            SocketKind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -6,20 +6,20 @@ use postgres_protocol::message::frontend;
 use tokio_postgres::Config;
 
 use crate::protocol::authenticate::authenticate;
-use crate::protocol::connection::Connection;
+use crate::protocol::connection::ReplicationConnection;
 use crate::protocol::error::Error;
-use crate::protocol::server_error::{Identity, Phase};
+use crate::protocol::server_error::{ConnectionPhase, SessionIdentity};
 use crate::protocol::tls::Secured;
 
 /// The first version whose pgoutput has the options `binary` and `messages`.
 const SERVER_VERSION_MIN: u32 = 14;
 
 /// Starts a session with `replication=database` (PostgreSQL documentation, "Streaming Replication Protocol").
-pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Connection, Error> {
+pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<ReplicationConnection, Error> {
     let user = match config.get_user() {
         Some(user) => user.to_owned(),
         None => whoami::username().map_err(|error| {
-            Error::definite(format!(
+            Error::permanent(format!(
                 "the configuration names no user and the operating system none either: {error}"
             ))
             .with_remedy(Some("set the user".to_owned()))
@@ -27,7 +27,7 @@ pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Connec
     };
     // The server takes the user's name for the database's if it is told none.
     let database = config.get_dbname().unwrap_or(&user).to_owned();
-    let mut connection = Connection::new(secured.transport, Identity { user, database });
+    let mut connection = ReplicationConnection::new(secured.transport, SessionIdentity { user, database });
     let out = startup_message(config, &connection.identity)?;
     connection.send(&out).await?;
     authenticate(&mut connection, config, secured.binding).await?;
@@ -39,12 +39,12 @@ pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Connec
             tag => return Err(Error::unexpected(tag, doing)),
         }
     }
-    connection.phase = Phase::Idle;
+    connection.phase = ConnectionPhase::Idle;
     check_version(&connection)?;
     Ok(connection)
 }
 
-fn startup_message(config: &Config, identity: &Identity) -> Result<BytesMut, Error> {
+fn startup_message(config: &Config, identity: &SessionIdentity) -> Result<BytesMut, Error> {
     let mut parameters = vec![
         ("user", identity.user.as_str()),
         ("database", &identity.database),
@@ -58,17 +58,17 @@ fn startup_message(config: &Config, identity: &Identity) -> Result<BytesMut, Err
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let mut out = BytesMut::new();
     frontend::startup_message(parameters, &mut out).map_err(|error| {
-        Error::definite(format!("the configuration cannot be sent to the server: {error}"))
+        Error::permanent(format!("the configuration cannot be sent to the server: {error}"))
     })?;
     Ok(out)
 }
 
-fn check_version(connection: &Connection) -> Result<(), Error> {
+fn check_version(connection: &ReplicationConnection) -> Result<(), Error> {
     let Some(version) = connection.parameters.get("server_version") else { return Ok(()) };
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     match digits.parse::<u32>() {
         Ok(major) if major < SERVER_VERSION_MIN => {
-            Err(Error::definite(format!("the server is PostgreSQL {version}, too old for this program"))
+            Err(Error::permanent(format!("the server is PostgreSQL {version}, too old for this program"))
                 .with_remedy(Some(format!("upgrade it to {SERVER_VERSION_MIN} or later"))))
         }
         _ => Ok(()),
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     /// A session with a server that says this at once.
-    async fn against(said: &[u8], config: &Config) -> Result<Connection, Error> {
+    async fn against(said: &[u8], config: &Config) -> Result<ReplicationConnection, Error> {
         let (ours, mut theirs) = tokio::io::duplex(4096);
         theirs.write_all(said).await.expect("room for it");
         start_up(Secured { transport: Box::new(ours), binding: ChannelBinding::none() }, config).await
@@ -104,7 +104,7 @@ mod tests {
         let config: Config = "user=u host=h".parse().expect("a configuration");
         for version in ["9.6.24", "13.14 (Debian 13.14-1)"] {
             let error = against(&greeting(version), &config).await.err().expect("it is too old");
-            assert!(error.is_definite() && error.to_string().contains(version), "{error}");
+            assert!(!error.is_retryable() && error.to_string().contains(version), "{error}");
         }
         for version in ["14.0", "17.2 (Debian 17.2-1)", "18beta1", "19devel"] {
             assert!(against(&greeting(version), &config).await.is_ok(), "{version}");
@@ -121,7 +121,7 @@ mod tests {
             b"R\0\0\0\x08\0\0\0\x07",
         ] {
             let error = against(said, &config).await.err().expect("it is no greeting");
-            assert!(error.is_definite(), "{error}");
+            assert!(!error.is_retryable(), "{error}");
         }
     }
 }

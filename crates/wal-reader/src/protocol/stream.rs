@@ -10,9 +10,9 @@ use postgres_protocol::message::backend::{
 };
 use postgres_protocol::message::frontend;
 
-use crate::protocol::connection::Connection;
+use crate::protocol::connection::ReplicationConnection;
 use crate::protocol::error::Error;
-use crate::protocol::error::Kind;
+use crate::protocol::error::ErrorKind;
 use crate::protocol::frame::Frame;
 use crate::protocol::framing::Message;
 use crate::protocol::status::EncodedStatus;
@@ -26,8 +26,8 @@ const WRITING: &str = "sending feedback";
 /// Reading and writing are independent: feedback goes out while reading stands still, and the other way
 /// round. Dropping the stream ends it too, only without the farewell; nothing is lost by that.
 pub struct ReplicationStream {
-    connection: Connection,
-    feedback: Feedback,
+    connection: ReplicationConnection,
+    feedback: StatusQueue,
 }
 
 /// Whether more may be read.
@@ -41,15 +41,15 @@ pub enum Intake {
 
 /// Status updates on their way out: at most one begun and one to come.
 #[derive(Default)]
-struct Feedback {
+struct StatusQueue {
     begun: Option<(EncodedStatus, usize)>,
     queued: Option<StandbyStatus>,
     unflushed: bool,
 }
 
 impl ReplicationStream {
-    pub(crate) fn new(connection: Connection) -> Self {
-        ReplicationStream { connection, feedback: Feedback::default() }
+    pub(crate) fn new(connection: ReplicationConnection) -> Self {
+        ReplicationStream { connection, feedback: StatusQueue::default() }
     }
 
     /// Waits for the next frame; meanwhile queued status updates are written.
@@ -158,7 +158,7 @@ impl ReplicationStream {
             // A server that shuts down says CommandComplete, without the CopyDone of an orderly end.
             Some(Message { tag: COPY_DONE_TAG | COMMAND_COMPLETE_TAG | READY_FOR_QUERY_TAG, .. }) => {
                 Err(Error::new(
-                    Kind::StreamEnded,
+                    ErrorKind::StreamEnded,
                     "the server ended the replication stream, as it does to shut down",
                 ))
             }
@@ -167,7 +167,7 @@ impl ReplicationStream {
     }
 }
 
-impl Feedback {
+impl StatusQueue {
     fn poll<T>(&mut self, cx: &mut Context<'_>, transport: &mut T) -> Poll<io::Result<()>>
     where
         T: tokio::io::AsyncWrite + Unpin,

@@ -3,15 +3,15 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::protocol::server_error::{Identity, Phase};
+use crate::protocol::server_error::{ConnectionPhase, SessionIdentity};
 use outbox::Lsn;
 
 /// A stream and the server's end of it, with so much room between the two.
 fn pair(room_bytes: usize) -> (ReplicationStream, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(room_bytes);
-    let identity = Identity { user: "u".to_owned(), database: "d".to_owned() };
-    let mut connection = Connection::new(Box::new(ours), identity);
-    connection.phase = Phase::Streaming;
+    let identity = SessionIdentity { user: "u".to_owned(), database: "d".to_owned() };
+    let mut connection = ReplicationConnection::new(Box::new(ours), identity);
+    connection.phase = ConnectionPhase::Streaming;
     (ReplicationStream::new(connection), theirs)
 }
 
@@ -96,7 +96,7 @@ async fn a_connection_that_broke_is_noticed_by_writing_even_with_the_intake_clos
     drop(server);
     stream.queue_status(&status(1));
     let error = stream.next(Intake::Closed).await.expect_err("nobody is there");
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn frames_received_together_come_without_another_read() {
     assert_eq!(stream.parameter("TimeZone"), Some("UTC"));
     assert_eq!(stream.buffered().expect("nothing is wrong"), None);
     let error = stream.next(Intake::Open).await.expect_err("it is over");
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_server_that_shuts_down_ends_the_stream_for_now() {
         let (mut stream, mut server) = pair(1000);
         server.write_all(&farewell).await.expect("room");
         let error = stream.next(Intake::Open).await.expect_err("the end");
-        assert!(!error.is_definite() && error.is_stream_ended(), "{error}");
+        assert!(error.is_retryable() && error.is_stream_ended(), "{error}");
     }
 }
 
@@ -135,7 +135,7 @@ async fn the_warning_that_a_publication_is_skipped_is_an_error_and_other_notices
         .expect("room");
     assert!(matches!(stream.next(Intake::Open).await, Ok(Frame::XLogData { .. })));
     let error = stream.next(Intake::Open).await.expect_err("changes are being lost");
-    assert!(error.is_definite() && error.is_publication_missing(), "{error}");
+    assert!(!error.is_retryable() && error.is_publication_missing(), "{error}");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_frame_that_is_malformed_is_a_definite_error_with_its_position_in_the_
     server.write_all(&[xlog_data(1, b"x"), message(b'd', b"k\0")].concat()).await.expect("room");
     assert!(stream.next(Intake::Open).await.is_ok());
     let error = stream.next(Intake::Open).await.expect_err("malformed");
-    assert!(error.is_definite() && error.to_string().contains("at byte 37"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("at byte 37"), "{error}");
 }
 
 proptest! {

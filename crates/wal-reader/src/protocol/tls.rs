@@ -44,7 +44,7 @@ where
         SslMode::Prefer if !able => return Ok(plain(socket)),
         SslMode::Prefer if direct => {
             let what = "sslmode=prefer does not go with sslnegotiation=direct, which leaves no way back";
-            return Err(Error::definite(what).with_remedy(Some("set sslmode=require".to_owned())));
+            return Err(Error::permanent(what).with_remedy(Some("set sslmode=require".to_owned())));
         }
         _ => {}
     }
@@ -52,11 +52,11 @@ where
         if mode == SslMode::Prefer {
             return Ok(plain(socket));
         }
-        return Err(Error::definite("the server does not offer TLS and sslmode requires it")
+        return Err(Error::permanent("the server does not offer TLS and sslmode requires it")
             .with_remedy(Some("set ssl = on at the server, or another sslmode".to_owned())));
     }
     let Some(hostname) = hostname else {
-        return Err(Error::definite("TLS needs a host name and there is none")
+        return Err(Error::permanent("TLS needs a host name and there is none")
             .with_remedy(Some("set host beside hostaddr, or sslmode=disable for a Unix socket".to_owned())));
     };
     let connector = tls.make_tls_connect(hostname).map_err(|error| tls_error(error.into()))?;
@@ -86,5 +86,5 @@ fn tls_error(error: Box<dyn StdError + Sync + Send>) -> Error {
         cause = error.source();
     }
     let message = format!("the TLS handshake failed: {error}");
-    if broken { Error::transient(message) } else { Error::definite(message) }
+    if broken { Error::retryable(message) } else { Error::permanent(message) }
 }

@@ -11,29 +11,29 @@ use crate::pgoutput::tuple::{Tuple, Value};
 ///
 /// Made anew for every Relation message, so columns may come, go and change places while the relay runs.
 #[derive(Clone, Debug)]
-pub struct Layout {
-    id: Position,
-    payload: Position,
-    aggregate_type: Option<Position>,
-    aggregate_id: Option<Position>,
-    event_type: Option<Position>,
-    headers: Option<Position>,
-    topic: Option<Position>,
-    partition_key: Option<Position>,
-    created_at: Option<Position>,
-    status: Option<Position>,
-    others: Vec<Position>,
+pub struct RowLayout {
+    id: ColumnPosition,
+    payload: ColumnPosition,
+    aggregate_type: Option<ColumnPosition>,
+    aggregate_id: Option<ColumnPosition>,
+    event_type: Option<ColumnPosition>,
+    headers: Option<ColumnPosition>,
+    topic: Option<ColumnPosition>,
+    partition_key: Option<ColumnPosition>,
+    created_at: Option<ColumnPosition>,
+    status: Option<ColumnPosition>,
+    others: Vec<ColumnPosition>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Position {
+struct ColumnPosition {
     index: usize,
-    form: Form,
+    form: ValueFormat,
 }
 
 /// How PostgreSQL's binary form of a type becomes what an [`Event`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum ValueFormat {
     /// The binary form is the text or the bytes themselves.
     Plain,
     /// One version byte, then the JSON text.
@@ -47,7 +47,7 @@ enum Form {
 
 /// A table that cannot be an outbox as configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LayoutError {
+pub enum RowLayoutError {
     /// A needed column is not in the stream.
     #[error(
         "table {table} has no column '{column}' in the publication; add it, publish it, or map another one \
@@ -78,7 +78,7 @@ pub enum LayoutError {
 /// A row that is no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("column '{column}' {what}")]
-pub struct BadRow {
+pub struct UnreadableRow {
     /// The row's id, where that much can be read.
     pub id: Option<Uuid>,
     column: &'static str,
@@ -87,7 +87,7 @@ pub struct BadRow {
 
 /// What a part of the event takes.
 #[derive(Clone, Copy)]
-enum Part {
+enum FieldType {
     Id,
     Text,
     Payload,
@@ -95,39 +95,44 @@ enum Part {
     Time,
 }
 
-impl Layout {
+impl RowLayout {
     /// Finds the parts of an event among the columns of a relation.
     ///
     /// # Errors
     ///
     /// `id`, `payload` or a column that a template names is missing, or a column's type cannot play its part.
-    pub fn new(relation: &Relation, columns: &Columns) -> Result<Layout, LayoutError> {
+    pub fn new(relation: &Relation, columns: &Columns) -> Result<RowLayout, RowLayoutError> {
         let table = || format!("{}.{}", relation.namespace, relation.name);
-        let find = |name: &str, part: Part| {
+        let find = |name: &str, part: FieldType| {
             let Some(index) = relation.columns.iter().position(|column| column.name == name) else {
                 return Ok(None);
             };
             let type_oid = relation.columns[index].type_oid;
             let wrong =
-                |takes| LayoutError::Type { table: table(), column: name.to_owned(), type_oid, takes };
-            form(part, type_oid).map(|form| Some(Position { index, form })).map_err(wrong)
+                |takes| RowLayoutError::Type { table: table(), column: name.to_owned(), type_oid, takes };
+            form(part, type_oid).map(|form| Some(ColumnPosition { index, form })).map_err(wrong)
         };
-        let need = |name: &str, part: Part| {
-            find(name, part)?.ok_or_else(|| LayoutError::Missing { table: table(), column: name.to_owned() })
+        let need = |name: &str, part: FieldType| {
+            find(name, part)?
+                .ok_or_else(|| RowLayoutError::Missing { table: table(), column: name.to_owned() })
         };
-        Ok(Layout {
-            id: need(&columns.id, Part::Id)?,
-            payload: need(&columns.payload, Part::Payload)?,
-            aggregate_type: find(&columns.aggregate_type, Part::Text)?,
-            aggregate_id: find(&columns.aggregate_id, Part::Text)?,
-            event_type: find(&columns.event_type, Part::Text)?,
-            headers: find(&columns.headers, Part::Headers)?,
-            topic: find(&columns.topic, Part::Text)?,
-            partition_key: find(&columns.partition_key, Part::Text)?,
-            created_at: find(&columns.created_at, Part::Time)?,
+        Ok(RowLayout {
+            id: need(&columns.id, FieldType::Id)?,
+            payload: need(&columns.payload, FieldType::Payload)?,
+            aggregate_type: find(&columns.aggregate_type, FieldType::Text)?,
+            aggregate_id: find(&columns.aggregate_id, FieldType::Text)?,
+            event_type: find(&columns.event_type, FieldType::Text)?,
+            headers: find(&columns.headers, FieldType::Headers)?,
+            topic: find(&columns.topic, FieldType::Text)?,
+            partition_key: find(&columns.partition_key, FieldType::Text)?,
+            created_at: find(&columns.created_at, FieldType::Time)?,
             // What it says is read where it is text; any other type says nothing.
-            status: find(&columns.status, Part::Text).ok().flatten(),
-            others: columns.others.iter().map(|name| need(name, Part::Text)).collect::<Result<_, _>>()?,
+            status: find(&columns.status, FieldType::Text).ok().flatten(),
+            others: columns
+                .others
+                .iter()
+                .map(|name| need(name, FieldType::Text))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -136,10 +141,10 @@ impl Layout {
     /// # Errors
     ///
     /// A value is not of its column's type. The server sends no such thing; the row is named, not lost.
-    pub fn event(&self, tuple: &Tuple, xid: u32) -> Result<Event, BadRow> {
+    pub fn event(&self, tuple: &Tuple, xid: u32) -> Result<Event, UnreadableRow> {
         let id = self.id(tuple)?;
-        let bad = |column, what| BadRow { id: Some(id), column, what };
-        let text = |position: Option<Position>, column| match position {
+        let bad = |column, what| UnreadableRow { id: Some(id), column, what };
+        let text = |position: Option<ColumnPosition>, column| match position {
             None => Ok(None),
             Some(position) => text(tuple, position).map_err(|what| bad(column, what)),
         };
@@ -166,8 +171,8 @@ impl Layout {
         })
     }
 
-    fn id(&self, tuple: &Tuple) -> Result<Uuid, BadRow> {
-        let bad = |what| BadRow { id: None, column: "id", what };
+    fn id(&self, tuple: &Tuple) -> Result<Uuid, UnreadableRow> {
+        let bad = |what| UnreadableRow { id: None, column: "id", what };
         match tuple.peek(self.id.index) {
             Some(Value::Binary(bytes)) => Uuid::from_slice(bytes).map_err(|_| bad("is no uuid")),
             Some(Value::Text(bytes)) => Uuid::try_parse_ascii(bytes).map_err(|_| bad("is no uuid")),
@@ -179,7 +184,7 @@ impl Layout {
 /// The types are the catalog's fixed OIDs (PostgreSQL source, `pg_type.dat`); those of 16384 and above are
 /// made by users. The stream does not say what they are; whoever checks the table lets only those pass whose binary
 /// form is text, such as enums and domains over text.
-fn form(part: Part, type_oid: u32) -> Result<Form, &'static str> {
+fn form(part: FieldType, type_oid: u32) -> Result<ValueFormat, &'static str> {
     const BOOL: u32 = 16;
     const BYTEA: u32 = 17;
     const NAME: u32 = 19;
@@ -196,23 +201,23 @@ fn form(part: Part, type_oid: u32) -> Result<Form, &'static str> {
     const JSONB: u32 = 3802;
     const USERS: u32 = 16_384;
     match (part, type_oid) {
-        (Part::Id | Part::Text, UUID) => Ok(Form::Uuid),
-        (Part::Id, _) => Err("uuid"),
-        (Part::Text, TEXT | VARCHAR | BPCHAR | NAME | USERS..) => Ok(Form::Plain),
-        (Part::Text, INT2 | INT4 | INT8) => Ok(Form::Integer),
-        (Part::Text, BOOL) => Ok(Form::Boolean),
-        (Part::Text, _) => Err("text, varchar, an enum, uuid, an integer or boolean"),
-        (Part::Payload | Part::Headers, JSONB) => Ok(Form::Jsonb),
-        (Part::Payload | Part::Headers, JSON | TEXT | VARCHAR) => Ok(Form::Plain),
-        (Part::Payload, BYTEA) => Ok(Form::Plain),
-        (Part::Payload, _) => Err("jsonb, json, text, varchar or bytea"),
-        (Part::Headers, _) => Err("jsonb, json, text or varchar"),
-        (Part::Time, TIMESTAMP | TIMESTAMPTZ) => Ok(Form::Timestamp),
-        (Part::Time, _) => Err("timestamptz"),
+        (FieldType::Id | FieldType::Text, UUID) => Ok(ValueFormat::Uuid),
+        (FieldType::Id, _) => Err("uuid"),
+        (FieldType::Text, TEXT | VARCHAR | BPCHAR | NAME | USERS..) => Ok(ValueFormat::Plain),
+        (FieldType::Text, INT2 | INT4 | INT8) => Ok(ValueFormat::Integer),
+        (FieldType::Text, BOOL) => Ok(ValueFormat::Boolean),
+        (FieldType::Text, _) => Err("text, varchar, an enum, uuid, an integer or boolean"),
+        (FieldType::Payload | FieldType::Headers, JSONB) => Ok(ValueFormat::Jsonb),
+        (FieldType::Payload | FieldType::Headers, JSON | TEXT | VARCHAR) => Ok(ValueFormat::Plain),
+        (FieldType::Payload, BYTEA) => Ok(ValueFormat::Plain),
+        (FieldType::Payload, _) => Err("jsonb, json, text, varchar or bytea"),
+        (FieldType::Headers, _) => Err("jsonb, json, text or varchar"),
+        (FieldType::Time, TIMESTAMP | TIMESTAMPTZ) => Ok(ValueFormat::Timestamp),
+        (FieldType::Time, _) => Err("timestamptz"),
     }
 }
 
-fn text(tuple: &Tuple, position: Position) -> Result<Option<Bytes>, &'static str> {
+fn text(tuple: &Tuple, position: ColumnPosition) -> Result<Option<Bytes>, &'static str> {
     let bytes = match tuple.get(position.index) {
         Some(Value::Null) => return Ok(None),
         Some(Value::Text(bytes)) => return Ok(Some(bytes)),
@@ -220,23 +225,23 @@ fn text(tuple: &Tuple, position: Position) -> Result<Option<Bytes>, &'static str
         Some(Value::Unchanged) | None => return Err("was not sent"),
     };
     match position.form {
-        Form::Plain => Ok(Some(bytes)),
-        Form::Jsonb => match bytes.first() {
+        ValueFormat::Plain => Ok(Some(bytes)),
+        ValueFormat::Jsonb => match bytes.first() {
             Some(1) => Ok(Some(bytes.slice(1..))),
             _ => Err("is jsonb of a version other than 1"),
         },
-        Form::Uuid => {
+        ValueFormat::Uuid => {
             Uuid::from_slice(&bytes).map(|id| Some(id.to_string().into())).map_err(|_| "is no uuid")
         }
-        Form::Integer => integer(&bytes).map(|number| Some(number.to_string().into())),
-        Form::Boolean => {
+        ValueFormat::Integer => integer(&bytes).map(|number| Some(number.to_string().into())),
+        ValueFormat::Boolean => {
             Ok(Some(Bytes::from_static(if bytes.first() == Some(&1) { b"true" } else { b"false" })))
         }
-        Form::Timestamp => Err("is a time"),
+        ValueFormat::Timestamp => Err("is a time"),
     }
 }
 
-fn status(tuple: &Tuple, position: Position) -> Option<Status> {
+fn status(tuple: &Tuple, position: ColumnPosition) -> Option<Status> {
     match tuple.peek(position.index) {
         Some(Value::Binary(bytes) | Value::Text(bytes)) => std::str::from_utf8(bytes).ok()?.parse().ok(),
         _ => None,
@@ -253,7 +258,7 @@ fn integer(bytes: &[u8]) -> Result<i64, &'static str> {
 }
 
 /// PostgreSQL counts from 2000-01-01; `infinity` and `-infinity` are no time of a record.
-fn unix_us(tuple: &Tuple, position: Position) -> Result<Option<i64>, &'static str> {
+fn unix_us(tuple: &Tuple, position: ColumnPosition) -> Result<Option<i64>, &'static str> {
     const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
     match tuple.peek(position.index) {
         Some(Value::Null) => Ok(None),
@@ -308,10 +313,10 @@ mod tests {
         }
     }
 
-    fn event(columns: &[(&str, u32, Option<&[u8]>)], others: &[&str]) -> Result<Event, BadRow> {
+    fn event(columns: &[(&str, u32, Option<&[u8]>)], others: &[&str]) -> Result<Event, UnreadableRow> {
         let (relation, tuple) = inserted(columns);
         let others = others.iter().map(|name| (*name).to_owned()).collect();
-        let layout = Layout::new(&relation, &Columns { others, ..Columns::default() }).expect("an outbox");
+        let layout = RowLayout::new(&relation, &Columns { others, ..Columns::default() }).expect("an outbox");
         layout.event(&tuple, 1)
     }
 
@@ -397,7 +402,7 @@ mod tests {
                 replica_identity: b'd',
                 columns,
             };
-            Layout::new(&relation, &Columns::default()).expect_err("refused").to_string()
+            RowLayout::new(&relation, &Columns::default()).expect_err("refused").to_string()
         };
         assert!(refused(vec![column("id", UUID)]).contains("'payload'"));
         assert!(refused(vec![column("id", INT8), column("payload", JSONB)]).contains("'id'"));

@@ -39,7 +39,10 @@ async fn scram_over_tcp_gives_a_client_that_knows_its_server() {
 async fn a_refused_command_leaves_the_connection_usable() {
     let mut client = try_connect(&config()).await.expect("a connection");
     let error = client.show("no_such_setting").await.expect_err("there is none");
-    assert!(error.is_definite() && error.sqlstate() == Some("42704") && !error.is_slot_missing(), "{error}");
+    assert!(
+        !error.is_retryable() && error.sqlstate() == Some("42704") && !error.is_slot_missing(),
+        "{error}"
+    );
     assert_eq!(client.show("wal_level").await.expect("a setting"), "logical");
 }
 
@@ -55,7 +58,7 @@ async fn md5_and_clear_text_passwords_are_sent_where_the_server_asks_for_them() 
         try_connect(&config).await.expect(role).identify_system().await.expect("an identity");
         config.password("wrong");
         let error = try_connect(&config).await.expect_err("the password is wrong");
-        assert!(error.is_definite() && error.sqlstate() == Some("28P01"), "{error}");
+        assert!(!error.is_retryable() && error.sqlstate() == Some("28P01"), "{error}");
     }
 }
 
@@ -91,7 +94,7 @@ async fn when_no_host_answers_the_error_names_each_and_may_pass() {
     let mut config = Config::new();
     config.user("postgres").host("127.0.0.1").port(first).host("127.0.0.1").port(second);
     let error = try_connect(&config).await.expect_err("nobody listens");
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
     for port in [first, second] {
         assert!(error.to_string().contains(&format!("127.0.0.1:{port}: cannot connect")), "{error}");
     }
@@ -104,7 +107,7 @@ async fn a_server_of_the_wrong_kind_is_passed_over_and_may_change() {
     try_connect(&config).await.expect("this one is read-write");
     config.options("-c default_transaction_read_only=on");
     let error = try_connect(&config).await.expect_err("this one is not");
-    assert!(!error.is_definite() && error.to_string().contains("read-write"), "{error}");
+    assert!(error.is_retryable() && error.to_string().contains("read-write"), "{error}");
     config.target_session_attrs(TargetSessionAttrs::ReadOnly);
     try_connect(&config).await.expect("it is read-only");
 }
@@ -116,11 +119,11 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up_after_connect_timeou
     config.user("postgres").host("127.0.0.1").port(silent.local_addr().expect("a port").port());
     config.connect_timeout(Duration::from_millis(200));
     let error = try_connect(&config).await.expect_err("it says nothing");
-    assert!(!error.is_definite() && error.to_string().contains("connect_timeout"), "{error}");
+    assert!(error.is_retryable() && error.to_string().contains("connect_timeout"), "{error}");
 }
 
 #[tokio::test]
 async fn a_configuration_without_a_host_is_a_definite_error() {
     let error = try_connect(Config::new().user("postgres")).await.expect_err("there is no host");
-    assert!(error.is_definite() && error.remedy().is_some(), "{error}");
+    assert!(!error.is_retryable() && error.remedy().is_some(), "{error}");
 }

@@ -50,7 +50,7 @@ async fn a_terminated_sender_is_worth_another_try() {
     let sql = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1";
     place.sql.execute(sql, &[&place.slot]).await.expect("a signal");
     let error = end_of(&mut listener).await;
-    assert!(!error.is_definite() && error.sqlstate() == Some("57P01"), "{error}");
+    assert!(error.is_retryable() && error.sqlstate() == Some("57P01"), "{error}");
     eventually("the slot is free", || async { !place.is_active().await }).await;
     place.stream().await;
 }
@@ -62,9 +62,9 @@ async fn a_server_that_stops_or_dies_is_worth_another_try() {
     let mut listener = place.stream().await;
     server.kill().expect("a kill");
     let error = end_of(&mut listener).await;
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
     let error = place.stream_with(&place.config).await.err().expect("nobody listens");
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
 
     server.start_again().expect("a start");
     place.sql = client(&place.config).await;
@@ -77,6 +77,6 @@ async fn a_server_that_stops_or_dies_is_worth_another_try() {
         move || server.stop()
     });
     let error = end_of(&mut listener).await;
-    assert!(!error.is_definite() && error.is_stream_ended(), "{error}");
+    assert!(error.is_retryable() && error.is_stream_ended(), "{error}");
     stop.await.expect("the stopper lives").expect("a stop");
 }

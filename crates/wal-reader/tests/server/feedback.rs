@@ -58,5 +58,5 @@ async fn a_stuck_reader_without_feedback_is_cut_off() {
             Err(error) => break error,
         }
     };
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
 }

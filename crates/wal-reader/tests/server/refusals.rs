@@ -29,7 +29,7 @@ async fn a_wrong_password_is_definite_and_not_repeated() {
     let mut config = config();
     config.password("hunter2");
     let error = refused(&config).await;
-    assert!(error.is_definite() && error.sqlstate() == Some("28P01"), "{error}");
+    assert!(!error.is_retryable() && error.sqlstate() == Some("28P01"), "{error}");
     assert!(error.to_string().contains("correct the user name or the password"), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
 }
@@ -39,7 +39,7 @@ async fn a_missing_password_is_definite() {
     let mut config = Config::new();
     config.host("127.0.0.1").port(shared().port()).user("postgres").dbname("postgres");
     let error = refused(&config).await;
-    assert!(error.is_definite() && error.to_string().contains("set the password"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("set the password"), "{error}");
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_missing_database_is_definite() {
     let mut config = config();
     config.dbname("no_such_database");
     let error = refused(&config).await;
-    assert!(error.is_definite() && error.sqlstate() == Some("3D000"), "{error}");
+    assert!(!error.is_retryable() && error.sqlstate() == Some("3D000"), "{error}");
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_role_that_may_not_replicate_is_told_how_to() {
     config.user("plain role").password("x");
     let error = refused(&config).await;
     assert!(
-        error.is_definite() && error.to_string().contains("ALTER ROLE \"plain role\" REPLICATION"),
+        !error.is_retryable() && error.to_string().contains("ALTER ROLE \"plain role\" REPLICATION"),
         "{error}"
     );
 }
@@ -73,7 +73,7 @@ async fn a_role_that_may_not_connect_is_told_how_to() {
     config.user("outsider").password("x").dbname(&database);
     let error = refused(&config).await;
     assert!(
-        error.is_definite()
+        !error.is_retryable()
             && error
                 .to_string()
                 .contains(&format!("GRANT CONNECT ON DATABASE \"{database}\" TO \"outsider\"")),
@@ -87,7 +87,7 @@ async fn a_role_that_pg_hba_turns_away_is_told_where_to_look() {
     let mut config = config();
     config.user("banned_role").password("x");
     let error = refused(&config).await;
-    assert!(error.is_definite() && error.to_string().contains("pg_hba.conf"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("pg_hba.conf"), "{error}");
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_missing_slot_is_definite_and_says_how_to_create_it() {
     let mut place = Place::new(shared(), "a text").await;
     place.slot = "no_such_slot".to_owned();
     let error = refused_start(&place).await;
-    assert!(error.is_definite() && error.is_slot_missing(), "{error}");
+    assert!(!error.is_retryable() && error.is_slot_missing(), "{error}");
     assert!(
         error.to_string().contains("no_such_slot") && error.to_string().contains("postrider init"),
         "{error}"
@@ -119,7 +119,7 @@ async fn a_slot_of_another_database_or_plugin_or_kind_is_definite() {
     for slot in slots {
         place.slot = slot;
         let error = refused_start(&place).await;
-        assert!(error.is_definite() && !error.is_slot_missing() && !error.is_slot_invalidated(), "{error}");
+        assert!(!error.is_retryable() && !error.is_slot_missing() && !error.is_slot_invalidated(), "{error}");
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_slot_in_use_is_waited_for_and_its_holder_named() {
     let place = Place::new(shared(), "a text").await;
     let holder = place.stream().await;
     let error = refused_start(&place).await;
-    assert!(!error.is_definite() && error.is_slot_in_use(), "{error}");
+    assert!(error.is_retryable() && error.is_slot_in_use(), "{error}");
     let sql = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1";
     let pid: i32 = place.sql.query_one(sql, &[&place.slot]).await.expect("the slot").get(0);
     assert!(error.to_string().contains(&pid.to_string()), "{error} but the holder is {pid}");
@@ -158,7 +158,7 @@ async fn a_missing_publication_ends_the_stream_and_loses_nothing_silently() {
         }
     };
     println!("{error}");
-    assert!(error.is_definite() && error.is_publication_missing(), "{error}");
+    assert!(!error.is_retryable() && error.is_publication_missing(), "{error}");
     assert!(error.to_string().contains("no_such_publication") && error.remedy().is_some(), "{error}");
 }
 
@@ -183,7 +183,7 @@ async fn names_may_hold_any_character() {
     let error = refused_start(&place).await;
     assert!(error.is_slot_missing() && error.to_string().contains(&place.slot), "{error}");
     place.slot = "zero\0byte".to_owned();
-    assert!(refused_start(&place).await.is_definite());
+    assert!(!refused_start(&place).await.is_retryable());
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_server_without_logical_wal_is_told_to_have_it() {
     let error = client.start_replication(&start).await.expect_err("wal_level");
     println!("{error}");
     assert!(
-        error.is_definite() && error.to_string().contains("set wal_level = logical and restart"),
+        !error.is_retryable() && error.to_string().contains("set wal_level = logical and restart"),
         "{error}"
     );
 }
@@ -223,5 +223,5 @@ async fn a_slot_whose_log_is_gone_is_definite_and_can_be_told_apart() {
     }
     assert!(lost, "the slot still has its log");
     let error = refused_start(&place).await;
-    assert!(error.is_definite() && error.is_slot_invalidated(), "{error}");
+    assert!(!error.is_retryable() && error.is_slot_invalidated(), "{error}");
 }

@@ -57,7 +57,7 @@ async fn direct_tls_needs_no_asking() {
 async fn a_certificate_that_does_not_verify_is_a_definite_error() {
     let untrusting = connector(SslConnector::builder(SslMethod::tls()).expect("a connector"));
     let error = within("an answer", connect(&config(), untrusting)).await.expect_err("nobody vouches for it");
-    assert!(error.is_definite() && error.to_string().contains("certificate"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("certificate"), "{error}");
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn required_tls_that_the_server_does_not_have_is_a_definite_error() {
     config.ssl_mode(SslMode::Require);
     let error =
         within("an answer", connect(&config, connector(trusting()))).await.expect_err("there is no TLS");
-    assert!(error.is_definite() && error.to_string().contains("ssl = on"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("ssl = on"), "{error}");
 }
 
 #[tokio::test]
@@ -84,5 +84,5 @@ async fn required_channel_binding_is_not_given_up_without_tls() {
     let mut config: Config = shared().url("postgres").parse().expect("a URL");
     config.channel_binding(ChannelBinding::Require);
     let error = within("an answer", connect(&config, NoTls)).await.expect_err("there is nothing to bind to");
-    assert!(error.is_definite() && error.to_string().contains("channel_binding"), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("channel_binding"), "{error}");
 }

@@ -356,7 +356,7 @@ enum ConnectError {
 impl ConnectError {
     fn is_definite(&self) -> bool {
         match self {
-            ConnectError::Stream(error) => error.is_definite(),
+            ConnectError::Stream(error) => !error.is_retryable(),
             ConnectError::Store(error) => error.is_definite(),
             ConnectError::OtherCluster { .. } => true,
             ConnectError::Standby | ConnectError::TimedOut | ConnectError::OtherLog(_) => false,

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use outbox::{Columns, Event, Lsn, TableName};
 use tracing::{info, warn};
-use wal_reader::{Change, Decoder, Layout, Relation};
+use wal_reader::{Change, Decoder, Relation, RowLayout};
 
 /// Decodes the stream of one connection and picks the outbox table's rows out of it.
 pub(crate) struct Inbox {
@@ -26,7 +26,7 @@ pub(crate) struct Inbox {
 struct Known {
     relation: Arc<Relation>,
     /// `None` for a table that is no outbox.
-    layout: Option<Layout>,
+    layout: Option<RowLayout>,
 }
 
 /// One message of the stream, as far as it concerns the outbox.
@@ -98,7 +98,7 @@ impl Inbox {
         }
     }
 
-    fn layout(&mut self, relation: &Arc<Relation>) -> Result<Option<&Layout>> {
+    fn layout(&mut self, relation: &Arc<Relation>) -> Result<Option<&RowLayout>> {
         let oid = relation.oid;
         let is_known = |known: &Known| Arc::ptr_eq(&known.relation, relation);
         if !self.layouts.get(&oid).is_some_and(is_known) {
@@ -108,7 +108,7 @@ impl Inbox {
         Ok(self.layouts.get(&oid).and_then(|known| known.layout.as_ref()))
     }
 
-    fn describe(&self, relation: &Relation) -> Result<Option<Layout>> {
+    fn describe(&self, relation: &Relation) -> Result<Option<RowLayout>> {
         let table = &self.table;
         let is_named_so = relation.namespace == table.schema && relation.name == table.name;
         if !is_named_so && self.oid != Some(relation.oid) {
@@ -120,6 +120,6 @@ impl Inbox {
         }
         let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
         info!(columns = names.join(","), "reading {table}");
-        Ok(Some(Layout::new(relation, &self.columns)?))
+        Ok(Some(RowLayout::new(relation, &self.columns)?))
     }
 }

@@ -6,16 +6,16 @@ use outbox::Lsn;
 
 use crate::decode_error::DecodeError;
 
-pub(crate) struct Reader<'a> {
+pub(crate) struct ByteReader<'a> {
     bytes: &'a [u8],
     at: usize,
     /// What the first byte's position is called in an error.
     base: u64,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     pub(crate) fn new(bytes: &'a [u8], base: u64) -> Self {
-        Reader { bytes, at: 0, base }
+        ByteReader { bytes, at: 0, base }
     }
 
     pub(crate) fn at(&self) -> usize {
