@@ -172,8 +172,9 @@ async fn receipts_and_delivery_reports_come_together_however_often_the_server_is
     let right: i64 = sql(&server).await.query_one(right, &[]).await.expect("they are counted").get(0);
     assert_eq!(right, ROWS as i64);
     // What became PUBLISH and left it again is counted, and never more left than came.
-    let published: u64 = written.tallies.iter().map(|tally| tally.published).sum();
-    let left: u64 = written.tallies.iter().flat_map(|tally| &tally.completed).map(|(_, rows)| rows).sum();
+    let published: u64 = written.summaries.iter().map(|summary| summary.published).sum();
+    let left: u64 =
+        written.summaries.iter().flat_map(|summary| &summary.completed).map(|(_, rows)| rows).sum();
     assert!(published >= left, "{published} became PUBLISH, {left} of them COMPLETE");
 }
 

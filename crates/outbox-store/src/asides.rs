@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use outbox::Lane;
+use outbox::OrderingKey;
 use uuid::Uuid;
 
 /// A row that is not sent, and why.
@@ -27,12 +27,12 @@ pub enum Why {
         /// Whether it was handed to the broker.
         sent: bool,
         /// The lane that is held back behind it from now on, if one is.
-        head_of: Option<Lane>,
+        head_of: Option<OrderingKey>,
     },
     /// It waits in its lane, which is held back behind another row.
     Held {
         /// The lane.
-        lane: Lane,
+        lane: OrderingKey,
         /// The row at its head.
         behind: Uuid,
     },
@@ -94,7 +94,7 @@ impl Asides {
 impl AsideRow {
     fn of(aside: Aside, number: i32) -> Self {
         let (id, live) = (aside.id, aside.xid.is_some());
-        let lane = |lane: Lane| (!aside.in_line).then(|| (storable(lane.topic), lane.key));
+        let lane = |lane: OrderingKey| (!aside.in_line).then(|| (storable(lane.topic), lane.key));
         match aside.why {
             Why::Failed { reason, sent, head_of } => AsideRow {
                 id,

@@ -1,7 +1,7 @@
 //! Lanes that are held back.
 
 use bytes::Bytes;
-use outbox::Lane;
+use outbox::OrderingKey;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::{EventRows, Session, StoreError, StoredRow};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLane {
     /// The lane.
-    pub lane: Lane,
+    pub lane: OrderingKey,
     /// The row behind which they wait; `None` where it is out of the way.
     pub head: Option<Uuid>,
     /// How many wait.
@@ -75,7 +75,11 @@ pub async fn load_lanes(session: &Session, names: &Names) -> Result<Vec<HeldLane
 /// # Errors
 ///
 /// As of any query.
-pub async fn release_head(session: &Session, names: &Names, id: Uuid) -> Result<Option<Lane>, StoreError> {
+pub async fn release_head(
+    session: &Session,
+    names: &Names,
+    id: Uuid,
+) -> Result<Option<OrderingKey>, StoreError> {
     const SQL: &str = "delete from postrider.held where slot = $1 and id = $2 and head returning topic, key";
     let doing = || format!("releasing the rows that wait behind row {id}");
     let row = session.client().query_opt(SQL, &[&names.slot, &id]).await;
@@ -92,7 +96,7 @@ pub async fn waiting_rows_of(
     session: &Session,
     names: &Names,
     event_rows: &EventRows,
-    lane: &Lane,
+    lane: &OrderingKey,
     rows_max: usize,
 ) -> Result<Vec<StoredRow>, StoreError> {
     let sql = format!(
@@ -124,6 +128,6 @@ pub async fn forget_held(session: &Session, names: &Names, ids: &[Uuid]) -> Resu
 }
 
 /// The first two columns.
-fn lane(row: &Row) -> Lane {
-    Lane { topic: row.get(0), key: Bytes::copy_from_slice(row.get(1)) }
+fn lane(row: &Row) -> OrderingKey {
+    OrderingKey { topic: row.get(0), key: Bytes::copy_from_slice(row.get(1)) }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox::{Lane, Lsn, Status};
+use outbox::{Lsn, OrderingKey, Status};
 use tokio_postgres::Row;
 use tokio_postgres::types::PgLsn;
 use uuid::Uuid;
@@ -77,7 +77,7 @@ pub struct HeldOverview {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneOverview {
     /// Topic and key.
-    pub lane: Lane,
+    pub lane: OrderingKey,
     /// The row that could not be sent; `None` when it is out of the way and the others are about to be sent.
     pub head: Option<Uuid>,
     /// How many rows wait behind it.
@@ -244,7 +244,7 @@ pub async fn held_overview(
         lanes: rows
             .iter()
             .map(|row| LaneOverview {
-                lane: Lane { topic: row.get(0), key: row.get::<_, Vec<u8>>(1).into() },
+                lane: OrderingKey { topic: row.get(0), key: row.get::<_, Vec<u8>>(1).into() },
                 head: row.get::<_, Option<&str>>(2).and_then(|id| id.parse().ok()),
                 waiting: count(row, 3),
                 held: age(row, 4).unwrap_or_default(),

@@ -54,7 +54,7 @@ pub async fn preview_replay(
 ) -> Result<ReplayPreview, StoreError> {
     let types = ColumnTypes::of_table(session, names).await?;
     let clock = Clock::of(&types, names);
-    let lane = Lane::new(names, &types, topic, key);
+    let lane = OrderingKey::new(names, &types, topic, key);
     let conditions = Conditions { names, clock, selection, requested_us: None };
     let doing = || format!("counting the rows to replay of {}", names.table);
     let groups = session
@@ -85,13 +85,18 @@ pub async fn preview_replay(
 }
 
 /// Where a row goes, as SQL.
-struct Lane {
+struct OrderingKey {
     topic: String,
     key: String,
 }
 
-impl Lane {
-    fn new(names: &Names, types: &ColumnTypes, topic: &[TemplatePart<'_>], key: &[TemplatePart<'_>]) -> Lane {
+impl OrderingKey {
+    fn new(
+        names: &Names,
+        types: &ColumnTypes,
+        topic: &[TemplatePart<'_>],
+        key: &[TemplatePart<'_>],
+    ) -> OrderingKey {
         let columns = &names.columns;
         let key_template = rendered(types, key);
         let own_key = text(types, &columns.partition_key);
@@ -103,7 +108,7 @@ impl Lane {
             [TemplatePart::Column(_)] => topic,
             _ => format!("case when {key_sql} is not null then {topic} end"),
         };
-        Lane { topic, key: key_sql }
+        OrderingKey { topic, key: key_sql }
     }
 }
 
@@ -130,7 +135,7 @@ fn text(types: &ColumnTypes, name: &str) -> String {
 }
 
 /// The rows that are meant, with where they go.
-fn chosen(conditions: &Conditions<'_>, lane: &Lane) -> String {
+fn chosen(conditions: &Conditions<'_>, lane: &OrderingKey) -> String {
     let limited = conditions
         .selection
         .rows_max
@@ -156,7 +161,7 @@ fn created_at(conditions: &Conditions<'_>) -> String {
     }
 }
 
-fn groups_sql(conditions: &Conditions<'_>, lane: &Lane) -> String {
+fn groups_sql(conditions: &Conditions<'_>, lane: &OrderingKey) -> String {
     format!(
         "select topic, status, waits, count(*) from ({}) as chosen group by 1, 2, 3 order by 1, 2, 3",
         chosen(conditions, lane)
@@ -164,7 +169,7 @@ fn groups_sql(conditions: &Conditions<'_>, lane: &Lane) -> String {
 }
 
 // Of the rows that are published only those are looked at that are newer than the first key to be sent is.
-fn keys_sql(conditions: &Conditions<'_>, lane: &Lane) -> String {
+fn keys_sql(conditions: &Conditions<'_>, lane: &OrderingKey) -> String {
     let chosen = chosen(conditions, lane);
     if conditions.clock == Clock::Absent {
         return format!(

@@ -1,21 +1,21 @@
-//! Where reading stands, and what a new connection brings a second time.
+//! The read position, and what a reconnect brings again.
 
-use crate::Lsn;
+use crate::lsn::Lsn;
 
-/// The reader's place in the stream, kept across connections so that what one of them brings again is
-/// recognised without asking anybody.
+/// The position in the stream, kept across connections, so that transactions and events that a new connection brings
+/// again are recognized without a lookup.
 ///
-/// The server decodes a transaction's changes in the same order every time, so how many events of an
-/// unfinished transaction have been seen tells exactly which ones are new.
+/// The server decodes the changes of a transaction in the same order every time. The number of events already seen of
+/// an incomplete transaction therefore determines which ones are new.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
     read: Lsn,
-    unfinished: Option<Unfinished>,
+    incomplete: Option<Incomplete>,
     reading: Reading,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Unfinished {
+struct Incomplete {
     final_lsn: Lsn,
     events: u64,
 }
@@ -24,85 +24,88 @@ struct Unfinished {
 enum Reading {
     BetweenTransactions,
     New,
-    /// The first events of the unfinished transaction come again.
-    Again {
+    /// The first `events` events of the incomplete transaction are repetitions.
+    Repeated {
         events: u64,
     },
-    /// A transaction that has been read to its end comes again.
-    Passed,
+    /// The whole transaction is a repetition.
+    AlreadyRead,
 }
 
-/// How a transaction that begins is to be taken.
+/// How a transaction that begins relates to what has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beginning {
+pub(crate) enum TransactionStart {
     New,
-    Continued,
-    Passed,
+    /// A connection was lost within it.
+    Resumed,
+    /// It was read to its end.
+    AlreadyRead,
 }
 
 impl Cursor {
     pub(crate) fn new(from: Lsn) -> Self {
-        Cursor { read: from, unfinished: None, reading: Reading::BetweenTransactions }
+        Cursor { read: from, incomplete: None, reading: Reading::BetweenTransactions }
     }
 
-    /// The end of the last transaction that was read whole: where a new connection starts.
+    /// The end of the last transaction read completely: where a new connection starts.
     pub(crate) fn read(&self) -> Lsn {
         self.read
     }
 
-    pub(crate) fn connected_again(&mut self) {
+    pub(crate) fn reconnected(&mut self) {
         self.reading = Reading::BetweenTransactions;
     }
 
-    pub(crate) fn begin(&mut self, final_lsn: Lsn) -> Beginning {
-        let (reading, beginning) = match self.unfinished {
-            _ if final_lsn < self.read => (Reading::Passed, Beginning::Passed),
+    pub(crate) fn begin(&mut self, final_lsn: Lsn) -> TransactionStart {
+        let (reading, start) = match self.incomplete {
+            _ if final_lsn < self.read => (Reading::AlreadyRead, TransactionStart::AlreadyRead),
             Some(seen) if seen.final_lsn == final_lsn => {
-                (Reading::Again { events: seen.events }, Beginning::Continued)
+                (Reading::Repeated { events: seen.events }, TransactionStart::Resumed)
             }
             _ => {
-                self.unfinished = Some(Unfinished { final_lsn, events: 0 });
-                (Reading::New, Beginning::New)
+                self.incomplete = Some(Incomplete { final_lsn, events: 0 });
+                (Reading::New, TransactionStart::New)
             }
         };
         self.reading = reading;
-        beginning
+        start
     }
 
     /// Whether the event is seen for the first time; `None` outside a transaction.
     pub(crate) fn event(&mut self) -> Option<bool> {
         match &mut self.reading {
             Reading::BetweenTransactions => return None,
-            Reading::Passed => return Some(false),
-            Reading::Again { events } if *events > 0 => {
+            Reading::AlreadyRead => return Some(false),
+            Reading::Repeated { events } if *events > 0 => {
                 *events -= 1;
                 return Some(false);
             }
-            Reading::Again { .. } | Reading::New => {}
+            Reading::Repeated { .. } | Reading::New => {}
         }
-        if let Some(unfinished) = &mut self.unfinished {
-            unfinished.events += 1;
+        if let Some(incomplete) = &mut self.incomplete {
+            incomplete.events += 1;
         }
         Some(true)
     }
 
-    /// Whether the transaction that ends is seen to its end for the first time; `None` outside one.
+    /// Whether the transaction's end is seen for the first time; `None` outside a transaction.
     pub(crate) fn commit(&mut self, end: Lsn) -> Option<bool> {
         let reading = std::mem::replace(&mut self.reading, Reading::BetweenTransactions);
         match reading {
             Reading::BetweenTransactions => None,
-            Reading::Passed => Some(false),
-            Reading::New | Reading::Again { .. } => {
-                self.unfinished = None;
+            Reading::AlreadyRead => Some(false),
+            Reading::New | Reading::Repeated { .. } => {
+                self.incomplete = None;
                 self.read = self.read.max(end);
                 Some(true)
             }
         }
     }
 
-    /// Everything before `end` has been read, there being no transaction under way.
+    /// The server has sent everything before `end`. Inside a transaction, or while one is incomplete, this does not
+    /// move the read position.
     pub(crate) fn keepalive(&mut self, end: Lsn) {
-        if self.unfinished.is_none() && self.reading == Reading::BetweenTransactions {
+        if self.incomplete.is_none() && self.reading == Reading::BetweenTransactions {
             self.read = self.read.max(end);
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::Status;
+use crate::status::Status;
 
 /// One inserted outbox row: what a Kafka record is made of.
 ///

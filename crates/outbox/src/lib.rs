@@ -1,26 +1,31 @@
-//! The vocabulary and the decisions of a transactional outbox.
+//! Values and pure decisions of a transactional outbox.
 //!
-//! Nothing here does I/O: every type is a value, every decision a function of values.
+//! No I/O, no clock, no runtime: every type is a value and every decision a function of values, so the seeded
+//! simulation in `tests/simulation` covers all of them. [`Metrics`] alone is shared state: atomic counters.
 
+mod created_range;
 mod cursor;
 mod event;
-mod lane;
+mod ledger;
 mod lsn;
 mod metrics;
-mod pipeline;
+mod ordering_key;
 mod progress;
 mod send_queue;
 mod status;
 mod table;
-mod tally;
+mod write_back_summary;
 
+pub use created_range::CreatedRange;
 pub use event::{Columns, Event};
-pub use lane::Lane;
+pub use ledger::{
+    Admission, InFlightLedger, InFlightLimits, LedgerOptions, LookupOutcome, OutOfOrder, Token,
+};
 pub use lsn::{Lsn, ParseLsnError};
 pub use metrics::{Component, Metrics, RepublishCause};
-pub use pipeline::{Admission, Limits, OutOfOrder, Pipeline, Start, Token, Verdict};
+pub use ordering_key::OrderingKey;
 pub use progress::{Progress, Transaction};
 pub use send_queue::SendQueue;
-pub use status::{ParseStatusError, Status, resend_is_needed};
+pub use status::{ParseStatusError, Status, needs_publish};
 pub use table::{ParseTableNameError, TableName};
-pub use tally::{CreatedRange, Tally};
+pub use write_back_summary::WriteBackSummary;

@@ -1,14 +1,14 @@
-//! What order is kept within.
+//! The unit of ordering.
 
 use bytes::Bytes;
 
-/// The records of one key in one topic: the order of commits holds among them, and what is held back for one of
-/// them is held back for those after it.
+/// A record key within a topic. Records of one ordering key are published in commit order, and a row that is held back
+/// holds back the rows behind it.
 ///
-/// A row that names a topic which cannot be has that name; one whose topic cannot be told has the empty topic; a row without a key has no lane, for no order holds
-/// for it.
+/// The topic is the row's topic column even if Kafka would reject it, and empty if routing fails. Rows without a key
+/// have no ordering key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Lane {
+pub struct OrderingKey {
     /// The topic's name.
     pub topic: String,
     /// The record's key.

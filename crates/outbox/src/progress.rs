@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::Lsn;
+use crate::lsn::Lsn;
 
 /// Names a transaction in the order of commit, which is the order of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

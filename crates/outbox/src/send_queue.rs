@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::Token;
+use crate::ledger::Token;
 
 /// The events that wait for the producer, and those that it has and that are not yet acknowledged.
 ///

@@ -57,7 +57,7 @@ impl FromStr for Status {
 /// A row that says PUBLISH or COMPLETE was acknowledged by the broker, one that says FAILED was given up on
 /// record: neither is sent. INIT may or may not have reached the broker, a row that is gone says nothing,
 /// and nothing may be lost: both are sent.
-pub fn resend_is_needed(row: Option<Status>) -> bool {
+pub fn needs_publish(row: Option<Status>) -> bool {
     match row {
         None | Some(Status::Init) => true,
         Some(Status::Publish | Status::Complete | Status::Failed) => false,
@@ -70,10 +70,10 @@ mod tests {
 
     #[test]
     fn only_what_was_never_recorded_is_sent_again() {
-        assert!(resend_is_needed(Some(Status::Init)));
-        assert!(resend_is_needed(None));
+        assert!(needs_publish(Some(Status::Init)));
+        assert!(needs_publish(None));
         for done in [Status::Publish, Status::Complete, Status::Failed] {
-            assert!(!resend_is_needed(Some(done)), "{done}");
+            assert!(!needs_publish(Some(done)), "{done}");
         }
     }
 

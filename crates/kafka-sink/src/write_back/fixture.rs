@@ -1,6 +1,6 @@
 //! Entries for tests; each names its row by a number.
 
-use outbox::{Lane, Token};
+use outbox::{OrderingKey, Token};
 use uuid::Uuid;
 
 use super::batch::Entry;
@@ -46,8 +46,8 @@ pub(super) fn a_held(id: usize) -> RowChange {
     change(id, What::Held { lane: lane(), behind: Uuid::from_u128(0) })
 }
 
-fn lane() -> Lane {
-    Lane { topic: "t".to_owned(), key: "k".into() }
+fn lane() -> OrderingKey {
+    OrderingKey { topic: "t".to_owned(), key: "k".into() }
 }
 
 pub(super) fn published(id: usize) -> Entry {

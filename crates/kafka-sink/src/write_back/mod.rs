@@ -18,7 +18,7 @@ mod worker_tests;
 
 use std::time::Duration;
 
-use outbox::{Tally, Token};
+use outbox::{Token, WriteBackSummary};
 use outbox_store::{Names, StoreError, Tls};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -47,7 +47,7 @@ pub struct WriteBackOptions {
     pub linger: Duration,
     /// The most changes between [`WriteBack::submit`] and [`WriteBack::written`].
     pub queue_max: usize,
-    /// The width of the buckets of [`Tally::completed`].
+    /// The width of the buckets of [`WriteBackSummary::completed`].
     pub bucket_width: Duration,
 }
 
@@ -86,7 +86,7 @@ pub struct Written {
     /// The tokens of the changes.
     pub tokens: Vec<Token>,
     /// What it means for deadlines: one for each batch that means anything.
-    pub tallies: Vec<Tally>,
+    pub summaries: Vec<WriteBackSummary>,
 }
 
 /// Writes what became of events to their rows, in batches, on a connection of its own.
@@ -158,7 +158,7 @@ impl WriteBack {
     }
 
     /// Waits until something is written durably and appends it. Cancel-safe: what a cancelled call did not append, a
-    /// later one does. To be called also while no change is on its way, for receipts have their tallies.
+    /// later one does. To be called also while no change is on its way, for receipts have their summaries.
     ///
     /// # Errors
     ///
@@ -195,11 +195,11 @@ impl WriteBack {
 impl Written {
     fn append(&mut self, more: Written) {
         self.tokens.extend(more.tokens);
-        self.tallies.extend(more.tallies);
+        self.summaries.extend(more.summaries);
     }
 
     fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.tallies.is_empty()
+        self.tokens.is_empty() && self.summaries.is_empty()
     }
 }
 

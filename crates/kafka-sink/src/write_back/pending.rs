@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use outbox::Tally;
+use outbox::WriteBackSummary;
 use outbox_store::Changed;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -148,7 +148,7 @@ impl Unwritten {
             self.changed_nothing(idle, &sent, others, now);
         }
         if changed.published > 0 || !changed.completed_by_bucket.is_empty() {
-            written.tallies.push(Tally {
+            written.summaries.push(WriteBackSummary {
                 at_us: changed.at_us,
                 published: changed.published,
                 created: created.filter(|_| changed.published > 0),

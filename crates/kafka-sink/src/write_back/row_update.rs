@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use outbox::{CreatedRange, Lane, Token};
+use outbox::{CreatedRange, OrderingKey, Token};
 use uuid::Uuid;
 
 /// Where the broker stored a record.
@@ -68,12 +68,12 @@ pub enum What {
         /// Whether it was handed to the broker.
         sent: bool,
         /// The lane that is held back behind it from now on, if one is. An entry that waits there becomes its head.
-        head_of: Option<Lane>,
+        head_of: Option<OrderingKey>,
     },
     /// It waits in its lane, last in line if it is not in line already. The row stays as it is.
     Held {
         /// The lane.
-        lane: Lane,
+        lane: OrderingKey,
         /// The row at its head.
         behind: Uuid,
     },

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use outbox::{CreatedRange, Tally, Token};
+use outbox::{CreatedRange, Token, WriteBackSummary};
 use outbox_store::{Changed, Completed, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -514,8 +514,8 @@ async fn what_was_written_is_told_with_its_meaning_for_deadlines() {
     send(&write_back, [5]).await.await.expect("it is written");
     write_back.written(&mut written).await.expect("the worker goes on");
     let created = Some(CreatedRange { from_us: 3, to_us: 3 });
-    let sent = Tally { at_us: 123, published: 1, created, completed: Vec::new() };
-    let consumed = Tally { at_us: 123, published: 0, created: None, completed: vec![(7, 1)] };
-    assert_eq!(written.tallies, [sent, consumed]);
+    let sent = WriteBackSummary { at_us: 123, published: 1, created, completed: Vec::new() };
+    let consumed = WriteBackSummary { at_us: 123, published: 0, created: None, completed: vec![(7, 1)] };
+    assert_eq!(written.summaries, [sent, consumed]);
     assert_eq!(written.tokens.len(), 2, "receipts have no token");
 }

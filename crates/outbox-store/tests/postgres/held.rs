@@ -1,6 +1,6 @@
 //! Lanes that are held back.
 
-use outbox::Lane;
+use outbox::OrderingKey;
 use outbox_store::{
     Aside, Asides, EventRows, HeldLane, Why, forget_held, load_lanes, release_head, waiting_rows_of,
 };
@@ -13,8 +13,8 @@ fn id(id: u128) -> Uuid {
     Uuid::from_u128(id)
 }
 
-fn lane(key: &str) -> Lane {
-    Lane { topic: "orders".to_owned(), key: key.to_owned().into() }
+fn lane(key: &str) -> OrderingKey {
+    OrderingKey { topic: "orders".to_owned(), key: key.to_owned().into() }
 }
 
 fn head(row: u128, key: &str) -> Aside {

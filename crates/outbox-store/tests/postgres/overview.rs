@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use outbox::Lane;
+use outbox::OrderingKey;
 use outbox_store::{
     HeldOverview, OverdueAfter, RowsOverview, held_overview, known_partitions, log_end, replays_overview,
     rows_overview, slot_state, wal_flush_position,
@@ -110,7 +110,7 @@ async fn keys_are_held_back_by_their_heads_the_longest_first() {
     let held = held_overview(&fixture.session, &fixture.names, OVERDUE_AFTER.init, 2).await;
     let held = held.expect("it is read");
     assert_eq!((held.lanes_total, held.waiting, held.overdue, held.lanes.len()), (3, 3, 1, 2));
-    assert_eq!(held.lanes[0].lane, Lane { topic: "t".to_owned(), key: vec![0xff].into() });
+    assert_eq!(held.lanes[0].lane, OrderingKey { topic: "t".to_owned(), key: vec![0xff].into() });
     assert_eq!((held.lanes[0].head, held.lanes[0].waiting), (Some(Uuid::from_u128(1)), 2));
     assert_eq!((held.lanes[1].head, held.lanes[1].waiting), (None, 1));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox::Lane;
+use outbox::OrderingKey;
 use outbox_store::{
     Aside, Asides, Changed, Completed, Happened, RowChange, RowChanges, RowWriter, Why, release_head,
 };
@@ -60,11 +60,11 @@ fn change(id: u128, what: Happened, offset: i64) -> RowChange {
     }
 }
 
-fn lane() -> Lane {
-    Lane { topic: "new".to_owned(), key: "b".into() }
+fn lane() -> OrderingKey {
+    OrderingKey { topic: "new".to_owned(), key: "b".into() }
 }
 
-fn failed(id: u128, head_of: Option<Lane>) -> Aside {
+fn failed(id: u128, head_of: Option<OrderingKey>) -> Aside {
     let why = Why::Failed { reason: "refused".to_owned(), sent: true, head_of };
     Aside { id: Uuid::from_u128(id), xid: None, why, in_line: false }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Rule {
     Confirmed,
     /// The end of the longest prefix of transactions that need nothing more is confirmable at once.
     Progress,
-    /// What is in flight keeps within the limits, and the pipeline's count of it is right.
+    /// What is in flight keeps within the limits, and the ledger's count of it is right.
     Limits,
     /// Per key, events first reach the broker in the order of commit, none overtaking another.
     Order,
@@ -31,7 +31,7 @@ pub(crate) enum Rule {
     Once,
     /// When the world lets everything through, everything arrives and is confirmed to the end of the log.
     Completion,
-    /// The pipeline takes a stream and completions as the real ones are: without an error, without a panic.
+    /// The ledger takes a stream and completions as the real ones are: without an error, without a panic.
     Acceptance,
 }
 
@@ -104,8 +104,8 @@ impl Watch {
             return broken(format!("confirmed {confirmed}, though all is done and the log ends at {end}"));
         }
         match &world.relay {
-            Some(relay) if relay.is_done() && relay.pipeline.events_in_flight() == 0 => Ok(()),
-            _ => broken("the pipeline is not empty".to_owned()),
+            Some(relay) if relay.is_done() && relay.ledger.events_in_flight() == 0 => Ok(()),
+            _ => broken("the ledger is not empty".to_owned()),
         }
     }
 
@@ -158,7 +158,7 @@ impl Watch {
     }
 
     fn nothing_lost(&mut self, world: &World) -> Result<(), Violation> {
-        let confirmable = world.relay.as_ref().map_or(Lsn::ZERO, |relay| relay.pipeline.confirmable());
+        let confirmable = world.relay.as_ref().map_or(Lsn::ZERO, |relay| relay.ledger.confirmable());
         let confirmed = confirmable.max(world.server.confirmed);
         while let Some(transaction) = world.log.transactions.get(self.delivered)
             && transaction.final_lsn < confirmed
@@ -184,7 +184,7 @@ impl Watch {
             return broken(format!("the slot was moved back from {from} to {to}"));
         }
         let Some(relay) = &world.relay else { return Ok(()) };
-        let confirmable = relay.pipeline.confirmable();
+        let confirmable = relay.ledger.confirmable();
         if confirmable < self.confirmable {
             return broken(format!("went back from {} to {confirmable}", self.confirmable));
         }
@@ -215,7 +215,7 @@ impl Watch {
         let settled = world.log.transactions.iter().rev().find(|transaction| {
             transaction.end <= read && transaction.events.end <= first && was_sent(transaction)
         });
-        let confirmable = relay.pipeline.confirmable();
+        let confirmable = relay.ledger.confirmable();
         if let Some(transaction) = settled.filter(|transaction| transaction.end > confirmable) {
             let what = format!("confirmable is {confirmable}, though all is done up to {}", transaction.end);
             return Err(Violation { rule: Rule::Progress, what });
@@ -230,7 +230,7 @@ impl Watch {
         if let Some(token) = account.token_reused {
             return broken(format!("token {token} was given out while in use"));
         }
-        let counted = (relay.pipeline.events_in_flight(), relay.pipeline.bytes_in_flight());
+        let counted = (relay.ledger.events_in_flight(), relay.ledger.bytes_in_flight());
         if counted != (account.events, account.bytes) {
             let really = (account.events, account.bytes);
             return broken(format!("{counted:?} events and bytes are said to be in flight, {really:?} are"));

@@ -1,6 +1,6 @@
 //! What kind of history a seed stands for.
 
-use outbox::Limits;
+use outbox::InFlightLimits;
 
 use crate::random::Random;
 use crate::steps::Step;
@@ -9,7 +9,7 @@ use crate::steps::Step;
 /// all crashes and some all patience: a uniform mix would rarely get far into either.
 pub(crate) struct Plan {
     pub(crate) write_back: bool,
-    pub(crate) limits: Limits,
+    pub(crate) limits: InFlightLimits,
     pub(crate) steps: usize,
     pub(crate) transactions_max: usize,
     pub(crate) oversized_percent: usize,
@@ -66,7 +66,7 @@ impl Plan {
         Plan {
             write_back,
             parks: write_back && random.chance(50),
-            limits: Limits {
+            limits: InFlightLimits {
                 events_max: random.between(1, 10),
                 bytes_max: random.pick(&[1, 50, 300, 100_000]),
             },

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use outbox::{Admission, Lsn, OutOfOrder, Pipeline, Start, Status, Token, Verdict};
+use outbox::{Admission, InFlightLedger, LedgerOptions, LookupOutcome, Lsn, OutOfOrder, Status, Token};
 
 use crate::broker::Broker;
 use crate::database::Write;
@@ -11,10 +11,10 @@ use crate::server::Message;
 
 /// Everything here is gone when the process is.
 pub(crate) struct Relay {
-    pub(crate) pipeline: Pipeline,
+    pub(crate) ledger: InFlightLedger,
     /// The stream is no longer read; what is in flight is completed.
     pub(crate) is_draining: bool,
-    /// What the pipeline should know of itself, kept independently of it.
+    /// What the ledger should know of itself, kept independently of it.
     pub(crate) account: Account,
     to_ask: VecDeque<Flight>,
     /// Admitted, and not yet handed to the producer.
@@ -107,11 +107,11 @@ impl Account {
 }
 
 impl Relay {
-    pub(crate) fn new(start: Start, refused: BTreeSet<usize>) -> Self {
+    pub(crate) fn new(options: LedgerOptions, refused: BTreeSet<usize>) -> Self {
         Relay {
-            pipeline: Pipeline::new(start),
+            ledger: InFlightLedger::new(options),
             is_draining: false,
-            account: Account { read: start.confirmed, ..Account::default() },
+            account: Account { read: options.confirmed, ..Account::default() },
             to_ask: VecDeque::new(),
             ready: VecDeque::new(),
             refused,
@@ -124,7 +124,7 @@ impl Relay {
 
     /// Whether the pump would take a message off the connection.
     pub(crate) fn is_reading(&self) -> bool {
-        !self.is_draining && self.ready.is_empty() && self.pipeline.has_room()
+        !self.is_draining && self.ready.is_empty() && self.ledger.has_room()
     }
 
     pub(crate) fn read(
@@ -135,13 +135,13 @@ impl Relay {
     ) -> Result<(), OutOfOrder> {
         match message {
             Message::Begin(final_lsn) => {
-                self.pipeline.begin(final_lsn)?;
+                self.ledger.begin(final_lsn)?;
                 self.account.first.get_or_insert(final_lsn);
                 if final_lsn >= self.account.read {
                     self.account.open = Some(final_lsn);
                 }
             }
-            Message::Insert { event, bytes } => match self.pipeline.event(bytes)? {
+            Message::Insert { event, bytes } => match self.ledger.event(bytes)? {
                 Admission::Publish(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
                     self.ready.push_back(Flight {
@@ -152,7 +152,7 @@ impl Relay {
                     });
                     self.offer(log, broker)?;
                 }
-                Admission::Ask(token) => {
+                Admission::LookupFirst(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
                     self.to_ask.push_back(Flight {
                         token: token.to_usize(),
@@ -161,7 +161,7 @@ impl Relay {
                         fails: false,
                     });
                 }
-                Admission::Behind(token) => {
+                Admission::QueueBehindLookup(token) => {
                     self.account.admitted(token.to_usize(), event, bytes);
                     self.to_ask.push_back(Flight {
                         token: token.to_usize(),
@@ -170,16 +170,16 @@ impl Relay {
                         fails: false,
                     });
                 }
-                Admission::Drop => self.account.dropped += 1,
+                Admission::AlreadySeen => self.account.dropped += 1,
             },
             Message::Commit(end) => {
-                self.pipeline.commit(end)?;
+                self.ledger.commit(end)?;
                 if end > self.account.read {
                     self.account.read = end;
                     self.account.open = None;
                 }
             }
-            Message::Keepalive(end) => self.pipeline.keepalive(end),
+            Message::Keepalive(end) => self.ledger.keepalive(end),
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Relay {
             }
             self.ready.pop_front();
             if self.refused.remove(&flight.event) {
-                self.pipeline.acknowledged(Token::from_usize(flight.token))?;
+                self.ledger.acknowledged(Token::from_usize(flight.token))?;
                 self.account.set_aside += 1;
                 self.aside.push(flight);
                 self.to_write.push_back(Flight { fails: true, ..flight });
@@ -212,7 +212,7 @@ impl Relay {
 
     /// Sends an event again that was delivered.
     pub(crate) fn plan(&mut self, event: usize, bytes: usize, log: &Log, broker: &mut Broker) {
-        let token = self.pipeline.planned(bytes).to_usize();
+        let token = self.ledger.resend(bytes).to_usize();
         self.account.admitted(token, event, bytes);
         self.account.planned += 1;
         broker.produce(log.events[event].key, event, token);
@@ -246,9 +246,9 @@ impl Relay {
     pub(crate) fn window_is_answered(&mut self, log: &Log, broker: &mut Broker) -> Result<(), OutOfOrder> {
         let Some(window) = self.windows.pop_front() else { return Ok(()) };
         for (flight, row) in window.flights.into_iter().zip(window.answers.into_iter().flatten()) {
-            match self.pipeline.answered(Token::from_usize(flight.token), row)? {
-                Verdict::Publish => self.ready.push_back(flight),
-                Verdict::Skip => {
+            match self.ledger.resolve_lookup(Token::from_usize(flight.token), row)? {
+                LookupOutcome::Publish => self.ready.push_back(flight),
+                LookupOutcome::Skip => {
                     self.account.settled(flight.token);
                     self.account.skipped += 1;
                 }
@@ -273,7 +273,7 @@ impl Relay {
         (token, event): (usize, usize),
         write_back: bool,
     ) -> Result<(), OutOfOrder> {
-        self.pipeline.acknowledged(Token::from_usize(token))?;
+        self.ledger.acknowledged(Token::from_usize(token))?;
         if write_back {
             self.to_write.push_back(Flight { token, event, asks: false, fails: false });
         } else {
@@ -298,7 +298,7 @@ impl Relay {
         broker: &mut Broker,
     ) -> Result<(), OutOfOrder> {
         for flight in self.batches.swap_remove(batch).flights {
-            self.pipeline.written(Token::from_usize(flight.token))?;
+            self.ledger.written(Token::from_usize(flight.token))?;
             self.account.settled(flight.token);
             self.aside.retain(|aside| aside.token != flight.token);
         }

@@ -123,11 +123,11 @@ impl Step {
             Step::Connect => !is_connected,
             Step::Read => relay.is_reading() && server.has_more(log),
             Step::Keepalive if is_settling => {
-                let is_news = relay.pipeline.confirmable() < log.end();
+                let is_news = relay.ledger.confirmable() < log.end();
                 is_news && is_connected && relay.is_reading() && !server.has_more(log)
             }
             Step::Keepalive => relay.is_reading() && server.may_send_keepalive(),
-            Step::Confirm if is_settling => is_connected && relay.pipeline.confirmable() > server.confirmed,
+            Step::Confirm if is_settling => is_connected && relay.ledger.confirmable() > server.confirmed,
             Step::Confirm => is_connected,
             Step::Ask => relay.can_ask(),
             Step::WindowRead => relay.has_unanswered_window(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use outbox::{OutOfOrder, Start, Status};
+use outbox::{LedgerOptions, OutOfOrder, Status};
 
 use crate::broker::{Broker, Landing};
 use crate::database::Database;
@@ -89,16 +89,16 @@ impl World {
     pub(crate) fn start_relay(&mut self) {
         let confirmed = self.server.confirmed;
         let (write_back, limits) = (self.plan.write_back, self.plan.limits);
-        let start = Start { confirmed, write_back, limits };
-        self.relay = Some(Relay::new(start, std::mem::take(&mut self.verdicts)));
+        let options = LedgerOptions { confirmed, write_back, limits };
+        self.relay = Some(Relay::new(options, std::mem::take(&mut self.verdicts)));
         self.runs += 1;
         self.note(|| format!("the relay starts at {confirmed}, write-back {write_back}, {limits:?}"));
     }
 
     pub(crate) fn connect(&mut self) {
         let Some(relay) = &mut self.relay else { return };
-        let asked = relay.pipeline.read_position();
-        relay.pipeline.connected(self.log.end());
+        let asked = relay.ledger.read_position();
+        relay.ledger.connected(self.log.end());
         self.server.connect(&self.log, asked, &mut self.random);
         let confirmed = self.server.confirmed;
         self.note(|| format!("connected, reading from {asked}; the slot stands at {confirmed}"));
@@ -126,7 +126,7 @@ impl World {
 
     pub(crate) fn confirm(&mut self) {
         let Some(relay) = &self.relay else { return };
-        let position = relay.pipeline.confirmable();
+        let position = relay.ledger.confirmable();
         self.server.confirm(position);
         self.note(|| format!("confirmed {position}"));
     }

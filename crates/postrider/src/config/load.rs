@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use outbox::{Columns, Limits, TableName};
+use outbox::{Columns, InFlightLimits, TableName};
 use outbox_store::Names;
 use postgres_openssl::MakeTlsConnector;
 use rdkafka::ClientConfig;
@@ -30,7 +30,7 @@ pub struct Config {
     /// Whether deliveries are written to the rows (`writeback.enabled`).
     pub writeback: bool,
     /// How much may be in flight.
-    pub limits: Limits,
+    pub limits: InFlightLimits,
     /// How rows become COMPLETE.
     pub receipts: Receipts,
     /// When a row counts as stuck.
@@ -249,10 +249,10 @@ fn routing(settings: &mut Settings, columns: &mut Columns) -> Option<Routing> {
     }
 }
 
-fn limits(settings: &mut Settings) -> Option<Limits> {
+fn limits(settings: &mut Settings) -> Option<InFlightLimits> {
     let events_max = settings.value(&keys::IN_FLIGHT_EVENTS);
     let bytes_max = settings.value(&keys::IN_FLIGHT_BYTES);
-    Some(Limits { events_max: events_max?, bytes_max: bytes_max? })
+    Some(InFlightLimits { events_max: events_max?, bytes_max: bytes_max? })
 }
 
 impl fmt::Debug for Kafka {

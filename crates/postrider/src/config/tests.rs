@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outbox::Limits;
+use outbox::InFlightLimits;
 use proptest::prelude::*;
 
 use super::fixture::{REQUIRED, load, problems, source};
@@ -23,7 +23,7 @@ fn what_is_required_is_enough() {
     );
     assert_eq!(config.postgres.table.to_string(), "public.outbox");
     assert_eq!(config.kafka.brokers, ["broker:9092"]);
-    assert_eq!(config.limits, Limits { events_max: 10_000, bytes_max: 16 << 20 });
+    assert_eq!(config.limits, InFlightLimits { events_max: 10_000, bytes_max: 16 << 20 });
     assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Text, "info"));
     assert!(config.writeback);
     assert_eq!(config.columns, outbox::Columns::default());

@@ -1,11 +1,11 @@
-//! The one loop that owns the pipeline: read → route → produce → acknowledged → written back → confirm.
+//! The one loop that owns the ledger: read → route → produce → acknowledged → written back → confirm.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
-use outbox::{Admission, Event, Lsn, Pipeline, Status, Verdict, resend_is_needed};
+use outbox::{Admission, Event, InFlightLedger, LookupOutcome, Lsn, Status, needs_publish};
 use reconciler::Planned;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
@@ -25,11 +25,11 @@ use crate::relay::stall::Stall;
 use crate::relay::store::Rows;
 
 /// Carries events from the source, and from those who plan, to the dispatch, and the account of them in the
-/// [`Pipeline`].
+/// [`InFlightLedger`].
 pub(super) struct Pump {
     pub(super) source: Source,
     pub(super) dispatch: Dispatch,
-    pipeline: Pipeline,
+    ledger: InFlightLedger,
     inbox: Inbox,
     rows: Rows,
     server: ServerWatch,
@@ -44,12 +44,12 @@ pub(super) struct Pump {
 
 /// What a life's pump is made of.
 pub(super) struct Parts {
-    /// Connected, and the pipeline knows.
+    /// Connected, and the ledger is informed.
     pub(super) source: Source,
     pub(super) dispatch: Dispatch,
     pub(super) inbox: Inbox,
     pub(super) rows: Rows,
-    pub(super) pipeline: Pipeline,
+    pub(super) ledger: InFlightLedger,
     pub(super) planning: Planning,
     pub(super) releases: Releases,
     pub(super) announced: Announcements,
@@ -101,12 +101,12 @@ const DRAIN_MAX: Duration = Duration::from_secs(7);
 
 impl Pump {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { source, dispatch, inbox, rows, pipeline, planning, releases, announced } = parts;
+        let Parts { source, dispatch, inbox, rows, ledger, planning, releases, announced } = parts;
         let server = ServerWatch::start(rows.postgres.clone(), rows.tls.clone());
         Pump {
             source,
             dispatch,
-            pipeline,
+            ledger,
             inbox,
             rows,
             server,
@@ -126,7 +126,7 @@ impl Pump {
         let mut tick: Pin<Box<_>> = Box::pin(sleep(self.source.status_interval()));
         loop {
             if let Some(ending) = self.ended() {
-                self.source.report(self.pipeline.confirmable());
+                self.source.report(self.ledger.confirmable());
                 return ending;
             }
             let happening = self.happening(shutdown, tick.as_mut()).await;
@@ -184,7 +184,7 @@ impl Pump {
     fn handle(&mut self, happening: Happening) -> Result<()> {
         match happening {
             Happening::StopAsked => {
-                info!(in_flight = self.pipeline.events_in_flight(), "asked to stop: draining");
+                info!(in_flight = self.ledger.events_in_flight(), "asked to stop: draining");
                 self.drain(Ending::Asked);
             }
             Happening::Delivered => return self.account(),
@@ -196,17 +196,17 @@ impl Pump {
                     self.source.release(closed);
                 }
                 self.dispatch.check_receipts()?;
-                self.stall.check(&self.pipeline, &self.dispatch);
-                self.source.report(self.pipeline.confirmable());
+                self.stall.check(&self.ledger, &self.dispatch);
+                self.source.report(self.ledger.confirmable());
             }
             Happening::TimeIsUp => {}
             Happening::Arrived(Arrival::Connected(taken)) => {
-                self.pipeline.connected(taken.horizon);
+                self.ledger.connected(taken.horizon);
                 self.inbox.connected();
             }
             Happening::Arrived(Arrival::Anew(reason)) => self.drain(Ending::OtherLog(reason)),
             Happening::Arrived(Arrival::SlotTaken | Arrival::Reconnect) => {
-                self.source.connect(self.pipeline.read_position())
+                self.source.connect(self.ledger.read_position())
             }
             Happening::Arrived(Arrival::Frame(frame)) => return self.take_frames(frame),
             Happening::Planned(planned) => return self.take_planned(planned),
@@ -221,18 +221,18 @@ impl Pump {
     }
 
     fn has_room(&self) -> bool {
-        matches!(self.phase, Phase::Streaming) && !self.dispatch.is_waiting() && self.pipeline.has_room()
+        matches!(self.phase, Phase::Streaming) && !self.dispatch.is_waiting() && self.ledger.has_room()
     }
 
     fn take_planned(&mut self, first: Planned) -> Result<()> {
-        self.dispatch.plan(first, &mut self.pipeline)?;
+        self.dispatch.plan(first, &mut self.ledger)?;
         for _ in 1..PLANNED_PER_TURN_MAX {
             self.offer();
             if !self.has_room() {
                 break;
             }
             let Ok(planned) = self.planning.intake.planned.try_recv() else { break };
-            self.dispatch.plan(planned, &mut self.pipeline)?;
+            self.dispatch.plan(planned, &mut self.ledger)?;
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ impl Pump {
     /// Begins to let keys go whose heads are out of the way. Rows of a line that the log brings again are to have
     /// found their place in it before: an earlier life may have been in the middle of letting them go.
     fn let_go(&mut self) {
-        if !self.planning.alone && self.pipeline.confirmable() < self.planning.horizon {
+        if !self.planning.alone && self.ledger.confirmable() < self.planning.horizon {
             return;
         }
         while self.releases.has_room()
@@ -251,7 +251,7 @@ impl Pump {
     }
 
     fn tell_settled(&self) {
-        let now = self.pipeline.confirmable();
+        let now = self.ledger.confirmable();
         self.planning.intake.settled.send_if_modified(|known| {
             let moved = now > *known;
             *known = now.max(*known);
@@ -274,14 +274,14 @@ impl Pump {
     fn take_frame(&mut self, frame: Frame) -> Result<()> {
         match frame {
             Frame::Keepalive { end, reply_requested } => {
-                self.pipeline.keepalive(end);
+                self.ledger.keepalive(end);
                 if reply_requested {
-                    self.source.report(self.pipeline.confirmable());
+                    self.source.report(self.ledger.confirmable());
                 }
             }
             Frame::XLogData { data, .. } => match self.inbox.open(data)? {
-                Letter::Begin { final_lsn } => self.pipeline.begin(final_lsn)?,
-                Letter::Commit { end_lsn } => self.pipeline.commit(end_lsn)?,
+                Letter::Begin { final_lsn } => self.ledger.begin(final_lsn)?,
+                Letter::Commit { end_lsn } => self.ledger.commit(end_lsn)?,
                 Letter::Row(event) => self.take_row(event)?,
                 Letter::Message { prefix, content, xid, final_lsn } => {
                     self.announced.take(&prefix, &content, xid, final_lsn);
@@ -296,23 +296,23 @@ impl Pump {
     /// A row that was inserted with a status of ours is taken at its word: it was published elsewhere, or given up.
     /// The row is the same every time the log brings it, so it may be left out of the account of events.
     fn take_row(&mut self, event: Event) -> Result<()> {
-        if self.dispatch.delivery.writes_back() && !resend_is_needed(event.status) {
+        if self.dispatch.delivery.writes_back() && !needs_publish(event.status) {
             if event.status == Some(Status::Publish) {
                 self.dispatch.inserted_published(&event);
             }
             return Ok(());
         }
-        let admission = self.pipeline.event(event.size_bytes())?;
+        let admission = self.ledger.event(event.size_bytes())?;
         match admission {
             Admission::Publish(token) => {
                 self.dispatch.admitted(token, &event);
                 self.dispatch.is_ready(token, event);
             }
-            Admission::Ask(token) | Admission::Behind(token) => {
+            Admission::LookupFirst(token) | Admission::QueueBehindLookup(token) => {
                 self.dispatch.admitted(token, &event);
-                self.resent.gather(token, event, matches!(admission, Admission::Ask(_)));
+                self.resent.gather(token, event, matches!(admission, Admission::LookupFirst(_)));
             }
-            Admission::Drop => {}
+            Admission::AlreadySeen => {}
         }
         Ok(())
     }
@@ -321,9 +321,9 @@ impl Pump {
         self.stall.moved();
         let mut skipped = 0_usize;
         for (token, event, row) in answered {
-            match self.pipeline.answered(token, row)? {
-                Verdict::Publish => self.dispatch.is_ready(token, event),
-                Verdict::Skip => {
+            match self.ledger.resolve_lookup(token, row)? {
+                LookupOutcome::Publish => self.dispatch.is_ready(token, event),
+                LookupOutcome::Skip => {
                     self.dispatch.skipped(token);
                     if row == Some(Status::Failed) {
                         info!(id = %event.id, "left out, because its row says FAILED");
@@ -344,7 +344,7 @@ impl Pump {
         // Only who holds the slot publishes: while the connection is lost, somebody else may.
         if matches!(self.phase, Phase::Streaming)
             && self.source.is_up()
-            && let Err(ending) = self.dispatch.offer(&mut self.pipeline)
+            && let Err(ending) = self.dispatch.offer(&mut self.ledger)
         {
             self.drain(ending);
         }
@@ -352,7 +352,7 @@ impl Pump {
 
     fn account(&mut self) -> Result<()> {
         self.stall.moved();
-        for ending in self.dispatch.account(&mut self.delivered, &mut self.pipeline)? {
+        for ending in self.dispatch.account(&mut self.delivered, &mut self.ledger)? {
             self.drain(ending);
         }
         Ok(())

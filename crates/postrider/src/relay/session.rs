@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
-use outbox::{Lsn, Pipeline};
+use outbox::{InFlightLedger, Lsn};
 use reconciler::{ReplayCounts, planning};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -83,12 +83,12 @@ impl Life<'_> {
         let Some(found) = shutdown.or(found(&rows, config)).await else { return Ok(Ended::Asked) };
         let Found { oid, lanes, partitions } = found?;
 
-        let mut pipeline = Pipeline::new(outbox::Start {
+        let mut ledger = InFlightLedger::new(outbox::LedgerOptions {
             confirmed: taken.confirmed,
             write_back: config.writeback,
             limits: config.limits,
         });
-        pipeline.connected(taken.horizon);
+        ledger.connected(taken.horizon);
         if !lanes.is_empty() {
             warn!(
                 keys = lanes.len(),
@@ -128,7 +128,7 @@ impl Life<'_> {
             source,
             dispatch,
             inbox: Inbox::new(config.postgres.table.clone(), oid, config.columns.clone()),
-            pipeline,
+            ledger,
             planning: Planning { intake, alone: !is_relay, horizon: taken.horizon },
             releases: Releases::new(rows.clone(), publisher),
             announced: Announcements::new(announce, Arc::clone(self.counts)),

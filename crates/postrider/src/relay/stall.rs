@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox::Pipeline;
+use outbox::InFlightLedger;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -34,8 +34,8 @@ impl Stall {
     }
 
     /// Looks whether there is something to tell.
-    pub(super) fn check(&mut self, pipeline: &Pipeline, dispatch: &Dispatch) {
-        if pipeline.events_in_flight() == 0 {
+    pub(super) fn check(&mut self, ledger: &InFlightLedger, dispatch: &Dispatch) {
+        if ledger.events_in_flight() == 0 {
             *self = Stall::default();
         }
         if self.moved.elapsed() < STALLED_AFTER || self.is_told {
@@ -44,7 +44,7 @@ impl Stall {
         self.is_told = true;
         let (unacknowledged, unwritten) = (dispatch.delivery.publishing(), dispatch.delivery.writing());
         warn!(
-            in_flight = pipeline.events_in_flight(),
+            in_flight = ledger.events_in_flight(),
             unacknowledged,
             unwritten,
             "what is in flight has not moved for {STALLED_AFTER:?}; waiting, nothing is lost. If rows are \

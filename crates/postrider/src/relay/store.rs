@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
-use outbox::{Lane, Status};
+use outbox::{OrderingKey, Status};
 use outbox_store::{
     EventRows, HeldLane, KnownPartition, Names, RunCheck, RunNeeds, Session, StoreError, StoredRow, Tls,
     check_for_run, connect, forget_held, known_partitions, load_lanes, release_head, statuses, table_oid,
@@ -61,12 +61,12 @@ impl Rows {
     }
 
     /// The row is no longer at the head of its key.
-    pub(super) async fn release_head(&self, id: Uuid) -> Result<Option<Lane>> {
+    pub(super) async fn release_head(&self, id: Uuid) -> Result<Option<OrderingKey>> {
         self.patiently(async |session| release_head(session, &self.names, id).await).await
     }
 
     /// The first rows that wait in line.
-    pub(super) async fn waiting(&self, lane: &Lane, rows_max: usize) -> Result<Vec<StoredRow>> {
+    pub(super) async fn waiting(&self, lane: &OrderingKey, rows_max: usize) -> Result<Vec<StoredRow>> {
         self.patiently(async |session| {
             let columns = EventRows::new(session, &self.names).await?;
             waiting_rows_of(session, &self.names, &columns, lane, rows_max).await

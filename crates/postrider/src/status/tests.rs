@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use outbox::{Lane, Lsn};
+use outbox::{Lsn, OrderingKey};
 use outbox_store::{FailedRow, HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
 use serde_json::Value;
 use uuid::Uuid;
@@ -55,7 +55,7 @@ fn busy() -> Standing {
             waiting: 3,
             overdue: 2,
             lanes: vec![LaneOverview {
-                lane: Lane { topic: "orders".to_owned(), key: vec![b'k', 0xff].into() },
+                lane: OrderingKey { topic: "orders".to_owned(), key: vec![b'k', 0xff].into() },
                 head: Some(id(1)),
                 waiting: 3,
                 held: Duration::from_secs(75),

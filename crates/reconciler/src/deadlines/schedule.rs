@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use outbox::{CreatedRange, Tally};
+use outbox::{CreatedRange, WriteBackSummary};
 
 use crate::deadlines::buckets::Buckets;
 use crate::splitmix::splitmix64;
@@ -101,7 +101,7 @@ impl Deadlines {
         }
     }
 
-    /// The width in microseconds by which a [`Tally`] names PUBLISH buckets.
+    /// The width in microseconds by which a [`WriteBackSummary`] names PUBLISH buckets.
     pub fn publish_width_us(&self) -> u64 {
         width(self.publish_after_us.unwrap_or(u64::MAX))
     }
@@ -118,20 +118,20 @@ impl Deadlines {
     }
 
     /// A write-back was committed. Returns whether the next deadline may have changed.
-    pub fn written(&mut self, now_us: u64, tally: &Tally) -> bool {
+    pub fn written(&mut self, now_us: u64, summary: &WriteBackSummary) -> bool {
         if self.publish_after_us.is_none() {
             return false;
         }
-        let number = tally.at_us.div_euclid(signed(self.publish_width_us()));
+        let number = summary.at_us.div_euclid(signed(self.publish_width_us()));
         if self.uncounted {
             // Rows that were not counted were sent before now: up to this bucket, or up to the next one, if they
             // were written by another server whose clock is ahead.
             self.counted_from = self.counted_from.max(number.saturating_add(2));
             self.uncounted = false;
         }
-        let created = tally.created.unwrap_or(CreatedRange::of(None));
-        let new = self.publish.enter(number, tally.published, created, now_us);
-        for (number, rows) in &tally.completed {
+        let created = summary.created.unwrap_or(CreatedRange::of(None));
+        let new = self.publish.enter(number, summary.published, created, now_us);
+        for (number, rows) in &summary.completed {
             if *number >= self.counted_from {
                 self.publish.leave(*number, *rows);
             }

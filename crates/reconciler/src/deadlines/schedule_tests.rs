@@ -1,6 +1,6 @@
 //! The account against a model that remembers every row.
 
-use outbox::{CreatedRange, Tally};
+use outbox::{CreatedRange, WriteBackSummary};
 use proptest::prelude::*;
 
 use crate::deadlines::schedule::{BucketNumber, Deadlines, Kind, Overdue};
@@ -98,11 +98,11 @@ impl Model {
         self.now as i64 + self.ahead
     }
 
-    fn tally(&self, at_us: i64, published: &[Row], completed: &[i64]) -> Tally {
+    fn summary(&self, at_us: i64, published: &[Row], completed: &[i64]) -> WriteBackSummary {
         let width = self.deadlines.publish_width_us() as i64;
         let created = published.iter().map(|row| CreatedRange::of(row.created)).reduce(CreatedRange::and);
         let completed = completed.iter().map(|at| (at.div_euclid(width), 1)).collect();
-        Tally { at_us, published: published.len() as u64, created, completed }
+        WriteBackSummary { at_us, published: published.len() as u64, created, completed }
     }
 
     fn act(&mut self, act: &Act) {
@@ -129,8 +129,8 @@ impl Model {
                     row.state = State::Published { attempted: at };
                     published.push(row.clone());
                 }
-                let tally = self.tally(at, &published, &[]);
-                self.deadlines.written(self.now, &tally);
+                let summary = self.summary(at, &published, &[]);
+                self.deadlines.written(self.now, &summary);
             }
             Act::Complete { from, count } => {
                 let from = self.rows.len() * usize::from(*from) / 256;
@@ -145,8 +145,8 @@ impl Model {
                         _ => index += 1,
                     }
                 }
-                let tally = self.tally(self.database_now(), &[], &completed);
-                self.deadlines.written(self.now, &tally);
+                let summary = self.summary(self.database_now(), &[], &completed);
+                self.deadlines.written(self.now, &summary);
             }
             Act::InsertPublished => {
                 let (created, state) = (Some(self.now as i64), State::Uncounted);
@@ -246,13 +246,13 @@ proptest! {
         let mut queries = 0;
         for now in (0..days * 40_000).step_by(100) {
             deadlines.seen(now, CreatedRange::of(Some(now as i64)));
-            let tally = Tally {
+            let summary = WriteBackSummary {
                 at_us: EPOCH + now as i64,
                 published: rate,
                 created: Some(CreatedRange::of(Some(now as i64))),
                 completed: Vec::new(),
             };
-            deadlines.written(now, &tally);
+            deadlines.written(now, &summary);
             while let Some(overdue) = deadlines.due(now) {
                 queries += u64::from(overdue.kind == Kind::Publish);
                 let remaining = if lagging && overdue.kind == Kind::Publish { overdue.rows } else { 0 };
@@ -274,7 +274,7 @@ proptest! {
         let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
         let width = deadlines.publish_width_us() as i64;
         // The first buckets of a life may be shared with rows of another and are looked at once.
-        deadlines.written(0, &Tally { at_us: EPOCH, published: 0, created: None, completed: Vec::new() });
+        deadlines.written(0, &WriteBackSummary { at_us: EPOCH, published: 0, created: None, completed: Vec::new() });
         enum Event { Seen, Settled(usize), Completed(usize) }
         let mut events = Vec::new();
         let mut now = 3 * PUBLISH_AFTER;
@@ -289,19 +289,19 @@ proptest! {
         for (now, event) in events {
             prop_assert_eq!(deadlines.due(now), None);
             let at_us = EPOCH + now as i64;
-            let mut tally = Tally { at_us, published: 0, created: None, completed: Vec::new() };
+            let mut summary = WriteBackSummary { at_us, published: 0, created: None, completed: Vec::new() };
             match event {
                 Event::Seen => buckets.push(deadlines.seen(now, CreatedRange::of(Some(1))).0),
                 Event::Settled(index) => {
                     deadlines.settled(buckets[index]);
                     attempted[index] = at_us;
-                    tally.published = 1;
-                    tally.created = Some(CreatedRange::of(Some(1)));
-                    deadlines.written(now, &tally);
+                    summary.published = 1;
+                    summary.created = Some(CreatedRange::of(Some(1)));
+                    deadlines.written(now, &summary);
                 }
                 Event::Completed(index) => {
-                    tally.completed = vec![(attempted[index].div_euclid(width), 1)];
-                    deadlines.written(now, &tally);
+                    summary.completed = vec![(attempted[index].div_euclid(width), 1)];
+                    deadlines.written(now, &summary);
                 }
             }
         }
@@ -314,8 +314,10 @@ proptest! {
 fn what_waits_on_is_looked_at_less_and_less() {
     let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
     let created = CreatedRange::of(Some(7));
-    deadlines
-        .written(0, &Tally { at_us: EPOCH, published: 3, created: Some(created), completed: Vec::new() });
+    deadlines.written(
+        0,
+        &WriteBackSummary { at_us: EPOCH, published: 3, created: Some(created), completed: Vec::new() },
+    );
     let mut looks = Vec::new();
     while looks.len() < 8 {
         let now = deadlines.next_due().expect("it waits");
@@ -348,8 +350,10 @@ fn a_row_that_backs_off_is_looked_at_when_it_may_be_sent() {
 fn without_receipts_nothing_is_followed_beyond_publish() {
     let mut deadlines = Deadlines::new(INIT_AFTER, None);
     let created = CreatedRange::of(Some(7));
-    deadlines
-        .written(0, &Tally { at_us: EPOCH, published: 3, created: Some(created), completed: Vec::new() });
+    deadlines.written(
+        0,
+        &WriteBackSummary { at_us: EPOCH, published: 3, created: Some(created), completed: Vec::new() },
+    );
     deadlines.inserted_published(0, created);
     assert_eq!(deadlines.next_due(), None);
 }
@@ -359,13 +363,13 @@ fn without_receipts_nothing_is_followed_beyond_publish() {
 #[test]
 fn a_row_in_a_bucket_that_was_judged_is_not_counted_out_for_another() {
     let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
-    let written = |published: u64, completed: Vec<(i64, u64)>| Tally {
+    let written = |published: u64, completed: Vec<(i64, u64)>| WriteBackSummary {
         at_us: EPOCH + 10 * PUBLISH_AFTER as i64,
         published,
         created: (published > 0).then_some(CreatedRange::of(Some(7))),
         completed,
     };
-    deadlines.written(0, &Tally { at_us: EPOCH, ..written(0, Vec::new()) });
+    deadlines.written(0, &WriteBackSummary { at_us: EPOCH, ..written(0, Vec::new()) });
     deadlines.written(0, &written(1, Vec::new()));
     let overdue = deadlines.due(PUBLISH_AFTER).expect("it is due");
     deadlines.judged(PUBLISH_AFTER, overdue, 1, None);

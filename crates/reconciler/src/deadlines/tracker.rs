@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use outbox::{CreatedRange, Tally};
+use outbox::{CreatedRange, WriteBackSummary};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ impl Account {
         Account { shared: Arc::new(Shared { start: Instant::now(), deadlines, changed }) }
     }
 
-    /// The width in microseconds by which a [`Tally`] is to name PUBLISH buckets.
+    /// The width in microseconds by which a [`WriteBackSummary`] is to name PUBLISH buckets.
     pub fn publish_width_us(&self) -> u64 {
         self.deadlines().publish_width_us()
     }
@@ -51,9 +51,9 @@ impl Account {
     }
 
     /// A write-back was committed.
-    pub fn written(&self, tally: &Tally) {
+    pub fn written(&self, summary: &WriteBackSummary) {
         let now_us = self.now_us();
-        let new = self.deadlines().written(now_us, tally);
+        let new = self.deadlines().written(now_us, summary);
         self.wake_if(new);
     }
 

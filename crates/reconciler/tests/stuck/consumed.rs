@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox::{CreatedRange, Tally};
+use outbox::{CreatedRange, WriteBackSummary};
 use reconciler::RecordAt;
 use uuid::Uuid;
 
@@ -100,7 +100,7 @@ async fn a_consumer_that_is_down_costs_no_sending_and_few_questions() {
     let at_us =
         fixture.number("select (extract(epoch from max(last_attempt_at)) * 1000000)::int8 from outbox").await;
     let (before, created) = (fixture.queries().await, Some(CreatedRange::of(Some(at_us))));
-    fixture.account.written(&Tally { at_us, published: 3000, created, completed: Vec::new() });
+    fixture.account.written(&WriteBackSummary { at_us, published: 3000, created, completed: Vec::new() });
     let start = std::time::Instant::now();
     // After 1, 2, 4 and 8 deadlines.
     fixture.wait_until("it looks", async |fixture| fixture.queries().await >= before + 4).await;

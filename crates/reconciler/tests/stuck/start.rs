@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use outbox::{CreatedRange, Lsn, Tally};
+use outbox::{CreatedRange, Lsn, WriteBackSummary};
 use uuid::Uuid;
 
 use crate::fixture::{ALL, Did, Fixture};
@@ -99,7 +99,7 @@ async fn an_idle_relay_asks_nothing_and_a_loaded_one_nothing_either() {
     fixture.started().await;
     // The first buckets of a life are shared with what another may have sent.
     let at_us = fixture.database_now_us().await;
-    fixture.account.written(&Tally { at_us, published: 0, created: None, completed: Vec::new() });
+    fixture.account.written(&WriteBackSummary { at_us, published: 0, created: None, completed: Vec::new() });
     tokio::time::sleep(Duration::from_micros(2 * width as u64)).await;
     let before = fixture.queries().await;
     let start = Instant::now();
@@ -109,9 +109,14 @@ async fn an_idle_relay_asks_nothing_and_a_loaded_one_nothing_either() {
         tokio::time::sleep(Duration::from_millis(5)).await;
         buckets.into_iter().for_each(|bucket| fixture.account.settled(bucket));
         let created = Some(CreatedRange::of(Some(at_us)));
-        fixture.account.written(&Tally { at_us, published: 100, created, completed: Vec::new() });
+        fixture.account.written(&WriteBackSummary { at_us, published: 100, created, completed: Vec::new() });
         let completed = vec![(at_us.div_euclid(width), 100)];
-        fixture.account.written(&Tally { at_us: at_us + 1, published: 0, created: None, completed });
+        fixture.account.written(&WriteBackSummary {
+            at_us: at_us + 1,
+            published: 0,
+            created: None,
+            completed,
+        });
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fixture.queries().await - before, 0);

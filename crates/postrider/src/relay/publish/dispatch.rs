@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use kafka_sink::{PublishError, Receipts, Refusal, What};
-use outbox::{Event, Lane, Pipeline, Status, Token};
+use outbox::{Event, InFlightLedger, OrderingKey, Status, Token};
 use outbox_store::Names;
 use reconciler::{Account, Origin, Outcome, Planned, Work};
 use tokio::sync::oneshot;
@@ -45,7 +45,7 @@ pub(crate) struct Dispatch {
     lanes: Lanes,
     /// Rows that step aside and do not say so durably yet. What is behind them in their lane waits: were it sent
     /// and the process killed, the next one would send them after it.
-    aside: HashMap<Token, Lane>,
+    aside: HashMap<Token, OrderingKey>,
     planned: PlannedWork,
     buckets: Buckets,
     account: Account,
@@ -132,25 +132,25 @@ impl Dispatch {
     }
 
     /// Takes planned work on.
-    pub(crate) fn plan(&mut self, planned: Planned, pipeline: &mut Pipeline) -> Result<()> {
+    pub(crate) fn plan(&mut self, planned: Planned, ledger: &mut InFlightLedger) -> Result<()> {
         let Planned { work, done } = planned;
         match work {
             Work::Send { event, .. } if self.planned.has(event.id) => {
                 let _ = done.send(Outcome::OnItsWay);
             }
             Work::Send { event, origin } => {
-                let token = pipeline.planned(event.size_bytes());
+                let token = ledger.resend(event.size_bytes());
                 self.planned.begins(token, event.id, done);
                 self.ready.push_back(Ready { token, event, origin: Some(origin) });
             }
             Work::Complete { id, place } => {
                 let topic = Arc::from(place.topic);
                 let place = kafka_sink::Place { partition: place.partition, offset: place.offset };
-                self.change(id, What::Completed { topic, place }, done, pipeline)?;
+                self.change(id, What::Completed { topic, place }, done, ledger)?;
             }
             Work::GiveUp { id, reason } => {
                 error!(%id, "given up: {reason}; the row says FAILED");
-                self.change(id, What::Failed { reason, sent: false, head_of: None }, done, pipeline)?;
+                self.change(id, What::Failed { reason, sent: false, head_of: None }, done, ledger)?;
             }
             Work::Skip { id } => {
                 if self.lanes.release(id) {
@@ -168,15 +168,15 @@ impl Dispatch {
         id: Uuid,
         what: What,
         done: oneshot::Sender<Outcome>,
-        pipeline: &mut Pipeline,
+        ledger: &mut InFlightLedger,
     ) -> Result<()> {
         if self.planned.has(id) {
             let _ = done.send(Outcome::OnItsWay);
             return Ok(());
         }
-        let token = pipeline.planned(0);
+        let token = ledger.resend(0);
         self.planned.begins(token, id, done);
-        pipeline.acknowledged(token)?;
+        ledger.acknowledged(token)?;
         self.delivery.write(
             token,
             crate::relay::publish::in_flight::RowRef { id, xid: None, created_at_us: None },
@@ -192,19 +192,19 @@ impl Dispatch {
     }
 
     /// The rest of the line waits behind another row now.
-    pub(crate) fn stopped(&mut self, lane: &Lane) {
+    pub(crate) fn stopped(&mut self, lane: &OrderingKey) {
         self.lanes.stopped(lane);
     }
 
     /// Nothing waits in line any more.
-    pub(crate) fn emptied(&mut self, lane: Lane) {
+    pub(crate) fn emptied(&mut self, lane: OrderingKey) {
         self.lanes.emptied(lane);
     }
 
     /// Hands what is ready to the producer, until that is full.
-    pub(crate) fn offer(&mut self, pipeline: &mut Pipeline) -> Result<(), Ending> {
+    pub(crate) fn offer(&mut self, ledger: &mut InFlightLedger) -> Result<(), Ending> {
         while let Some(ready) = self.ready.pop_front() {
-            if let Step::Full = self.hand_over(&ready, pipeline)? {
+            if let Step::Full = self.hand_over(&ready, ledger)? {
                 self.ready.push_front(ready);
                 break;
             }
@@ -212,12 +212,12 @@ impl Dispatch {
         Ok(())
     }
 
-    fn hand_over(&mut self, ready: &Ready, pipeline: &mut Pipeline) -> Result<Step, Ending> {
+    fn hand_over(&mut self, ready: &Ready, ledger: &mut InFlightLedger) -> Result<Step, Ending> {
         if self.is_behind_one_aside(ready) {
             return Ok(Step::Full);
         }
         if let Some((lane, behind)) = self.waits_behind(ready) {
-            self.put_in_line(ready, lane, behind, pipeline)?;
+            self.put_in_line(ready, lane, behind, ledger)?;
             return Ok(Step::Taken);
         }
         let verdict = match self.verdicts.take(ready.event.id) {
@@ -229,7 +229,7 @@ impl Dispatch {
                 Err(PublishError::Broken(error)) => return Err(Ending::ProducerLost(error)),
             },
         };
-        self.set_aside(ready, verdict, pipeline)
+        self.set_aside(ready, verdict, ledger)
     }
 
     fn publish(&mut self, ready: &Ready) -> Result<(), PublishError> {
@@ -244,7 +244,7 @@ impl Dispatch {
 
     /// The lane that keeps the event from being sent now, and the row at its head. What is sent again on purpose
     /// has had its turn, and so has the head itself.
-    fn waits_behind(&mut self, ready: &Ready) -> Option<(Lane, Uuid)> {
+    fn waits_behind(&mut self, ready: &Ready) -> Option<(OrderingKey, Uuid)> {
         if self.lanes.is_empty() || (ready.origin.is_some() && ready.event.status != Some(Status::Init)) {
             return None;
         }
@@ -265,17 +265,17 @@ impl Dispatch {
     fn put_in_line(
         &mut self,
         ready: &Ready,
-        lane: Lane,
+        lane: OrderingKey,
         behind: Uuid,
-        pipeline: &mut Pipeline,
+        ledger: &mut InFlightLedger,
     ) -> Result<(), Ending> {
         self.lanes.joins(&lane, ready.token);
         self.planned.ends_as(ready.token, Outcome::InLine);
-        self.write(ready, What::Held { lane, behind }, pipeline)
+        self.write(ready, What::Held { lane, behind }, ledger)
     }
 
-    fn write(&mut self, ready: &Ready, what: What, pipeline: &mut Pipeline) -> Result<(), Ending> {
-        let written = pipeline.acknowledged(ready.token).map_err(anyhow::Error::from);
+    fn write(&mut self, ready: &Ready, what: What, ledger: &mut InFlightLedger) -> Result<(), Ending> {
+        let written = ledger.acknowledged(ready.token).map_err(anyhow::Error::from);
         let written = written.and_then(|()| self.delivery.write(ready.token, (&ready.event).into(), what));
         written.map_err(Ending::Failed)
     }
@@ -285,7 +285,7 @@ impl Dispatch {
         &mut self,
         ready: &Ready,
         verdict: Verdict,
-        pipeline: &mut Pipeline,
+        ledger: &mut InFlightLedger,
     ) -> Result<Step, Ending> {
         let id = ready.event.id;
         if let Some(lane) = self.delivery.lane(&ready.event) {
@@ -304,9 +304,9 @@ impl Dispatch {
             && !verdict.dead_letter_refused
             && let Some(topic) = self.dead_letter_topic.clone()
         {
-            return self.bury(ready, &topic, verdict, pipeline);
+            return self.bury(ready, &topic, verdict, ledger);
         }
-        self.fail(ready, verdict, head_of, pipeline)
+        self.fail(ready, verdict, head_of, ledger)
     }
 
     fn bury(
@@ -314,7 +314,7 @@ impl Dispatch {
         ready: &Ready,
         topic: &Arc<str>,
         verdict: Verdict,
-        pipeline: &mut Pipeline,
+        ledger: &mut InFlightLedger,
     ) -> Result<Step, Ending> {
         let Verdict { reason, sent, .. } = &verdict;
         match self.delivery.bury(ready.token, &ready.event, topic, reason, *sent) {
@@ -334,7 +334,7 @@ impl Dispatch {
                 if !self.delivery.writes_back() {
                     return Err(Ending::Failed(self.why_it_stops(ready.event.id, &verdict.reason)));
                 }
-                self.fail(ready, verdict, None, pipeline)
+                self.fail(ready, verdict, None, ledger)
             }
             Err(PublishError::Broken(error)) => {
                 self.verdicts.keep(ready.event.id, verdict);
@@ -347,8 +347,8 @@ impl Dispatch {
         &mut self,
         ready: &Ready,
         verdict: Verdict,
-        head_of: Option<Lane>,
-        pipeline: &mut Pipeline,
+        head_of: Option<OrderingKey>,
+        ledger: &mut InFlightLedger,
     ) -> Result<Step, Ending> {
         let Verdict { reason, sent, .. } = verdict;
         match &head_of {
@@ -361,7 +361,7 @@ impl Dispatch {
         let goes_on = head_of.is_none() || ready.origin != Some(Origin::Held);
         let outcome = if goes_on { Outcome::Refused(reason.clone()) } else { Outcome::InLine };
         self.planned.ends_as(ready.token, outcome);
-        self.write(ready, What::Failed { reason, sent, head_of }, pipeline)?;
+        self.write(ready, What::Failed { reason, sent, head_of }, ledger)?;
         Ok(Step::Taken)
     }
 
@@ -386,25 +386,25 @@ impl Dispatch {
     pub(crate) fn account(
         &mut self,
         delivered: &mut Vec<Delivered>,
-        pipeline: &mut Pipeline,
+        ledger: &mut InFlightLedger,
     ) -> Result<Vec<Ending>> {
         let mut endings = Vec::new();
         for delivered in mem::take(delivered) {
             match delivered {
                 Delivered::Acknowledged(token, topic, place) => {
-                    pipeline.acknowledged(token)?;
+                    ledger.acknowledged(token)?;
                     if let Some(receipts) = &mut self.receipts {
                         receipts.sees(&topic, place.partition, place.offset);
                     }
                 }
                 Delivered::Buried(token) => {
-                    pipeline.acknowledged(token)?;
+                    ledger.acknowledged(token)?;
                     if !self.delivery.writes_back() {
                         self.aside.remove(&token);
                     }
                 }
                 Delivered::Written(token) => {
-                    pipeline.written(token)?;
+                    ledger.written(token)?;
                     self.aside.remove(&token);
                     self.buckets.leaves(token);
                     self.lanes.written(token);
@@ -412,7 +412,7 @@ impl Dispatch {
                         self.lanes.release(id);
                     }
                 }
-                Delivered::Counted(tally) => self.account.written(&tally),
+                Delivered::Counted(summary) => self.account.written(&summary),
                 Delivered::Refused { token, id, refusal, was_dead_letter } => {
                     endings.push(self.refused(token, id, &refusal, was_dead_letter));
                 }

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::Result;
-use outbox::Lane;
+use outbox::OrderingKey;
 use reconciler::{LifeOver, Origin, Outcome, Publisher, Work};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -36,9 +36,9 @@ pub(crate) struct Releases {
 /// How the release of a lane ended.
 pub(crate) enum Released {
     /// Nothing waits in line any more.
-    Emptied(Lane),
+    Emptied(OrderingKey),
     /// One of its rows could not be published either, and the rest waits behind that one.
-    HeldAgain(Lane),
+    HeldAgain(OrderingKey),
 }
 
 impl Releases {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use outbox::{Lane, Token};
+use outbox::{OrderingKey, Token};
 use outbox_store::HeldLane;
 use uuid::Uuid;
 
@@ -10,10 +10,10 @@ use uuid::Uuid;
 /// wait in `postrider.held`.
 #[derive(Default)]
 pub(crate) struct Lanes {
-    held: HashMap<Lane, Held>,
-    heads: HashMap<Uuid, Lane>,
+    held: HashMap<OrderingKey, Held>,
+    heads: HashMap<Uuid, OrderingKey>,
     /// Rows on their way into line.
-    writing: HashMap<Token, Lane>,
+    writing: HashMap<Token, OrderingKey>,
     /// Lanes whose rows are to be let go, in turn.
     releases: VecDeque<Release>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Lanes {
 /// A lane whose rows may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Release {
-    pub(crate) lane: Lane,
+    pub(crate) lane: OrderingKey,
     /// The row that was in the way and is so no longer.
     pub(crate) head: Option<Uuid>,
 }
@@ -73,17 +73,17 @@ impl Lanes {
 
     /// The row that those of the lane wait behind, if they do. While a lane is let go they wait behind the rows
     /// that are already in line.
-    pub(crate) fn behind(&self, lane: &Lane) -> Option<Uuid> {
+    pub(crate) fn behind(&self, lane: &OrderingKey) -> Option<Uuid> {
         self.held.get(lane).map(|held| held.behind)
     }
 
     /// Whether a row out of the line may go: the lane is being let go.
-    pub(crate) fn lets_go(&self, lane: &Lane) -> bool {
+    pub(crate) fn lets_go(&self, lane: &OrderingKey) -> bool {
         self.held.get(lane).is_none_or(|held| held.head.is_none())
     }
 
     /// From now on the rows of the lane wait behind this one.
-    pub(crate) fn hold(&mut self, lane: Lane, head: Uuid) {
+    pub(crate) fn hold(&mut self, lane: OrderingKey, head: Uuid) {
         self.heads.insert(head, lane.clone());
         let held = self.held.entry(lane).or_insert_with(|| Held::behind(head));
         if let Some(before) = held.head.replace(head).filter(|before| *before != head) {
@@ -93,7 +93,7 @@ impl Lanes {
     }
 
     /// A row is being put in line.
-    pub(crate) fn joins(&mut self, lane: &Lane, token: Token) {
+    pub(crate) fn joins(&mut self, lane: &OrderingKey, token: Token) {
         if let Some(held) = self.held.get_mut(lane) {
             held.writing += 1;
             held.grew = true;
@@ -139,7 +139,7 @@ impl Lanes {
     }
 
     /// The line was found empty. Unless a row joined it meanwhile, the lane is free.
-    pub(crate) fn emptied(&mut self, lane: Lane) {
+    pub(crate) fn emptied(&mut self, lane: OrderingKey) {
         let Some(held) = self.held.get_mut(&lane) else { return };
         held.goes = false;
         if held.head.is_some() || held.writing > 0 {
@@ -153,13 +153,13 @@ impl Lanes {
     }
 
     /// One of the rows could not be published either: the rest waits behind it.
-    pub(crate) fn stopped(&mut self, lane: &Lane) {
+    pub(crate) fn stopped(&mut self, lane: &OrderingKey) {
         if let Some(held) = self.held.get_mut(lane) {
             held.goes = false;
         }
     }
 
-    fn look_again(&mut self, lane: Lane) {
+    fn look_again(&mut self, lane: OrderingKey) {
         if !self.releases.iter().any(|release| release.lane == lane) {
             self.releases.push_back(Release { lane, head: None });
         }
@@ -172,8 +172,8 @@ mod tests {
 
     use super::*;
 
-    fn lane(key: &'static str) -> Lane {
-        Lane { topic: "orders".to_owned(), key: Bytes::from(key) }
+    fn lane(key: &'static str) -> OrderingKey {
+        OrderingKey { topic: "orders".to_owned(), key: Bytes::from(key) }
     }
 
     fn id(number: u128) -> Uuid {

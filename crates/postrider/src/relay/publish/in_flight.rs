@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use kafka_sink::{
     Failure, Place, PublishError, Refusal, Report, RowChange, Sink, SinkError, What, WriteBack, Written,
 };
-use outbox::{Event, Lane, Tally, Token};
+use outbox::{Event, OrderingKey, Token, WriteBackSummary};
 use reconciler::Origin;
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ pub(crate) enum Delivered {
         was_dead_letter: bool,
     },
     /// What the rows written say to those who count.
-    Counted(Tally),
+    Counted(WriteBackSummary),
     /// The producer gave up, and with it this event or all that it still held.
     Lost(SinkError),
 }
@@ -105,7 +105,7 @@ impl Delivery {
     }
 
     /// What order is kept within for the event.
-    pub(crate) fn lane(&mut self, event: &Event) -> Option<Lane> {
+    pub(crate) fn lane(&mut self, event: &Event) -> Option<OrderingKey> {
         self.sink.lane(event)
     }
 
@@ -182,7 +182,7 @@ impl Delivery {
         }
         self.writing -= self.written.tokens.len();
         delivered.extend(self.written.tokens.drain(..).map(Delivered::Written));
-        delivered.extend(self.written.tallies.drain(..).map(Delivered::Counted));
+        delivered.extend(self.written.summaries.drain(..).map(Delivered::Counted));
         for report in std::mem::take(&mut self.reports) {
             delivered.push(self.reported(report)?);
         }

@@ -1,4 +1,4 @@
-//! From frames of the stream to what the pipeline is told.
+//! Decodes frames of the stream into messages for the ledger.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ type Question = Pin<Box<dyn Future<Output = Result<Answer>>>>;
 
 /// Gathers such events into windows and asks for one window at a time: one query per window, not per row.
 /// While a window is being asked for, the next one gathers, so windows grow as large as the backlog wants
-/// and the pipeline's limits allow.
+/// and the ledger's limits allow.
 #[derive(Default)]
 pub(crate) struct Resent {
     gathering: Vec<Kept>,
