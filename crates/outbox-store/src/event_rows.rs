@@ -5,10 +5,11 @@ use outbox::{Event, Status};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::columns::PARTS;
-use crate::names::Names;
-use crate::quote::{identifier, table};
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, table};
+use crate::connection::session::Session;
+use crate::setup::columns::PARTS;
 
 /// A row of the outbox table as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

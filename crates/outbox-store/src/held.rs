@@ -6,9 +6,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::names::Names;
-use crate::quote::{identifier, table};
-use crate::{EventRows, Session, StoreError, StoredRow};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, table};
+use crate::connection::session::Session;
+use crate::event_rows::{EventRows, StoredRow};
 
 /// A lane of which rows wait.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 use outbox::Lsn;
 use tokio_postgres::types::PgLsn;
 
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::session::Session;
 
 /// Writes a message of no meaning to the log and answers where: every row that was visible before is brought by the
 /// log before that position, and the log is read past it soon.

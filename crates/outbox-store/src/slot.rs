@@ -1,7 +1,8 @@
 use outbox::Lsn;
 use tokio_postgres::types::PgLsn;
 
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::session::Session;
 
 /// How a replication slot stands (PostgreSQL documentation, "pg_replication_slots").
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,10 +11,12 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, table};
+use crate::connection::session::Session;
+use crate::event_rows::StoredPlace;
 use crate::event_rows::{ColumnTypes, expression};
-use crate::names::Names;
-use crate::quote::{identifier, table};
-use crate::{Session, StoreError, StoredPlace};
 
 // Places are compared as Kafka's tools would list them, and many times faster than by a language's rules. What is
 // sorted is a few megabytes per hundred thousand rows, because large payloads stay out of the table until they are

@@ -3,9 +3,11 @@
 use outbox::CreatedRange;
 use uuid::Uuid;
 
-use super::sql::{Sql, instant};
-use super::{StuckRows, Suspects};
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::session::Session;
+use crate::stuck_rows::rows::StuckRows;
+use crate::stuck_rows::rows::Suspects;
+use crate::stuck_rows::sql::{Sql, instant};
 
 /// PUBLISH rows, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,13 @@ use outbox::CreatedRange;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::sql::{Sql, Time, micros};
-use super::{StuckRow, StuckRows, Suspects};
+use crate::connection::error::StoreError;
+use crate::connection::session::Session;
 use crate::event_rows::StoredPlace;
-use crate::{Session, StoreError};
+use crate::stuck_rows::rows::StuckRow;
+use crate::stuck_rows::rows::StuckRows;
+use crate::stuck_rows::rows::Suspects;
+use crate::stuck_rows::sql::{Sql, Time, micros};
 
 /// Rows, and when the database was asked for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

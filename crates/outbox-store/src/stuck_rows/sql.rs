@@ -2,38 +2,38 @@
 
 use outbox::CreatedRange;
 
-use super::Suspects;
-use crate::names::Names;
-use crate::quote::{identifier, literal, table};
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, literal, table};
+use crate::stuck_rows::rows::Suspects;
 
 #[derive(Clone, Debug)]
-pub(super) struct Sql {
-    pub(super) table: String,
-    pub(super) id: String,
-    pub(super) status: String,
-    pub(super) attempts: String,
-    pub(super) topic: String,
-    pub(super) partition: String,
-    pub(super) offset: String,
+pub(crate) struct Sql {
+    pub(crate) table: String,
+    pub(crate) id: String,
+    pub(crate) status: String,
+    pub(crate) attempts: String,
+    pub(crate) topic: String,
+    pub(crate) partition: String,
+    pub(crate) offset: String,
     /// As times with a zone, whatever the columns are.
-    pub(super) last_attempt_at: String,
+    pub(crate) last_attempt_at: String,
     published_at: String,
     /// `None`: the table has no such column.
-    pub(super) created_at: Option<Time>,
+    pub(crate) created_at: Option<Time>,
     /// Whether the row does not wait behind another of its key.
-    pub(super) not_held: String,
+    pub(crate) not_held: String,
     /// Whether the row says where its record is.
-    pub(super) placed: String,
+    pub(crate) placed: String,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Time {
-    pub(super) column: String,
+pub(crate) struct Time {
+    pub(crate) column: String,
     with_zone: bool,
 }
 
 impl Sql {
-    pub(super) fn new(names: &Names, created_at_type: Option<&str>) -> Sql {
+    pub(crate) fn new(names: &Names, created_at_type: Option<&str>) -> Sql {
         let columns = &names.columns;
         let column = |name: &str| format!("o.{}", identifier(name));
         let (id, topic, partition, offset) = (
@@ -67,7 +67,7 @@ impl Sql {
     }
 
     /// What holds for a row as a whole, whatever page it is on.
-    pub(super) fn condition(&self, of: &Suspects) -> String {
+    pub(crate) fn condition(&self, of: &Suspects) -> String {
         let Sql { status, not_held, last_attempt_at, .. } = self;
         let mut condition = format!("{status}::text = '{}' and {not_held}", of.status);
         if let Some(time) = self.created_at.as_ref().filter(|_| of.created != CreatedRange::of(None)) {
@@ -86,7 +86,7 @@ impl Sql {
     }
 
     /// For how many microseconds a row has waited; NULL where it has no time.
-    pub(super) fn waited(&self) -> String {
+    pub(crate) fn waited(&self) -> String {
         let Sql { last_attempt_at, published_at, .. } = self;
         let created = match &self.created_at {
             Some(time) => format!("{}::timestamptz", time.column),
@@ -100,12 +100,12 @@ impl Sql {
     }
 
     /// Whether a row has waited for less than this.
-    pub(super) fn young(&self, waited_us: i64) -> String {
+    pub(crate) fn young(&self, waited_us: i64) -> String {
         format!("coalesce({} < '{waited_us}'::int8, false)", self.waited())
     }
 
     /// Whether a row says that it is in one of these partitions; `None` is for one that does not say where it is.
-    pub(super) fn is_in(&self, partitions: &[Option<(String, i32)>]) -> String {
+    pub(crate) fn is_in(&self, partitions: &[Option<(String, i32)>]) -> String {
         let Sql { topic, partition, placed, .. } = self;
         let named = partitions.iter().flatten();
         let list: Vec<String> =
@@ -122,7 +122,7 @@ impl Sql {
 
     /// When a row was created, as the log's reader counts it: a time without a zone is one in UTC. NULL where there
     /// is no finite time.
-    pub(super) fn created_us(&self) -> String {
+    pub(crate) fn created_us(&self) -> String {
         match &self.created_at {
             Some(Time { column, .. }) => format!("case when isfinite({column}) then {} end", micros(column)),
             None => "null::int8".to_owned(),
@@ -132,7 +132,7 @@ impl Sql {
 
 impl Time {
     /// A number in the order of the times; the extremes of `int8` stand for the infinities.
-    pub(super) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let Time { column, .. } = self;
         format!(
             "case {column} when '-infinity' then '{}'::int8 when 'infinity' then '{}'::int8 else {} end",
@@ -143,17 +143,17 @@ impl Time {
     }
 
     /// The constant of the column's type that has this key.
-    pub(super) fn literal(&self, us: i64) -> String {
+    pub(crate) fn literal(&self, us: i64) -> String {
         if self.with_zone { instant(us) } else { local(us) }
     }
 }
 
 /// Microseconds since 1970-01-01 UTC, or those of an interval.
-pub(super) fn micros(expression: &str) -> String {
+pub(crate) fn micros(expression: &str) -> String {
     format!("(extract(epoch from {expression}) * 1000000)::int8")
 }
 
-pub(super) fn instant(us: i64) -> String {
+pub(crate) fn instant(us: i64) -> String {
     format!("({} at time zone 'UTC')", local(us))
 }
 

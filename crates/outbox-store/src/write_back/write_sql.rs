@@ -1,8 +1,9 @@
 //! The two statements that write to rows.
 
-use crate::names::Names;
-use crate::quote::{identifier, table};
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, table};
+use crate::connection::session::Session;
 
 /// The types of columns that are assigned to, as casts name them, with their lengths and precisions.
 pub(crate) struct ColumnTypes {

@@ -10,9 +10,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::names::Names;
-use crate::replay_selection::{Clock, microseconds};
-use crate::{RowKey, Selection, Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::session::Session;
+use crate::replay::selection::{Clock, microseconds};
+use crate::replay::selection::{RowKey, Selection};
 
 /// The prefix of the logical messages that announce requests.
 pub const REPLAY_PREFIX: &str = "postrider.replay";

@@ -1,10 +1,14 @@
 //! What is decided from what was found, without a server.
 
-use crate::found::{
+use crate::connection::names::Names;
+use crate::retention::month::Month;
+use crate::setup::catalog::{
     Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
     FoundSlot, FoundTable, Member,
 };
-use crate::{InitPlan, Month, Names, Problem, RunNeeds, Shape, plan, problems_for_run};
+use crate::setup::plan::{InitPlan, Shape, plan};
+use crate::setup::preflight::check::{RunNeeds, problems_for_run};
+use crate::setup::preflight::problem::Problem;
 
 const NEEDS: RunNeeds = RunNeeds { write_back: true, retention: false };
 

@@ -6,11 +6,14 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::names::Names;
-use crate::quote::table;
-use crate::row_changes::Consumed;
-use crate::write_sql::{ColumnTypes, asides_sql, changes_sql};
-use crate::{Asides, RowChanges, Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::table;
+use crate::connection::session::Session;
+use crate::write_back::asides::Asides;
+use crate::write_back::row_changes::Consumed;
+use crate::write_back::row_changes::RowChanges;
+use crate::write_back::write_sql::{ColumnTypes, asides_sql, changes_sql};
 
 // Each row is found through the primary key, however small the table is or how little the planner knows of it
 // when the statement is planned: a plan made for an empty table would scan the whole of it for every batch once
@@ -182,7 +185,7 @@ impl RowWriter {
         let sent: Vec<bool> = rows.iter().map(|row| row.sent).collect();
         let live: Vec<bool> = rows.iter().map(|row| row.live).collect();
         let errors: Vec<&str> = rows.iter().map(|row| &*row.error).collect();
-        let lane = |row: &'_ crate::asides::AsideRow| row.lane.clone().unzip();
+        let lane = |row: &'_ crate::write_back::asides::AsideRow| row.lane.clone().unzip();
         let (topics, keys): (Vec<Option<String>>, Vec<_>) = rows.iter().map(lane).unzip();
         let keys: Vec<Option<&[u8]>> = keys.iter().map(Option::as_deref).collect();
         let numbers: Vec<i32> = rows.iter().map(|row| row.number).collect();

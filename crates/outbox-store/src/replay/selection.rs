@@ -3,10 +3,11 @@
 use outbox::Status;
 use uuid::Uuid;
 
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, literal, table};
+use crate::connection::session::Session;
 use crate::event_rows::ColumnTypes;
-use crate::names::Names;
-use crate::quote::{identifier, literal, table};
-use crate::{Session, StoreError};
 
 /// Which rows are meant: those that meet every condition that is there. Times are microseconds since 1970-01-01 UTC.
 ///

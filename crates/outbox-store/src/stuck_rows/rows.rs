@@ -1,19 +1,14 @@
 //! Questions about rows that wait, asked when something is known to be overdue, and once when a relay starts.
 
-mod overview;
-mod pages;
-mod sql;
-
 use outbox::{CreatedRange, Status};
 use uuid::Uuid;
 
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::session::Session;
 use crate::event_rows::StoredPlace;
-use crate::names::Names;
-use crate::{Session, StoreError};
 
-pub use overview::{Overview, PartitionRows, YoungRows};
-pub use pages::{Pages, StuckPage};
-use sql::Sql;
+use crate::stuck_rows::sql::Sql;
 
 /// Which rows are asked for. Rows that are held behind another of their key never are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +42,7 @@ pub struct StuckRow {
 /// How rows that wait are asked for, given the columns that the table has.
 #[derive(Clone, Debug)]
 pub struct StuckRows {
-    sql: Sql,
+    pub(crate) sql: Sql,
 }
 
 impl StuckRows {

@@ -1,10 +1,10 @@
 //! Whether the server, the publication and the slot can carry the stream.
 
-use crate::columns::{Need, PARTS, templated};
-use crate::found::{FoundPublication, FoundServer, FoundSlot, FoundTable};
-use crate::names::Names;
-use crate::problem::Problem;
-use crate::quote::{self, identifier, literal};
+use crate::connection::names::Names;
+use crate::connection::quote::{self, identifier, literal};
+use crate::setup::catalog::{FoundPublication, FoundServer, FoundSlot, FoundTable};
+use crate::setup::columns::{Need, PARTS, templated};
+use crate::setup::preflight::problem::Problem;
 
 // The oldest major version that is supported; 14 brought pgoutput's messages and binary mode.
 const VERSION_NUM_MIN: i32 = 140_000;

@@ -1,13 +1,13 @@
 //! Whether a table can be the outbox.
 
-use crate::check::RunNeeds;
-use crate::columns::{Need, PARTS, TEMPLATED, Takes, templated};
-use crate::found::{FoundColumn, FoundIndex, FoundTable};
-use crate::migrations::definition;
-use crate::month::Month;
-use crate::names::Names;
-use crate::problem::Problem;
-use crate::quote::{self, identifier};
+use crate::connection::names::Names;
+use crate::connection::quote::{self, identifier};
+use crate::retention::month::Month;
+use crate::setup::catalog::{FoundColumn, FoundIndex, FoundTable};
+use crate::setup::columns::{Need, PARTS, TEMPLATED, Takes, templated};
+use crate::setup::migrations::definition;
+use crate::setup::preflight::check::RunNeeds;
+use crate::setup::preflight::problem::Problem;
 
 /// A column that is looked for: its name, what it is for, and what it has to be.
 struct Wanted<'a> {

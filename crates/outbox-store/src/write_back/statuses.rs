@@ -3,8 +3,10 @@ use std::collections::HashMap;
 use outbox::Status;
 use uuid::Uuid;
 
-use crate::names::Names;
-use crate::{Session, StoreError, quote};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote;
+use crate::connection::session::Session;
 
 /// What the rows of these ids say, in one query. A row that is gone has no entry; one whose status is NULL or
 /// a text that is none of ours has `None`.

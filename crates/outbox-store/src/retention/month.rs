@@ -4,7 +4,7 @@ use std::fmt;
 
 use outbox::TableName;
 
-use crate::quote;
+use crate::connection::quote;
 
 /// A month of the calendar, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

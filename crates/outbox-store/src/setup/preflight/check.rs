@@ -1,15 +1,18 @@
-use crate::found::Found;
-use crate::inspect::inspect;
-use crate::migrations::MIGRATIONS;
-use crate::names::Names;
-use crate::problem::Problem;
-use crate::quote::identifier;
-use crate::stream_problems::{
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::identifier;
+use crate::connection::session::Session;
+use crate::setup::catalog::Found;
+use crate::setup::inspect::inspect;
+use crate::setup::migrations::MIGRATIONS;
+use crate::setup::preflight::problem::Problem;
+use crate::setup::preflight::stream_problems::{
     name_problems, publication_notes, publication_problems, replication_problem, server_problems,
     slot_problems,
 };
-use crate::table_problems::{advice, privilege_problems, retention_problems, table_problems};
-use crate::{Session, StoreError};
+use crate::setup::preflight::table_problems::{
+    advice, privilege_problems, retention_problems, table_problems,
+};
 
 const INIT: &str = "run `postrider init`";
 const NO_SLOT: &str = "run `postrider init`; if there was a slot before, rows that were committed since its \

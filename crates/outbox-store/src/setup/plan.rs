@@ -1,16 +1,16 @@
 use std::fmt;
 
-use crate::found::{Found, FoundTable};
-use crate::migrations::{self, MIGRATIONS};
-use crate::names::Names;
-use crate::partitions::{missing_months, months_ahead};
-use crate::problem::Problem;
-use crate::quote::{identifier, literal, table};
-use crate::stream_problems::{
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, literal, table};
+use crate::retention::partitions::{missing_months, months_ahead};
+use crate::setup::catalog::{Found, FoundTable};
+use crate::setup::migrations::{self, MIGRATIONS};
+use crate::setup::preflight::problem::Problem;
+use crate::setup::preflight::stream_problems::{
     name_problems, publication_notes, publication_problems, replication_problem, server_problems,
     slot_problems,
 };
-use crate::table_problems::{advice, table_problems};
+use crate::setup::preflight::table_problems::{advice, table_problems};
 
 /// What `init` is going to do, and what it need not do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,14 +2,15 @@
 
 use outbox::TableName;
 
-use crate::found::FoundPartition;
-use crate::inspect::partitions;
-use crate::month::{Month, default_partition};
-use crate::names::Names;
-use crate::problem::Problem;
-use crate::quote::{identifier, literal, table};
-use crate::retention::{Mark, Retention};
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, literal, table};
+use crate::connection::session::Session;
+use crate::retention::month::{Month, default_partition};
+use crate::retention::retention::{Mark, Retention};
+use crate::setup::catalog::FoundPartition;
+use crate::setup::inspect::partitions;
+use crate::setup::preflight::problem::Problem;
 
 // While a statement waits for its lock on the table, whatever comes after it waits too: the services' inserts.
 const LOCK: &str = "set local lock_timeout = '1s'";

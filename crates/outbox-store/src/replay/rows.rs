@@ -4,10 +4,13 @@ use outbox::Status;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::names::Names;
-use crate::quote::identifier;
-use crate::replay_selection::{Clock, Conditions, microseconds};
-use crate::{EventRows, RowKey, Selection, Session, StoreError, StoredRow};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::identifier;
+use crate::connection::session::Session;
+use crate::event_rows::{EventRows, StoredRow};
+use crate::replay::selection::{Clock, Conditions, microseconds};
+use crate::replay::selection::{RowKey, Selection};
 
 // Rows are found in the order of their index and through the primary key, however little the planner knows of the
 // table; a plan that sorts would read all that is left of a large one for every page.

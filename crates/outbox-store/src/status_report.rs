@@ -7,10 +7,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::PgLsn;
 use uuid::Uuid;
 
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, table};
+use crate::connection::session::Session;
 use crate::event_rows::ColumnTypes;
-use crate::names::Names;
-use crate::quote::{identifier, table};
-use crate::{Session, StoreError};
 
 /// The rows of one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

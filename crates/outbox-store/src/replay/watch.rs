@@ -2,9 +2,10 @@ use tokio::sync::mpsc;
 use tokio_postgres::config::Config;
 use uuid::Uuid;
 
-use crate::replay_requests::{REPLAY_CHANNEL, ReplayRequest, replay_request};
-use crate::session::connect_listening;
-use crate::{Session, StoreError, Tls};
+use crate::connection::error::StoreError;
+use crate::connection::session::connect_listening;
+use crate::connection::session::{Session, Tls};
+use crate::replay::requests::{REPLAY_CHANNEL, ReplayRequest, replay_request};
 
 /// Hears of a request's changes, on a connection of its own.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::{Config, Host};
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
-use crate::StoreError;
-use crate::quote::identifier;
+use crate::connection::error::StoreError;
+use crate::connection::quote::identifier;
 
 /// What secures a connection where `sslmode` asks for it.
 pub type Tls = postgres_openssl::MakeTlsConnector;

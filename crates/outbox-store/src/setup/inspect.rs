@@ -2,13 +2,14 @@ use outbox::TableName;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::found::{
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::session::Session;
+use crate::retention::month::Month;
+use crate::setup::catalog::{
     Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
     FoundSlot, FoundTable, Member,
 };
-use crate::month::Month;
-use crate::names::Names;
-use crate::{Session, StoreError};
 
 // Names are compared as text: as a parameter of type name, one longer than 63 bytes would be an error. Columns
 // of catalog views that only newer servers have are read through to_jsonb, so that one query serves them all.

@@ -2,7 +2,7 @@
 
 use outbox::TableName;
 
-use crate::month::Month;
+use crate::retention::month::Month;
 
 /// Everything that `init` and `run` have to know, as [`inspect`](crate::inspect) found it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! What a replay would send, counted in the database.
 
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, literal};
+use crate::connection::session::Session;
 use crate::event_rows::ColumnTypes;
-use crate::names::Names;
-use crate::quote::{identifier, literal};
-use crate::replay_selection::{Clock, Conditions};
-use crate::{Selection, Session, StoreError};
+use crate::replay::selection::Selection;
+use crate::replay::selection::{Clock, Conditions};
 
 /// A piece of a template for a topic or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::session::Session;
 
 /// A partition that records were written to, by `postrider.progress`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,11 +7,12 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::{PgLsn, Type};
 use uuid::Uuid;
 
-use crate::month::Month;
-use crate::names::Names;
-use crate::quote::{identifier, literal, table};
+use crate::connection::error::StoreError;
+use crate::connection::names::Names;
+use crate::connection::quote::{identifier, literal, table};
+use crate::connection::session::Session;
+use crate::retention::month::Month;
 use crate::slot::slot_state;
-use crate::{Session, StoreError};
 
 // Times go to the server and back as text. A deletion that a crash of the server undoes is made again by the next
 // pass, so none waits for the disk, nor for a standby.

@@ -1,12 +1,12 @@
 //! The SQL of `migrations/`, compiled in.
 
-use crate::columns::{PARTS, templated};
-use crate::month::{Month, created_at_index, default_partition};
-use crate::names::Names;
-use crate::quote;
+use crate::connection::names::Names;
+use crate::connection::quote;
+use crate::retention::month::{Month, created_at_index, default_partition};
+use crate::setup::columns::{PARTS, templated};
 
-const OUTBOX: &str = include_str!("../../../migrations/outbox.sql");
-const OUTBOX_PARTITIONED: &str = include_str!("../../../migrations/outbox_partitioned.sql");
+const OUTBOX: &str = include_str!("../../../../migrations/outbox.sql");
+const OUTBOX_PARTITIONED: &str = include_str!("../../../../migrations/outbox_partitioned.sql");
 
 /// One numbered migration of schema `postrider`.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,12 @@ pub(crate) struct Migration {
 }
 
 pub(crate) const MIGRATIONS: [Migration; 2] = [
-    Migration { version: 1, name: "progress", sql: include_str!("../../../migrations/0001_progress.sql") },
-    Migration { version: 2, name: "lifecycle", sql: include_str!("../../../migrations/0002_lifecycle.sql") },
+    Migration { version: 1, name: "progress", sql: include_str!("../../../../migrations/0001_progress.sql") },
+    Migration {
+        version: 2,
+        name: "lifecycle",
+        sql: include_str!("../../../../migrations/0002_lifecycle.sql"),
+    },
 ];
 
 impl Migration {

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use crate::plan::{InitPlan, Line, Step};
-use crate::{Session, StoreError};
+use crate::connection::error::StoreError;
+use crate::connection::session::Session;
+use crate::setup::plan::{InitPlan, Line, Step};
 
 // Two `init` at the same time, as two replicas of a deployment start them, take turns. The number is arbitrary
 // ("postride" in ASCII) and must stay.

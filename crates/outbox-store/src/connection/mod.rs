@@ -1,0 +1,6 @@
+//! Sessions: how a connection is made, its errors, and quoting.
+
+pub(crate) mod error;
+pub(crate) mod names;
+pub(crate) mod quote;
+pub(crate) mod session;

@@ -1,0 +1,5 @@
+//! Deleting COMPLETE rows and dropping monthly partitions.
+
+pub(crate) mod month;
+pub(crate) mod partitions;
+pub(crate) mod retention;
