@@ -1,4 +1,4 @@
-//! A bounds-checked cursor: the only way this crate looks into received bytes.
+//! A bounds-checked cursor; all received bytes are parsed through it.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::decode_error::DecodeError;
 pub(crate) struct ByteReader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// What the first byte's position is called in an error.
+    /// Position of the first byte, for errors.
     base: u64,
 }
 
@@ -44,7 +44,7 @@ impl<'a> ByteReader<'a> {
     fn cut_short(&self, count: usize, what: &'static str) -> DecodeError {
         self.error_at(
             self.at,
-            format!("{what} takes {count} bytes and only {} are left of the message", self.remaining()),
+            format!("{what} needs {count} bytes, and only {} are left of the message", self.remaining()),
         )
     }
 
@@ -96,7 +96,7 @@ impl<'a> ByteReader<'a> {
         usize::try_from(count).map_err(|_| self.error_at(at, format!("{what} is {count}")))
     }
 
-    /// A zero-terminated string, as the range of its bytes. It is UTF-8: `client_encoding` says so.
+    /// The range of a zero-terminated string. It is UTF-8, the session's `client_encoding`.
     pub(crate) fn string_range(&mut self, what: &'static str) -> Result<Range<usize>, DecodeError> {
         let start = self.at;
         let rest = &self.bytes[start..];
@@ -117,7 +117,8 @@ impl<'a> ByteReader<'a> {
             .map_err(|_| self.error_at(start, format!("{what} is not UTF-8")))
     }
 
-    /// A zero-terminated string in whatever encoding: before authentication the server does not know ours.
+    /// A zero-terminated string in an unknown encoding: before authentication the server does not apply
+    /// `client_encoding`.
     pub(crate) fn text_lossy(&mut self, what: &'static str) -> Result<String, DecodeError> {
         let rest = &self.bytes[self.at..];
         let Some(length) = rest.iter().position(|&byte| byte == 0) else {
@@ -131,7 +132,7 @@ impl<'a> ByteReader<'a> {
         &self.bytes[range]
     }
 
-    /// Nothing may follow what was read.
+    /// Checks that no bytes follow.
     pub(crate) fn end(&self, what: &'static str) -> Result<(), DecodeError> {
         match self.remaining() {
             0 => Ok(()),

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-/// Bytes that are no message of the protocol.
+/// A message that violates the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message at byte {position}: {what}")]
 pub struct DecodeError {
@@ -13,13 +13,13 @@ impl DecodeError {
         DecodeError { position, what: what.into() }
     }
 
-    /// Where the offending bytes begin: counted from the start of the message for a [`Decoder`](crate::Decoder),
-    /// from the start of the connection for [`Framing`](crate::Framing) and [`Frame`](crate::Frame)s.
+    /// Position of the malformed bytes: counted from the start of the message for a [`Decoder`](crate::Decoder),
+    /// from the start of the connection for [`Framing`](crate::Framing) and [`Frame`](crate::Frame).
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// What was expected there, and what was found.
+    /// The expected and the actual content.
     pub fn what(&self) -> &str {
         &self.what
     }

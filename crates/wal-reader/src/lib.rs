@@ -1,15 +1,15 @@
 //! A client for PostgreSQL's logical replication with the `pgoutput` plugin.
 //!
-//! [`connect`] opens a replication connection as a [`tokio_postgres::Config`] says,
-//! [`ReplicationClient::start_replication`] turns it into a [`ReplicationStream`] of [`Frame`]s, and a
-//! [`Decoder`] makes [`Change`]s of their contents. Rows stay slices of the frame they arrived in: nothing
-//! between the socket and the caller copies or interprets a column's value.
+//! [`connect`] opens a replication connection from a [`tokio_postgres::Config`],
+//! [`ReplicationClient::start_replication`] turns it into a [`ReplicationStream`] of [`Frame`]s, a [`Decoder`]
+//! decodes their contents into [`Change`]s, and a [`RowLayout`] reads an [`outbox::Event`] from an inserted row.
+//! Rows are slices of the frame they arrived in: values are neither copied nor interpreted before the `RowLayout`.
 //!
-//! Three layers, each usable without the next: [`Framing`] and [`Decoder`] are pure functions of bytes, the
-//! stream adds reading and writing, `connect` adds hosts, TLS and authentication. Reconnecting is the
-//! caller's business; an [`Error`] says whether it is worth it.
+//! Three layers, each usable without the next: [`Framing`] and [`Decoder`] are pure functions of bytes, the stream
+//! adds reading and writing, `connect` adds hosts, TLS and authentication. The caller reconnects;
+//! [`Error::is_retryable`] is whether that can help.
 //!
-//! The protocol is that of the PostgreSQL documentation, "Streaming Replication Protocol" and "Logical
+//! The protocol is described in the PostgreSQL documentation, "Streaming Replication Protocol" and "Logical
 //! Streaming Replication Protocol", version 1 of the latter.
 
 mod byte_reader;
@@ -31,4 +31,5 @@ pub use protocol::framing::{Framing, Message};
 pub use protocol::socket::Socket;
 pub use protocol::status::StandbyStatus;
 pub use protocol::stream::{Intake, ReplicationStream};
-pub use row_layout::{RowLayout, RowLayoutError, UnreadableRow};
+pub use row_layout::RowLayout;
+pub use row_layout::error::{RowLayoutError, UnreadableRow};

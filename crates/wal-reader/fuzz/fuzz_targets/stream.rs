@@ -1,6 +1,7 @@
-//! What a hostile or broken server may send: any bytes, in any pieces, through framing and decoder.
+//! Feeds arbitrary bytes, in reads of arbitrary size, through the framing and the decoder, as a hostile or broken
+//! server could send them.
 //!
-//! `cargo +nightly fuzz run stream` in `crates/wal-reader`. The first byte of the input is the size of the pieces.
+//! Run `cargo +nightly fuzz run stream` in `crates/wal-reader`. The first byte of the input is the read size.
 
 #![no_main]
 
@@ -12,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&piece, stream)) = input.split_first() else { return };
     let mut decoder = Decoder::new();
 
-    // As a server would wrap them, so that the fuzzer need not find the wrapping before it finds the messages.
+    // Decoded without framing too, so that the fuzzer finds messages without first finding valid frames.
     for message in stream.split(|&byte| byte == 0xFE) {
         decode(&mut decoder, message.to_vec().into());
     }
@@ -24,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
         while !rest.is_empty() {
             let mut room = framing.room();
             let count = rest.len().min(room.remaining_mut());
-            assert!(count > 0, "no room to read into");
+            assert!(count > 0, "the read buffer is full");
             room.put_slice(&rest[..count]);
             rest = &rest[count..];
             loop {

@@ -10,31 +10,31 @@ use crate::pgoutput::tuple::Tuple;
 /// Formats").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A transaction begins. Transactions come whole and in commit order; rolled-back ones never come.
+    /// A transaction begins. Transactions arrive complete and in commit order, without rolled-back ones.
     Begin {
-        /// Where the commit record begins; equals the commit's `commit_lsn`.
+        /// LSN of the commit record, equal to `commit_lsn` of the Commit.
         final_lsn: Lsn,
-        /// When it was committed, in microseconds since 2000-01-01 00:00 UTC.
+        /// Commit time in microseconds since 2000-01-01 00:00 UTC.
         committed_at_us: i64,
-        /// The transaction's id.
+        /// The transaction ID.
         xid: u32,
     },
-    /// The transaction ends.
+    /// The transaction is committed.
     Commit {
-        /// Where the commit record begins.
+        /// LSN of the commit record.
         commit_lsn: Lsn,
-        /// Where the commit record ends: the position to confirm once the transaction is dealt with.
+        /// End of the commit record: the position to confirm once the transaction is processed.
         end_lsn: Lsn,
-        /// When it was committed, in microseconds since 2000-01-01 00:00 UTC.
+        /// Commit time in microseconds since 2000-01-01 00:00 UTC.
         committed_at_us: i64,
     },
-    /// What the rows of a table look like from here on.
+    /// The description of a table, valid for the rows that follow.
     Relation(Arc<Relation>),
     /// A row was inserted.
     Insert {
-        /// The table, as it was described last before this row.
+        /// The latest description of the table before this row.
         relation: Arc<Relation>,
-        /// The row, with as many values as the relation has columns.
+        /// The row: one value per column of the relation.
         new: Tuple,
     },
     /// `pg_logical_emit_message` was called.
@@ -49,21 +49,21 @@ pub enum Change {
         /// Its content, any bytes.
         content: Bytes,
     },
-    /// A message that was checked and is of no use to an outbox.
+    /// A message that was validated and is not relevant to an outbox.
     Other(OtherKind),
 }
 
-/// What was passed over.
+/// The kind of an ignored message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherKind {
-    /// The transaction was replicated from elsewhere.
+    /// The replication origin of the transaction.
     Origin,
-    /// A user-defined type's name.
+    /// The name of a user-defined type.
     Type,
     /// A row was updated.
     Update,
     /// A row was deleted.
     Delete,
-    /// Tables were emptied.
+    /// Tables were truncated.
     Truncate,
 }

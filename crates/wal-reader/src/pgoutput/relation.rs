@@ -1,12 +1,12 @@
-/// A table as the server described it before its rows (PostgreSQL documentation, "Logical Replication
-/// Message Formats", Relation). A table that is altered is described anew.
+/// The description of a table, sent before its first row and again after every change of the table (PostgreSQL
+/// documentation, "Logical Replication Message Formats", Relation).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
     /// `pg_class.oid`.
     pub oid: u32,
-    /// The schema's name; empty for `pg_catalog`.
+    /// The schema name; empty for `pg_catalog`.
     pub namespace: String,
-    /// The table's name.
+    /// The table name.
     pub name: String,
     /// `pg_class.relreplident`: `d`, `n`, `f` or `i`.
     pub replica_identity: u8,
@@ -28,7 +28,7 @@ pub struct Column {
     pub name: String,
     /// `pg_attribute.atttypid`.
     pub type_oid: u32,
-    /// `pg_attribute.atttypmod`; -1 where the type takes none.
+    /// `pg_attribute.atttypmod`; -1 for a type without modifiers.
     pub type_modifier: i32,
     /// Whether the column belongs to the replica identity.
     pub part_of_key: bool,

@@ -4,29 +4,29 @@ use uuid::Uuid;
 use crate::byte_reader::ByteReader;
 use crate::decode_error::DecodeError;
 
-/// A column's value as the server sent it, uninterpreted.
+/// The value of a column as sent by the server.
 ///
-/// `B` is [`Bytes`], a slice of the frame, or `&[u8]` where a look is enough.
+/// `B` is [`Bytes`], a slice of the frame that shares its ownership, or a borrowed `&[u8]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<B = Bytes> {
     /// SQL NULL.
     Null,
-    /// A value stored out of line that an UPDATE left alone, so it was not sent. An INSERT has none.
+    /// A TOASTed value that an UPDATE did not change, so it was not sent. Never in an INSERT.
     Unchanged,
-    /// The type's text output. With `binary`, only types without a binary form come like this.
+    /// The type's text output. With the option `binary`, only types without a send function use it.
     Text(B),
-    /// The type's binary output, what its send function wrote; for `jsonb` that begins with a version byte.
+    /// The output of the type's send function; for `jsonb` it begins with a version byte.
     Binary(B),
 }
 
-/// One row. It keeps the message it was read from alive, and its values are slices of that.
+/// One row. Its values are slices of the message, which the tuple keeps in memory.
 #[derive(Clone, Debug)]
 pub struct Tuple {
     message: Bytes,
     fields: Vec<Field>,
 }
 
-/// Positions rather than slices, so that a column nobody looks at costs no reference count.
+/// The range of a value. Not a `Bytes`: columns that are never read then cost no reference count.
 #[derive(Clone, Copy, Debug)]
 struct Field {
     kind: u8,
@@ -35,24 +35,24 @@ struct Field {
 }
 
 impl Tuple {
-    /// How many columns the row has.
+    /// The number of columns.
     pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    /// Whether the row has no columns, as a table may.
+    /// Whether the row has no columns, as rows of a table without columns.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
-    /// The value of a column, counted from 0 as in [`Relation::columns`](crate::Relation::columns).
+    /// The value of the column at `index` of [`Relation::columns`](crate::Relation::columns).
     pub fn get(&self, index: usize) -> Option<Value> {
         let field = self.fields.get(index)?;
         let slice = || self.message.slice(field.start as usize..field.end as usize);
         Some(field.value(slice))
     }
 
-    /// The same without sharing ownership: cheaper where the value is only read.
+    /// As [`get`](Self::get), without sharing ownership: cheaper if the value is only read.
     #[inline]
     pub fn peek(&self, index: usize) -> Option<Value<&[u8]>> {
         let field = self.fields.get(index)?;
@@ -103,7 +103,7 @@ impl PartialEq for Tuple {
 
 impl Eq for Tuple {}
 
-/// A row's layout, apart from the message it lies in.
+/// The value ranges of a row, without the message they refer to.
 pub(crate) struct TupleData(Vec<Field>);
 
 impl TupleData {
@@ -111,23 +111,23 @@ impl TupleData {
         self.0.len()
     }
 
-    /// Reads a TupleData. The reader's message is at most `u32::MAX` bytes long.
+    /// Reads a TupleData. The message must be at most `u32::MAX` bytes long.
     #[inline]
     pub(crate) fn read(reader: &mut ByteReader<'_>) -> Result<Self, DecodeError> {
-        let count = reader.count_16("a row's column count")?;
-        // Every column takes at least its kind's byte: a count beyond that is a lie and reserves nothing.
+        let count = reader.count_16("a tuple column count")?;
+        // A column has at least one byte, so a count beyond the remaining bytes reserves no memory.
         let mut fields = Vec::with_capacity(count.min(reader.remaining()));
         for _ in 0..count {
             let at = reader.at();
-            let kind = reader.u8("a column's kind")?;
+            let kind = reader.u8("a column kind")?;
             let range = match kind {
                 b'n' | b'u' => 0..0,
                 b't' | b'b' => {
-                    let length = reader.count_32("a column's length")?;
-                    reader.take(length, "a column's value")?
+                    let length = reader.count_32("a column length")?;
+                    reader.take(length, "a column value")?
                 }
                 other => {
-                    let what = format!("unknown kind of column {:?}", char::from(other));
+                    let what = format!("unknown column kind {:?}", char::from(other));
                     return Err(reader.error_at(at, what));
                 }
             };

@@ -1,8 +1,8 @@
-//! Reading a [`ChannelBinding`], which only tokio-postgres can.
+//! Extracts the channel binding data of a TLS stream from a [`ChannelBinding`].
 //!
-//! A TLS stream tells what it may be bound to through a type whose content is private to tokio-postgres, which
-//! hands it to no one but the server, inside its own SCRAM exchange. So that exchange is held, in memory and
-//! with a password that is none, against a server of a few lines that looks at what it is sent.
+//! The fields of [`ChannelBinding`] are private to tokio-postgres, which sends the data only to a server, inside
+//! its own SCRAM exchange. So a tokio-postgres client runs that exchange in memory, with a dummy password,
+//! against a minimal server that reads the data from the client's final message.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -17,21 +17,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio_postgres::config::{Config, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-/// Room for every message of the exchange.
+/// Larger than any message of the exchange.
 const EXCHANGE_BYTES_MAX: usize = 4096;
 
-/// What the client puts in front of the binding data (RFC 5802, section 7, gs2-header).
+/// The gs2-header in front of the binding data (RFC 5802, section 7).
 const HEADER: &[u8] = b"p=tls-server-end-point,,";
 
-/// The `tls-server-end-point` data (RFC 5929, section 4), if the stream has any.
+/// The `tls-server-end-point` data (RFC 5929, section 4); `None` if the stream has none.
 pub(crate) async fn tls_server_end_point(binding: ChannelBinding) -> Option<Vec<u8>> {
-    let (ours, theirs) = tokio::io::duplex(EXCHANGE_BYTES_MAX);
+    let (client_end, server_end) = tokio::io::duplex(EXCHANGE_BYTES_MAX);
     let mut config = Config::new();
-    config.user("nobody").password("none").ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-    let client = config.connect_raw(ours, BindingProbe(Mutex::new(Some(binding))));
-    // The client's end is an error in any case: the exchange breaks off once we have seen what we came for.
-    let (_, seen) = tokio::join!(client, serve(theirs));
-    seen.ok().flatten()
+    config.user("none").password("none").ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    let client = config.connect_raw(client_end, BindingProbe(Mutex::new(Some(binding))));
+    // The client always ends in an error: the server closes once it has the data.
+    let (_, data) = tokio::join!(client, serve(server_end));
+    data.ok().flatten()
 }
 
 async fn serve(mut stream: DuplexStream) -> io::Result<Option<Vec<u8>>> {
@@ -67,7 +67,7 @@ async fn write_authentication(stream: &mut DuplexStream, kind: u32, data: &[u8])
     stream.write_all(&message).await
 }
 
-/// A connector that wraps nothing and says what the real stream said.
+/// A connector without TLS that reports the channel binding of another stream.
 struct BindingProbe(Mutex<Option<ChannelBinding>>);
 
 impl TlsConnect<DuplexStream> for BindingProbe {
@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_the_stream_is_bound_to_is_read_back() {
+    async fn tls_server_end_point_returns_the_binding_data() {
         let data = vec![0, 1, 2, 44, 61, 255];
         let binding = ChannelBinding::tls_server_end_point(data.clone());
         assert_eq!(tls_server_end_point(binding).await, Some(data));
     }
 
     #[tokio::test]
-    async fn a_stream_that_is_bound_to_nothing_has_no_data() {
+    async fn tls_server_end_point_is_none_without_a_binding() {
         assert_eq!(tls_server_end_point(ChannelBinding::none()).await, None);
     }
 }

@@ -8,36 +8,36 @@ use crate::protocol::quote;
 use crate::protocol::server_error::ConnectionPhase;
 use crate::protocol::stream::ReplicationStream;
 
-/// The type byte of CopyBothResponse, which postgres-protocol does not know.
+/// The type byte of CopyBothResponse, which postgres-protocol does not define.
 const COPY_BOTH_RESPONSE_TAG: u8 = b'W';
 
-/// A replication connection that waits for a command.
+/// A replication connection that is ready for a command.
 pub struct ReplicationClient {
     connection: ReplicationConnection,
 }
 
-/// Who a server is: the answer to IDENTIFY_SYSTEM.
+/// The row that IDENTIFY_SYSTEM returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemIdentity {
-    /// Identifies the cluster since its initdb; a standby has its primary's.
+    /// Identifier of the cluster, created by initdb; a standby has its primary's.
     pub system_id: String,
-    /// Rises with every promotion.
+    /// Timeline; incremented by every promotion.
     pub timeline: u32,
-    /// How far the log is flushed to disk.
+    /// The WAL is flushed to disk up to here.
     pub flush_lsn: Lsn,
     /// The database of this connection.
     pub database: Option<String>,
 }
 
-/// What to stream.
+/// The parameters of START_REPLICATION.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartReplication {
-    /// A logical slot with the plugin pgoutput.
+    /// Name of a logical slot with the plugin `pgoutput`.
     pub slot: String,
-    /// At least one publication.
+    /// Names of the publications, at least one.
     pub publications: Vec<String>,
-    /// Transactions that ended before this are not sent. The server begins at the slot's confirmed position
-    /// where that is later, so [`Lsn::ZERO`] means "where it was left".
+    /// Start position: transactions that committed before it are skipped. The server starts at the slot's
+    /// `confirmed_flush_lsn` if that is later, so [`Lsn::ZERO`] means "from the confirmed position".
     pub from: Lsn,
 }
 
@@ -46,27 +46,25 @@ impl ReplicationClient {
         ReplicationClient { connection }
     }
 
-    /// A parameter as the server last reported it, such as `server_version`.
+    /// The last reported value of a server parameter, such as `server_version`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.connection.parameters.get(name).map(String::as_str)
     }
 
-    /// Asks the server who it is (PostgreSQL documentation, "Streaming Replication Protocol").
+    /// Runs IDENTIFY_SYSTEM (PostgreSQL documentation, "Streaming Replication Protocol").
     ///
     /// # Errors
-    /// The connection's, or an answer that is none.
+    /// Connection errors, and a malformed answer.
     pub async fn identify_system(&mut self) -> Result<SystemIdentity, Error> {
         let row = one_row(self.connection.query("IDENTIFY_SYSTEM").await?)?;
         let mut columns = row.into_iter();
         let (Some(Some(system_id)), Some(Some(timeline)), Some(Some(flush_lsn)), Some(database)) =
             (columns.next(), columns.next(), columns.next(), columns.next())
         else {
-            return Err(Error::permanent(
-                "the server's answer to IDENTIFY_SYSTEM has other columns than expected",
-            ));
+            return Err(Error::permanent("the answer to IDENTIFY_SYSTEM lacks a column"));
         };
-        let malformed = |what: &dyn fmt::Display| {
-            Error::permanent(format!("the answer to IDENTIFY_SYSTEM is malformed: {what}"))
+        let malformed = |error: &dyn fmt::Display| {
+            Error::permanent(format!("the answer to IDENTIFY_SYSTEM is malformed: {error}"))
         };
         Ok(SystemIdentity {
             system_id,
@@ -76,49 +74,49 @@ impl ReplicationClient {
         })
     }
 
-    /// A setting's value as SHOW prints it: `wal_sender_timeout`, `wal_level`, `transaction_read_only`.
+    /// The value of a setting as SHOW prints it: `wal_sender_timeout`, `wal_level`, `transaction_read_only`.
     ///
     /// # Errors
-    /// The connection's; definite if there is no such setting.
+    /// Connection errors; not retryable if the setting does not exist.
     pub async fn show(&mut self, name: &str) -> Result<String, Error> {
-        // The replication grammar takes a quoted identifier here; the setting's name is case-insensitive.
+        // The replication grammar accepts a quoted identifier here; setting names are case-insensitive.
         let command = format!("SHOW {}", quote::identifier(name));
         let row = one_row(self.connection.query(&command).await?)?;
         row.into_iter()
             .next()
             .flatten()
-            .ok_or_else(|| Error::permanent(format!("the server shows nothing for {name:?}")))
+            .ok_or_else(|| Error::permanent(format!("the server returned no value for setting {name:?}")))
     }
 
-    /// Begins streaming with pgoutput: protocol version 1, values in binary, logical messages included.
+    /// Runs START_REPLICATION with pgoutput: protocol version 1, values in binary format, with logical messages.
     ///
     /// # Errors
-    /// Definite where slot or server are not fit for it, each with its remedy; transient where another
-    /// connection still holds the slot ([`Error::is_slot_in_use`]). A missing publication shows later, when
-    /// the first change is to be sent.
+    /// Retryable if another connection holds the slot ([`Error::is_slot_in_use`]); not retryable, and with a
+    /// remedy, if the slot or the server cannot be used. The server looks publications up when it decodes the
+    /// first change, so a missing one is an error of the stream.
     pub async fn start_replication(mut self, start: &StartReplication) -> Result<ReplicationStream, Error> {
         if start.publications.is_empty() {
-            return Err(Error::permanent("no publication is named to stream"));
+            return Err(Error::permanent("START_REPLICATION needs at least one publication"));
         }
         let command = format!(
             "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary 'true', messages 'true')",
             quote::identifier(&start.slot),
             start.from,
-            quote::identifiers_in_a_literal(&start.publications),
+            quote::identifier_list_literal(&start.publications),
         );
         self.connection.phase = ConnectionPhase::Starting;
-        let doing = "starting replication";
+        let activity = "starting replication";
         self.connection.send_query(&command).await?;
-        match self.connection.receive(doing).await?.tag {
+        match self.connection.receive(activity).await?.tag {
             COPY_BOTH_RESPONSE_TAG => {
                 self.connection.phase = ConnectionPhase::Streaming;
                 Ok(ReplicationStream::new(self.connection))
             }
-            tag => Err(Error::unexpected(tag, doing)),
+            tag => Err(Error::unexpected(tag, activity)),
         }
     }
 
-    /// Ends the session.
+    /// Terminates the session.
     pub async fn close(mut self) {
         self.connection.terminate().await;
     }
@@ -133,5 +131,7 @@ impl fmt::Debug for ReplicationClient {
 }
 
 fn one_row(rows: Vec<TextRow>) -> Result<TextRow, Error> {
-    rows.into_iter().next().ok_or_else(|| Error::permanent("the server answered a command without a row"))
+    rows.into_iter()
+        .next()
+        .ok_or_else(|| Error::permanent("the server returned no row for a command that always has one"))
 }

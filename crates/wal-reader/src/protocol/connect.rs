@@ -8,21 +8,21 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use crate::protocol::client::ReplicationClient;
 use crate::protocol::error::Error;
-use crate::protocol::error::ErrorKind;
 use crate::protocol::hosts::{HostRoute, HostTarget, targets};
 use crate::protocol::socket::Socket;
 use crate::protocol::startup::start_up;
 use crate::protocol::tls::secure;
 
-/// Opens a replication connection to the database the configuration names.
+/// Opens a logical replication connection to the configured database.
 ///
-/// Hosts, and the addresses a name resolves to, are tried in order until one lets us in and is what
-/// `target_session_attrs` asks for; `load_balance_hosts` is passed over. `connect_timeout` bounds the whole of
-/// an attempt at one address, authentication included; without it an attempt at a server that accepts and
-/// says nothing lasts for ever. Everything else of the configuration means what it means to tokio-postgres.
+/// Hosts, and the addresses of a host name, are tried in order until one accepts the connection and matches
+/// `target_session_attrs`; `load_balance_hosts` is ignored. `connect_timeout` limits each attempt at one address,
+/// authentication included; without it a server that accepts the connection and never answers blocks for ever.
+/// All other settings mean what they mean in tokio-postgres.
 ///
 /// # Errors
-/// Of the last host if there is one, otherwise of all of them; then it is definite only if each is.
+/// The error of the only address that was tried, or one that lists the errors of all of them. It is retryable if
+/// any of them is.
 pub async fn connect<T>(config: &Config, mut tls: T) -> Result<ReplicationClient, Error>
 where
     T: MakeTlsConnect<Socket> + Send + 'static,
@@ -40,12 +40,11 @@ where
             }
         };
         for address in addresses {
-            let place = address.to_string();
-            match connect_in_time(&address, &target, config, &mut tls).await {
+            match connect_with_timeout(&address, &target, config, &mut tls).await {
                 Ok(client) => return Ok(client),
                 Err(error) => {
-                    tracing::debug!("{place} will not do: {error}");
-                    errors.push(error.at(&place));
+                    tracing::debug!(%address, %error, "could not connect; trying the next address");
+                    errors.push(error.at(&address));
                 }
             }
         }
@@ -53,7 +52,7 @@ where
     Err(Error::of_hosts(errors))
 }
 
-/// One place to connect to.
+/// A resolved address of a server.
 enum ServerAddress<'a> {
     Tcp(SocketAddr),
     Unix(&'a std::path::Path),
@@ -73,19 +72,20 @@ async fn resolve(route: &HostRoute) -> Result<Vec<ServerAddress<'_>>, Error> {
         HostRoute::Unix(path) => Ok(vec![ServerAddress::Unix(path)]),
         HostRoute::Address(address) => Ok(vec![ServerAddress::Tcp(*address)]),
         HostRoute::Name(name, port) => {
-            let unresolved =
-                |why: &dyn fmt::Display| Error::retryable(format!("cannot resolve host {name:?}: {why}"));
+            let unresolved = |reason: &dyn fmt::Display| {
+                Error::retryable(format!("cannot resolve host {name:?}: {reason}"))
+            };
             let found: Vec<ServerAddress<'_>> = tokio::net::lookup_host((name.as_str(), *port))
                 .await
                 .map_err(|error| unresolved(&error))?
                 .map(ServerAddress::Tcp)
                 .collect();
-            if found.is_empty() { Err(unresolved(&"it has no address")) } else { Ok(found) }
+            if found.is_empty() { Err(unresolved(&"it has no addresses")) } else { Ok(found) }
         }
     }
 }
 
-async fn connect_in_time<T>(
+async fn connect_with_timeout<T>(
     address: &ServerAddress<'_>,
     target: &HostTarget,
     config: &Config,
@@ -99,10 +99,10 @@ where
     match config.get_connect_timeout() {
         None => attempt.await,
         Some(limit) => timeout(*limit, attempt).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("no connection within connect_timeout, {} s", limit.as_secs_f32()),
-            ))
+            Err(Error::retryable(format!(
+                "not connected within connect_timeout of {} s",
+                limit.as_secs_f32()
+            )))
         }),
     }
 }
@@ -124,18 +124,18 @@ where
     let socket = socket.map_err(|error: io::Error| Error::retryable(format!("cannot connect: {error}")))?;
     let secured = secure(socket, config, tls, target.hostname.as_deref()).await?;
     let mut client = ReplicationClient::new(start_up(secured, config).await?);
-    let wanted = match config.get_target_session_attrs() {
+    let required = match config.get_target_session_attrs() {
         TargetSessionAttrs::ReadWrite => "off",
         TargetSessionAttrs::ReadOnly => "on",
         _ => return Ok(client),
     };
-    if client.show("transaction_read_only").await? == wanted {
+    if client.show("transaction_read_only").await? == required {
         return Ok(client);
     }
-    let what = if wanted == "off" {
-        "read-write, and this server is read-only"
+    let mismatch = if required == "off" {
+        "a read-write session, and the server is read-only"
     } else {
-        "read-only, and this server is not"
+        "a read-only session, and the server is read-write"
     };
-    Err(Error::retryable(format!("target_session_attrs asks for {what}")))
+    Err(Error::retryable(format!("target_session_attrs requires {mismatch}")))
 }

@@ -1,4 +1,4 @@
-//! A connection that speaks the message protocol, before and between replication streams.
+//! The connection: sends and receives protocol messages, and handles those the server sends at any time.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,12 +18,12 @@ use crate::protocol::error::Error;
 use crate::protocol::framing::{Framing, Message};
 use crate::protocol::server_error::{ConnectionPhase, ServerError, SessionIdentity};
 
-/// What bytes travel over: a socket, or TLS around it.
+/// The byte stream: a socket, or TLS over it.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// A row of a simple query: text, or NULL.
+/// A row of a simple query: text values, `None` for NULL.
 pub(crate) type TextRow = Vec<Option<String>>;
 
 pub(crate) struct ReplicationConnection {
@@ -48,39 +48,44 @@ impl ReplicationConnection {
         sent.await.map_err(|error| Error::io("sending", &error))
     }
 
-    /// The next message that is an answer.
-    pub(crate) async fn receive(&mut self, doing: &str) -> Result<Message, Error> {
-        std::future::poll_fn(|cx| self.poll_receive(cx, doing)).await
+    /// The next message that is not asynchronous (see [`handle_async`](Self::handle_async)).
+    pub(crate) async fn receive(&mut self, activity: &str) -> Result<Message, Error> {
+        std::future::poll_fn(|cx| self.poll_receive(cx, activity)).await
     }
 
-    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>, doing: &str) -> Poll<Result<Message, Error>> {
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        activity: &str,
+    ) -> Poll<Result<Message, Error>> {
         loop {
             while let Some(message) = self.framing.next_message()? {
-                if let Some(answer) = self.digest(message)? {
+                if let Some(answer) = self.handle_async(message)? {
                     return Poll::Ready(Ok(answer));
                 }
             }
             match ready!(self.poll_fill(cx)) {
-                Ok(0) => return Poll::Ready(Err(Error::closed(doing))),
+                Ok(0) => return Poll::Ready(Err(Error::closed(activity))),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Err(Error::io(doing, &error))),
+                Err(error) => return Poll::Ready(Err(Error::io(activity, &error))),
             }
         }
     }
 
-    /// Reads once. Nothing is lost if it is not polled again.
+    /// Reads once from the transport. Cancel-safe.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = self.framing.room();
         let read = pin!(self.transport.read_buf(&mut room));
         read.poll(cx)
     }
 
-    /// Takes out what the server may say at any time (PostgreSQL documentation, "Asynchronous Operations").
+    /// Handles notices, parameter changes, notifications and errors, which the server may send at any time
+    /// (PostgreSQL documentation, "Asynchronous Operations"), and returns every other message.
     #[inline]
-    pub(crate) fn digest(&mut self, message: Message) -> Result<Option<Message>, Error> {
+    pub(crate) fn handle_async(&mut self, message: Message) -> Result<Option<Message>, Error> {
         match message.tag {
             NOTICE_RESPONSE_TAG | PARAMETER_STATUS_TAG | NOTIFICATION_RESPONSE_TAG | ERROR_RESPONSE_TAG => {
-                self.digest_aside(&message)?;
+                self.handle_async_message(&message)?;
                 Ok(None)
             }
             _ => Ok(Some(message)),
@@ -88,45 +93,45 @@ impl ReplicationConnection {
     }
 
     #[cold]
-    fn digest_aside(&mut self, message: &Message) -> Result<(), Error> {
+    fn handle_async_message(&mut self, message: &Message) -> Result<(), Error> {
         match message.tag {
             NOTIFICATION_RESPONSE_TAG => Ok(()),
             PARAMETER_STATUS_TAG => {
                 let mut reader = ByteReader::new(&message.body, message.position);
-                let name = reader.text_lossy("a parameter's name")?;
-                let value = reader.text_lossy("a parameter's value")?;
-                reader.end("a parameter")?;
+                let name = reader.text_lossy("a parameter name")?;
+                let value = reader.text_lossy("a parameter value")?;
+                reader.end("a ParameterStatus")?;
                 self.parameters.insert(name, value);
                 Ok(())
             }
             tag => {
-                let said = ServerError::parse(&message.body, message.position)?;
-                if tag == ERROR_RESPONSE_TAG || said.says_publication_skipped() {
-                    return Err(said.judge(self.phase, &self.identity));
+                let report = ServerError::parse(&message.body, message.position)?;
+                if tag == ERROR_RESPONSE_TAG || report.is_publication_skipped() {
+                    return Err(report.into_error(self.phase, &self.identity));
                 }
-                tracing::info!(severity = said.severity, "the server says: {said}");
+                tracing::info!(severity = report.severity, notice = %report, "PostgreSQL sent a notice");
                 Ok(())
             }
         }
     }
 
-    /// Runs one command of the simple query protocol; the connection stays usable if the server refuses it.
+    /// Runs one command of the simple query protocol. After a server error the connection remains usable.
     pub(crate) async fn query(&mut self, command: &str) -> Result<Vec<TextRow>, Error> {
         self.send_query(command).await?;
-        let doing = "waiting for the answer to a command";
+        let activity = "waiting for the answer to a command";
         let mut rows = Vec::new();
-        let mut refusal = None;
+        let mut server_error = None;
         loop {
-            match self.receive(doing).await {
+            match self.receive(activity).await {
                 Ok(message) => match message.tag {
                     DATA_ROW_TAG => rows.push(text_row(&message)?),
                     ROW_DESCRIPTION_TAG | COMMAND_COMPLETE_TAG => {}
-                    READY_FOR_QUERY_TAG => return refusal.map_or(Ok(rows), Err),
-                    tag => return Err(Error::unexpected(tag, doing)),
+                    READY_FOR_QUERY_TAG => return server_error.map_or(Ok(rows), Err),
+                    tag => return Err(Error::unexpected(tag, activity)),
                 },
-                // The server's own error is followed by ReadyForQuery, unless it was its last word.
-                Err(error) => match refusal {
-                    None if error.sqlstate().is_some() => refusal = Some(error),
+                // ReadyForQuery follows the error, unless the error was FATAL and ended the connection.
+                Err(error) => match server_error {
+                    None if error.sqlstate().is_some() => server_error = Some(error),
                     None => return Err(error),
                     Some(first) => return Err(first),
                 },
@@ -136,12 +141,16 @@ impl ReplicationConnection {
 
     pub(crate) async fn send_query(&mut self, command: &str) -> Result<(), Error> {
         let mut out = BytesMut::new();
-        frontend::query(command, &mut out)
-            .map_err(|error| Error::permanent(format!("a name cannot be part of a command: {error}")))?;
+        frontend::query(command, &mut out).map_err(|error| {
+            Error::permanent(format!(
+                "the command contains a zero byte, which the protocol cannot carry: {error}"
+            ))
+        })?;
         self.send(&out).await
     }
 
-    /// A polite farewell; the server does as well without it.
+    /// Sends Terminate and closes the transport. Errors are ignored: the server also ends the session when the
+    /// connection closes.
     pub(crate) async fn terminate(&mut self) {
         let mut out = BytesMut::new();
         frontend::terminate(&mut out);
@@ -153,18 +162,18 @@ impl ReplicationConnection {
 
 fn text_row(message: &Message) -> Result<TextRow, Error> {
     let mut reader = ByteReader::new(&message.body, message.position);
-    let count = reader.count_16("a row's column count")?;
+    let count = reader.count_16("a DataRow column count")?;
     let mut row = Vec::with_capacity(count.min(reader.remaining() / 4));
     for _ in 0..count {
-        let length = reader.i32("a column's length")?;
+        let length = reader.i32("a column length")?;
         row.push(match usize::try_from(length) {
             Ok(length) => {
-                let range = reader.take(length, "a column's value")?;
+                let range = reader.take(length, "a column value")?;
                 Some(String::from_utf8_lossy(reader.bytes(range)).into_owned())
             }
             Err(_) => None,
         });
     }
-    reader.end("a row")?;
+    reader.end("a DataRow")?;
     Ok(row)
 }

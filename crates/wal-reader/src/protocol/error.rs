@@ -5,8 +5,8 @@ use crate::decode_error::DecodeError;
 
 /// Why a replication connection could not be opened, or ended.
 ///
-/// Its text is whole: what happened, where, and, where there is one, the remedy. It has no source to be
-/// printed beside it, and never a password in it.
+/// The text is complete: what failed, at which address, and the remedy where one is known. There is no
+/// `source()`, and the text never contains a password.
 pub struct Error(Box<ErrorInner>);
 
 #[derive(Debug)]
@@ -20,7 +20,6 @@ struct ErrorInner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
     Retryable,
-    Timeout,
     StreamEnded,
     SlotInUse,
     Permanent,
@@ -34,7 +33,7 @@ impl Error {
     /// Whether the same attempt can succeed later, without a change to the server or the configuration.
     pub fn is_retryable(&self) -> bool {
         match self.0.kind {
-            ErrorKind::Retryable | ErrorKind::Timeout | ErrorKind::StreamEnded | ErrorKind::SlotInUse => true,
+            ErrorKind::Retryable | ErrorKind::StreamEnded | ErrorKind::SlotInUse => true,
             ErrorKind::Permanent
             | ErrorKind::SlotMissing
             | ErrorKind::SlotInvalidated
@@ -43,41 +42,41 @@ impl Error {
         }
     }
 
-    /// Another connection reads from the slot; the text names its process id. Transient.
+    /// Another connection reads from the slot; the text names its process id. Retryable.
     pub fn is_slot_in_use(&self) -> bool {
         self.0.kind == ErrorKind::SlotInUse
     }
 
-    /// The slot does not exist. Definite.
+    /// The slot does not exist. Not retryable.
     pub fn is_slot_missing(&self) -> bool {
         self.0.kind == ErrorKind::SlotMissing
     }
 
-    /// The slot exists and the log it needs does not: changes are lost to it for good. Definite.
+    /// The slot exists, but the WAL it needs has been removed: its changes are lost. Not retryable.
     ///
-    /// Told by the server's words where its messages are English, and by its function's name where that is
-    /// distinctive (PostgreSQL 18); on an older server in another language the error is definite without this,
-    /// and `pg_replication_slots.wal_status` tells.
+    /// Detected by the message text, which is English unless `lc_messages` differs, and on PostgreSQL 18 also by
+    /// the name of the server's C function. On an older server with translated messages this is `false` and the
+    /// error is not retryable either; there `pg_replication_slots.wal_status` is `lost`.
     pub fn is_slot_invalidated(&self) -> bool {
         self.0.kind == ErrorKind::SlotInvalidated
     }
 
-    /// The publication does not exist at this point of the log. Definite.
+    /// The publication does not exist at this position of the WAL. Not retryable.
     pub fn is_publication_missing(&self) -> bool {
         self.0.kind == ErrorKind::PublicationMissing
     }
 
-    /// The server ended the stream of its own accord, as it does when it shuts down. Transient.
+    /// The server ended the stream, as it does when it shuts down. Retryable.
     pub fn is_stream_ended(&self) -> bool {
         self.0.kind == ErrorKind::StreamEnded
     }
 
-    /// The server's error code, where the server sent one (PostgreSQL documentation, "PostgreSQL Error Codes").
+    /// The SQLSTATE, if the error came from the server (PostgreSQL documentation, "PostgreSQL Error Codes").
     pub fn sqlstate(&self) -> Option<&str> {
         self.0.sqlstate.as_deref()
     }
 
-    /// What to do about it; it is also part of the text.
+    /// How to fix it; also part of the text.
     pub fn remedy(&self) -> Option<&str> {
         self.0.remedy.as_deref()
     }
@@ -94,18 +93,18 @@ impl Error {
         Error::new(ErrorKind::Retryable, message)
     }
 
-    pub(crate) fn io(doing: &str, error: &io::Error) -> Self {
-        Error::retryable(format!("the replication connection failed while {doing}: {error}"))
+    pub(crate) fn io(activity: &str, error: &io::Error) -> Self {
+        Error::retryable(format!("the replication connection failed while {activity}: {error}"))
     }
 
-    pub(crate) fn closed(doing: &str) -> Self {
-        Error::retryable(format!("the server closed the replication connection while we were {doing}"))
+    pub(crate) fn closed(activity: &str) -> Self {
+        Error::retryable(format!("the server closed the replication connection while {activity}"))
     }
 
-    pub(crate) fn unexpected(tag: u8, doing: &str) -> Self {
+    pub(crate) fn unexpected(tag: u8, activity: &str) -> Self {
         Error::new(
             ErrorKind::Malformed,
-            format!("unexpected message {:?} from the server while {doing}", char::from(tag)),
+            format!("unexpected message {:?} from the server while {activity}", char::from(tag)),
         )
     }
 
@@ -119,9 +118,9 @@ impl Error {
         self
     }
 
-    /// Says where, in front.
-    pub(crate) fn at(mut self, place: &str) -> Self {
-        self.0.message = format!("{place}: {}", self.0.message);
+    /// Prefixes the text with the address.
+    pub(crate) fn at(mut self, address: &impl fmt::Display) -> Self {
+        self.0.message = format!("{address}: {}", self.0.message);
         self
     }
 
@@ -163,9 +162,6 @@ impl std::error::Error for Error {}
 
 impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {
-        Error::new(
-            ErrorKind::Malformed,
-            format!("the server's bytes do not follow the replication protocol: {error}"),
-        )
+        Error::new(ErrorKind::Malformed, format!("the server violated the replication protocol: {error}"))
     }
 }

@@ -1,39 +1,39 @@
-//! Cutting the server's byte stream into messages, without any I/O.
+//! Splits the server's byte stream into messages, without any I/O.
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::decode_error::DecodeError;
 
-/// How much room a read is offered. Large enough that a busy stream costs a system call per hundred rows or
-/// so, small enough that a slice kept from it does not pin much.
+/// Size of a read buffer. Large enough for about a hundred rows per system call, small enough that a retained
+/// slice does not pin much memory.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Below this much room a new buffer is begun: reading on into a sliver would cost a system call per sliver.
+/// With less free space than this a new buffer is started: small reads would cost a system call each.
 const ROOM_BYTES_MIN: usize = CHUNK_BYTES / 4;
 
-/// A message's type byte and its length field.
+/// The type byte and the length field of a message.
 const HEADER_BYTES: usize = 5;
 
-/// The length field counts itself, and the server builds no message above `MaxAllocSize`, 1 GiB - 1.
+/// The length field includes itself, and the server's messages are limited by `MaxAllocSize`, 1 GiB - 1.
 const LENGTH_MAX: usize = 0x3FFF_FFFF + 4;
 
-/// One message of the server (PostgreSQL documentation, "Message Formats"), its type and length taken off.
+/// One message of the server, without its header (PostgreSQL documentation, "Message Formats").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The type byte.
     pub tag: u8,
-    /// What follows the length field: a slice of the chunk it was read in.
+    /// The bytes after the length field, a slice of the read buffer.
     pub body: Bytes,
-    /// ColumnPosition of the body's first byte in the stream, counted from the start of the connection.
+    /// Position of the body's first byte, counted from the start of the connection.
     pub position: u64,
 }
 
-/// Splits a byte stream into [`Message`]s, however it was cut up on its way.
+/// Splits a byte stream into [`Message`]s, independent of how it was split into reads.
 ///
-/// The buffer grows with the bytes that really arrived, never by a length that was only announced, so memory
-/// stays within twice the largest message received plus a chunk of 64 KiB. A slice kept from a small message
-/// pins at most 128 KiB; a message larger than a chunk has a buffer of its own.
+/// The buffer grows with the bytes received, never by the announced length alone, so memory stays within twice
+/// the largest message received plus 64 KiB. A slice of a small message pins at most 128 KiB; a message larger
+/// than 64 KiB has a buffer of its own.
 #[derive(Debug, Default)]
 pub struct Framing {
     buf: BytesMut,
@@ -41,15 +41,15 @@ pub struct Framing {
 }
 
 impl Framing {
-    /// Nothing received yet.
+    /// An empty buffer, at the start of the connection.
     pub fn new() -> Self {
         Framing::default()
     }
 
-    /// The next whole message, or `None` until more bytes arrive.
+    /// The next complete message, or `None` until more bytes arrive.
     ///
     /// # Errors
-    /// A length field that no message can have, with its position. The error is final: it comes again.
+    /// An invalid length field, with its position. The error is permanent: every later call returns it too.
     #[inline]
     pub fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
         let Some(total) = self.announced()? else { return Ok(None) };
@@ -58,7 +58,7 @@ impl Framing {
         }
         let mut body = self.buf.split_to(total).freeze();
         if total > CHUNK_BYTES {
-            self.leave_large_buffer();
+            self.start_new_buffer();
         }
         let tag = body[0];
         body.advance(HEADER_BYTES);
@@ -67,16 +67,16 @@ impl Framing {
         Ok(Some(Message { tag, body, position }))
     }
 
-    /// Room to read into; whatever is put there counts as received.
+    /// Free space to read into; every byte written to it counts as received.
     pub fn room(&mut self) -> Limit<&mut BytesMut> {
         let received = self.buf.len();
-        // A malformed length is reported by `next_message`; until then it is no reason for a larger buffer.
+        // `next_message` reports a malformed length; here it must not enlarge the buffer.
         let announced = self.announced().ok().flatten().unwrap_or(0);
         if announced > CHUNK_BYTES && announced > received {
             if self.buf.capacity() == received {
                 self.move_to(announced.min(received + received.max(CHUNK_BYTES)));
             }
-            // The read stops where the message does, so that the next one starts in a chunk again.
+            // The read ends where the message ends, so that the next message starts in a buffer of normal size.
             let limit = (self.buf.capacity() - received).min(announced - received);
             return (&mut self.buf).limit(limit);
         }
@@ -87,7 +87,7 @@ impl Framing {
         (&mut self.buf).limit(limit)
     }
 
-    /// How long the first message is to be, header included, once its header is there.
+    /// Announced length of the first message, header included; `None` until its header has arrived.
     #[inline]
     fn announced(&self) -> Result<Option<usize>, DecodeError> {
         let Some(&[_, a, b, c, d]) = self.buf.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
@@ -96,19 +96,19 @@ impl Framing {
             Ok(length) if (4..=LENGTH_MAX).contains(&length) => Ok(Some(length + 1)),
             _ => Err(DecodeError::new(
                 self.consumed + 1,
-                format!("a message of the server announces {length} bytes, not 4 to {LENGTH_MAX}"),
+                format!("a message announces {length} bytes, outside 4 to {LENGTH_MAX}"),
             )),
         }
     }
 
     fn move_to(&mut self, capacity_bytes: usize) {
-        let mut fresh = BytesMut::with_capacity(capacity_bytes);
-        fresh.extend_from_slice(&self.buf);
-        self.buf = fresh;
+        let mut buf = BytesMut::with_capacity(capacity_bytes);
+        buf.extend_from_slice(&self.buf);
+        self.buf = buf;
     }
 
     #[cold]
-    fn leave_large_buffer(&mut self) {
+    fn start_new_buffer(&mut self) {
         self.move_to(self.buf.len().max(CHUNK_BYTES));
     }
 }

@@ -1,4 +1,4 @@
-//! Which servers a configuration names, in the order to try them.
+//! The configured hosts, in the order in which they are tried.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ const PORT_DEFAULT: u16 = 5432;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostTarget {
     pub(crate) route: HostRoute,
-    /// The name a certificate must be for.
+    /// The host name to verify the server's certificate against.
     pub(crate) hostname: Option<String>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum HostRoute {
 }
 
 /// # Errors
-/// Definite: lists of hosts, addresses and ports whose lengths do not go together.
+/// Lists of hosts, addresses and ports with different lengths. Not retryable.
 pub(crate) fn targets(config: &Config) -> Result<Vec<HostTarget>, Error> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
@@ -54,36 +54,36 @@ pub(crate) fn targets(config: &Config) -> Result<Vec<HostTarget>, Error> {
 }
 
 fn mismatch(count: usize, of: &str, other_count: usize, of_other: &str) -> Error {
-    Error::permanent(format!("the configuration names {count} {of} and {other_count} {of_other}"))
-        .with_remedy(Some(format!("name as many {of_other} as {of}, or one for all where that makes sense")))
+    Error::permanent(format!("the configuration lists {count} {of} and {other_count} {of_other}"))
+        .with_remedy(Some(format!("list as many {of_other} as {of}, or a single port for all hosts")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(config: &str) -> Result<Vec<HostTarget>, Error> {
+    fn parse(config: &str) -> Result<Vec<HostTarget>, Error> {
         targets(&config.parse().expect("a configuration"))
     }
 
     #[test]
-    fn each_host_has_its_own_port_and_the_order_stays() {
-        let found = of("host=a,/run/pg,b port=1,2,3").expect("targets");
+    fn targets_pairs_hosts_with_ports_in_order() {
+        let found = parse("host=a,/run/pg,b port=1,2,3").expect("targets");
         let routes: Vec<HostRoute> = found.into_iter().map(|target| target.route).collect();
         let unix = HostRoute::Unix(PathBuf::from("/run/pg/.s.PGSQL.2"));
         assert_eq!(routes, [HostRoute::Name("a".to_owned(), 1), unix, HostRoute::Name("b".to_owned(), 3)]);
     }
 
     #[test]
-    fn one_port_is_for_all_and_none_is_the_default() {
-        let found = of("host=a,b port=7").expect("targets");
+    fn targets_uses_a_single_port_for_all_hosts_and_5432_by_default() {
+        let found = parse("host=a,b port=7").expect("targets");
         assert_eq!(found[1].route, HostRoute::Name("b".to_owned(), 7));
-        assert_eq!(of("host=a").expect("targets")[0].route, HostRoute::Name("a".to_owned(), 5432));
+        assert_eq!(parse("host=a").expect("targets")[0].route, HostRoute::Name("a".to_owned(), 5432));
     }
 
     #[test]
-    fn an_address_is_where_to_connect_and_the_host_is_whom_to_expect() {
-        let found = of("host=db.example hostaddr=127.0.0.1").expect("targets");
+    fn targets_connects_to_hostaddr_and_verifies_host() {
+        let found = parse("host=db.example hostaddr=127.0.0.1").expect("targets");
         let expected = HostTarget {
             route: HostRoute::Address("127.0.0.1:5432".parse().expect("an address")),
             hostname: Some("db.example".to_owned()),
@@ -92,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_do_not_go_together_are_a_definite_error() {
+    fn targets_rejects_lists_of_different_lengths() {
         for config in ["host=a,b hostaddr=127.0.0.1", "host=a,b,c port=1,2"] {
-            assert!(!of(config).expect_err(config).is_retryable(), "{config}");
+            assert!(!parse(config).expect_err(config).is_retryable(), "{config}");
         }
     }
 }

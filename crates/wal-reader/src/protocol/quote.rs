@@ -1,12 +1,12 @@
-//! Names in replication commands.
+//! Quotes names for replication commands.
 
-/// `"name"`, an identifier whatever it holds.
+/// `"name"`: a quoted identifier.
 pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `'"first","second"'`: identifiers in a list in a literal, as pgoutput's `publication_names` is.
-pub(crate) fn identifiers_in_a_literal(names: &[String]) -> String {
+/// `'"first","second"'`: a string literal with a list of identifiers, the syntax of `publication_names`.
+pub(crate) fn identifier_list_literal(names: &[String]) -> String {
     let list: Vec<String> = names.iter().map(|name| identifier(name)).collect();
     format!("'{}'", list.join(",").replace('\'', "''"))
 }
@@ -16,9 +16,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_inside_a_name_are_doubled_for_each_layer() {
+    fn quotes_are_doubled_in_identifiers_and_literals() {
         assert_eq!(identifier(r#"a"b"#), r#""a""b""#);
         let names = ["plain".to_owned(), r#"o'ne "two", three"#.to_owned()];
-        assert_eq!(identifiers_in_a_literal(&names), r#"'"plain","o''ne ""two"", three"'"#);
+        assert_eq!(identifier_list_literal(&names), r#"'"plain","o''ne ""two"", three"'"#);
     }
 }

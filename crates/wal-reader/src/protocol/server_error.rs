@@ -1,4 +1,4 @@
-//! What an ErrorResponse or NoticeResponse says, and what it means for us.
+//! Parses ErrorResponse and NoticeResponse, and classifies errors: retryable or not, and the remedy.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use crate::protocol::error::Error;
 use crate::protocol::error::ErrorKind;
 use crate::protocol::quote;
 
-/// Whom the server knows us as, for remedies that can be typed in.
+/// The user and database of the session, for remedies that are complete SQL statements.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionIdentity {
     pub(crate) user: String,
     pub(crate) database: String,
 }
 
-/// What the connection was doing when the server complained: the same SQLSTATE means different things.
+/// What the connection is doing: the meaning of an SQLSTATE depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionPhase {
     Connecting,
@@ -32,7 +32,7 @@ pub(crate) struct ServerError {
     message: String,
     detail: String,
     hint: String,
-    /// The server's C function. Unlike the message it is never translated.
+    /// The C function that reported it. Unlike the message it is never translated.
     routine: String,
 }
 
@@ -41,7 +41,7 @@ impl ServerError {
         let mut reader = ByteReader::new(body, position);
         let mut error = ServerError::default();
         loop {
-            let field = match reader.u8("an error's field")? {
+            let field = match reader.u8("an error field")? {
                 0 => break,
                 b'V' => &mut error.severity,
                 b'C' => &mut error.code,
@@ -50,24 +50,24 @@ impl ServerError {
                 b'H' => &mut error.hint,
                 b'R' => &mut error.routine,
                 _ => {
-                    reader.text_lossy("an error's field")?;
+                    reader.text_lossy("an error field")?;
                     continue;
                 }
             };
-            *field = reader.text_lossy("an error's field")?;
+            *field = reader.text_lossy("an error field")?;
         }
-        reader.end("an error")?;
+        reader.end("an ErrorResponse")?;
         Ok(error)
     }
 
-    /// Whether a notice says that changes are being left out: from PostgreSQL 18 on a missing publication is
-    /// no error but this warning, and what it would have published never comes.
-    pub(crate) fn says_publication_skipped(&self) -> bool {
+    /// Whether this is the warning that a publication does not exist. Since PostgreSQL 18 the server then skips
+    /// the publication's changes instead of reporting an error.
+    pub(crate) fn is_publication_skipped(&self) -> bool {
         self.severity == "WARNING" && self.routine == "LoadPublications"
     }
 
-    /// The error for the caller: whether it lasts, and what to do about it.
-    pub(crate) fn judge(self, phase: ConnectionPhase, identity: &SessionIdentity) -> Error {
+    /// The error for the caller, with its kind and remedy.
+    pub(crate) fn into_error(self, phase: ConnectionPhase, identity: &SessionIdentity) -> Error {
         let (kind, remedy) = self.kind_and_remedy(phase, identity);
         let message = match phase {
             ConnectionPhase::Connecting => format!("the server refused the replication connection: {self}"),
@@ -89,41 +89,42 @@ impl ServerError {
                 (ErrorKind::SlotMissing, remedy("create the slot with `postrider init`, or correct its name"))
             }
             ("42704", ConnectionPhase::Streaming) | ("55000", ConnectionPhase::Streaming)
-                if self.is_about_publications() =>
+                if self.concerns_publication() =>
             {
                 (
                     ErrorKind::PublicationMissing,
                     remedy(
-                        "create the publication with `postrider init`; if it was created after the slot, or dropped and \
-                     created again, the slot must be created anew too, because it reads the log from before",
+                        "create the publication with `postrider init`; if the slot is older than the publication, drop the \
+                     slot and create it again, because it decodes WAL from before the publication existed",
                     ),
                 )
             }
             ("55006", _) => (
                 ErrorKind::SlotInUse,
                 remedy(
-                    "another relay or a connection not yet given up holds the slot; it is free once that ends",
+                    "another relay, or a connection that the server has not closed yet, holds the slot; it is free when \
+                     that connection ends",
                 ),
             ),
-            ("55000", _) if self.is_about_wal_level() => {
+            ("55000", _) if self.concerns_wal_level() => {
                 (ErrorKind::Permanent, remedy("set wal_level = logical and restart the server"))
             }
             ("55000", ConnectionPhase::Starting | ConnectionPhase::Streaming)
             | ("58P01", ConnectionPhase::Streaming)
-                if self.is_about_lost_wal() =>
+                if self.concerns_lost_wal() =>
             {
                 (
                     ErrorKind::SlotInvalidated,
                     remedy(
-                        "drop the slot and create a new one with `postrider init`; raise max_slot_wal_keep_size so that \
-                         it does not happen again",
+                        "drop the slot and create a new one with `postrider init`; raise max_slot_wal_keep_size to \
+                         avoid this",
                     ),
                 )
             }
             ("55000" | "22023", ConnectionPhase::Starting) => (
                 ErrorKind::Permanent,
                 remedy(
-                    "name a logical slot of this database, created with the plugin pgoutput, or create it with `postrider init`",
+                    "use a logical slot of this database with the plugin pgoutput, or create one with `postrider init`",
                 ),
             ),
             ("42501", ConnectionPhase::Connecting) if self.routine == "CheckMyDatabase" => (
@@ -145,23 +146,23 @@ impl ServerError {
             ("28000", _) => (
                 ErrorKind::Permanent,
                 remedy(
-                    "check that the role exists, may log in, and is let in by pg_hba.conf: by a line for the database, since \
-                     the keyword \"replication\" there does not cover logical replication",
+                    "check that the role exists, has LOGIN, and is accepted by a line of pg_hba.conf for the database: the \
+                     keyword \"replication\" there does not cover logical replication",
                 ),
             ),
             ("3D000", _) => (ErrorKind::Permanent, remedy("create the database, or correct its name")),
             ("08P01", ConnectionPhase::Connecting) => (
                 ErrorKind::Permanent,
-                remedy("connect to the server itself: a connection pooler does not pass on replication"),
+                remedy("connect to the server directly: connection poolers do not support replication"),
             ),
             ("53300", _) => {
-                (ErrorKind::Retryable, remedy("raise max_wal_senders or max_connections if this goes on"))
+                (ErrorKind::Retryable, remedy("raise max_wal_senders or max_connections if this persists"))
             }
             ("55P03" | "25006", _) => (ErrorKind::Retryable, None),
-            // A protocol violation will be one again; every other connection exception may pass.
+            // Of class 08, only a protocol violation is permanent.
             ("08P01", _) => (ErrorKind::Permanent, None),
-            // Connection, rollback, resources, operator intervention, system and internal errors: the server's
-            // condition of the moment, not something we asked for wrongly.
+            // Connection exceptions, transaction rollback, insufficient resources, operator intervention, system
+            // and internal errors depend on the server's present condition, not on the request.
             (code, _) if ["08", "40", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) => {
                 (ErrorKind::Retryable, None)
             }
@@ -169,20 +170,19 @@ impl ServerError {
         }
     }
 
-    fn is_about_publications(&self) -> bool {
+    fn concerns_publication(&self) -> bool {
         self.routine == "get_publication_by_name"
             || self.routine == "get_publication_oid"
-            || self.says_publication_skipped()
+            || self.is_publication_skipped()
             || self.message.contains("publication")
     }
 
-    fn is_about_wal_level(&self) -> bool {
+    fn concerns_wal_level(&self) -> bool {
         self.routine == "CheckLogicalDecodingRequirements" || self.message.contains("wal_level")
     }
 
-    /// The messages are the server's language, so the words decide only where they are English; the routine
-    /// decides otherwise.
-    fn is_about_lost_wal(&self) -> bool {
+    /// Messages may be translated (`lc_messages`); then only the routine identifies the error.
+    fn concerns_lost_wal(&self) -> bool {
         self.detail.contains("invalidated")
             || self.detail.contains("never previously reserved WAL")
             || self.message.contains("can no longer")
@@ -194,9 +194,9 @@ impl ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;
-        for more in [&self.detail, &self.hint] {
-            if !more.is_empty() {
-                write!(f, " ({more})")?;
+        for part in [&self.detail, &self.hint] {
+            if !part.is_empty() {
+                write!(f, " ({part})")?;
             }
         }
         write!(f, " [SQLSTATE {}]", self.code)

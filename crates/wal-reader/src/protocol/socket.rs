@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::Config;
 
-/// A plain connection to a server, over TCP or a Unix socket.
+/// An unencrypted connection to the server, over TCP or a Unix socket.
 ///
-/// It is public because a TLS connector names what it wraps: `MakeTlsConnect<Socket>`.
+/// Public because a TLS connector is a `MakeTlsConnect<Socket>`.
 #[derive(Debug)]
 pub struct Socket(SocketKind);
 
@@ -24,7 +24,7 @@ enum SocketKind {
 impl Socket {
     pub(crate) async fn tcp(address: SocketAddr, config: &Config) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
-        // Feedback is small and due now; waiting to fill a segment would only make it late.
+        // Status updates are small and must not wait for Nagle's algorithm.
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         #[cfg(target_os = "linux")]

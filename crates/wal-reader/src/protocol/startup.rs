@@ -1,4 +1,4 @@
-//! From a transport to a replication connection that is ready for a command.
+//! Starts a session on a transport, up to the first ReadyForQuery.
 
 use bytes::BytesMut;
 use postgres_protocol::message::backend::{BACKEND_KEY_DATA_TAG, READY_FOR_QUERY_TAG};
@@ -11,7 +11,7 @@ use crate::protocol::error::Error;
 use crate::protocol::server_error::{ConnectionPhase, SessionIdentity};
 use crate::protocol::tls::Secured;
 
-/// The first version whose pgoutput has the options `binary` and `messages`.
+/// The first version whose pgoutput has the option `binary`.
 const SERVER_VERSION_MIN: u32 = 14;
 
 /// Starts a session with `replication=database` (PostgreSQL documentation, "Streaming Replication Protocol").
@@ -20,23 +20,23 @@ pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Replic
         Some(user) => user.to_owned(),
         None => whoami::username().map_err(|error| {
             Error::permanent(format!(
-                "the configuration names no user and the operating system none either: {error}"
+                "the configuration has no user, and the operating system's user name is unknown: {error}"
             ))
-            .with_remedy(Some("set the user".to_owned()))
+            .with_remedy(Some("set user".to_owned()))
         })?,
     };
-    // The server takes the user's name for the database's if it is told none.
+    // The server's default for the database is the user name.
     let database = config.get_dbname().unwrap_or(&user).to_owned();
     let mut connection = ReplicationConnection::new(secured.transport, SessionIdentity { user, database });
     let out = startup_message(config, &connection.identity)?;
     connection.send(&out).await?;
     authenticate(&mut connection, config, secured.binding).await?;
-    let doing = "waiting for the session to start";
+    let activity = "waiting for the session to start";
     loop {
-        match connection.receive(doing).await?.tag {
+        match connection.receive(activity).await?.tag {
             BACKEND_KEY_DATA_TAG => {}
             READY_FOR_QUERY_TAG => break,
-            tag => return Err(Error::unexpected(tag, doing)),
+            tag => return Err(Error::unexpected(tag, activity)),
         }
     }
     connection.phase = ConnectionPhase::Idle;
@@ -50,16 +50,15 @@ fn startup_message(config: &Config, identity: &SessionIdentity) -> Result<BytesM
         ("database", &identity.database),
         ("replication", "database"),
         ("client_encoding", "UTF8"),
-        // A role's own setting must not hide the warning that a publication was skipped: it is how PostgreSQL 18
-        // says that changes are being lost.
+        // Overrides the role's setting: since PostgreSQL 18 a missing publication is only a warning, and hiding it
+        // would lose changes silently.
         ("client_min_messages", "warning"),
     ];
     let optional = [("options", config.get_options()), ("application_name", config.get_application_name())];
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let mut out = BytesMut::new();
-    frontend::startup_message(parameters, &mut out).map_err(|error| {
-        Error::permanent(format!("the configuration cannot be sent to the server: {error}"))
-    })?;
+    frontend::startup_message(parameters, &mut out)
+        .map_err(|error| Error::permanent(format!("the startup message cannot be encoded: {error}")))?;
     Ok(out)
 }
 
@@ -68,8 +67,8 @@ fn check_version(connection: &ReplicationConnection) -> Result<(), Error> {
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     match digits.parse::<u32>() {
         Ok(major) if major < SERVER_VERSION_MIN => {
-            Err(Error::permanent(format!("the server is PostgreSQL {version}, too old for this program"))
-                .with_remedy(Some(format!("upgrade it to {SERVER_VERSION_MIN} or later"))))
+            Err(Error::permanent(format!("PostgreSQL {version} is not supported"))
+                .with_remedy(Some(format!("upgrade the server to PostgreSQL {SERVER_VERSION_MIN} or later"))))
         }
         _ => Ok(()),
     }
@@ -82,11 +81,11 @@ mod tests {
 
     use super::*;
 
-    /// A session with a server that says this at once.
-    async fn against(said: &[u8], config: &Config) -> Result<ReplicationConnection, Error> {
-        let (ours, mut theirs) = tokio::io::duplex(4096);
-        theirs.write_all(said).await.expect("room for it");
-        start_up(Secured { transport: Box::new(ours), binding: ChannelBinding::none() }, config).await
+    /// Starts a session with a server that sends `bytes` at once.
+    async fn start_against(bytes: &[u8], config: &Config) -> Result<ReplicationConnection, Error> {
+        let (client_end, mut server_end) = tokio::io::duplex(4096);
+        server_end.write_all(bytes).await.expect("the buffer has room");
+        start_up(Secured { transport: Box::new(client_end), binding: ChannelBinding::none() }, config).await
     }
 
     fn greeting(version: &str) -> Vec<u8> {
@@ -100,27 +99,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_too_old_is_a_definite_error_with_its_version() {
+    async fn start_up_rejects_servers_before_14_with_their_version() {
         let config: Config = "user=u host=h".parse().expect("a configuration");
         for version in ["9.6.24", "13.14 (Debian 13.14-1)"] {
-            let error = against(&greeting(version), &config).await.err().expect("it is too old");
+            let error =
+                start_against(&greeting(version), &config).await.err().expect("the version is too old");
             assert!(!error.is_retryable() && error.to_string().contains(version), "{error}");
         }
         for version in ["14.0", "17.2 (Debian 17.2-1)", "18beta1", "19devel"] {
-            assert!(against(&greeting(version), &config).await.is_ok(), "{version}");
+            assert!(start_against(&greeting(version), &config).await.is_ok(), "{version}");
         }
     }
 
     #[tokio::test]
-    async fn bytes_that_are_no_greeting_are_a_definite_error() {
+    async fn start_up_rejects_malformed_greetings() {
         let config: Config = "user=u host=h".parse().expect("a configuration");
-        for said in [
+        for bytes in [
             &b"HTTP/1.1 400 Bad Request\r\n"[..],
             b"R\0\0\0\x05\0",
             b"Z\0\0\0\x05I",
             b"R\0\0\0\x08\0\0\0\x07",
         ] {
-            let error = against(said, &config).await.err().expect("it is no greeting");
+            let error = start_against(bytes, &config).await.err().expect("the greeting is malformed");
             assert!(!error.is_retryable(), "{error}");
         }
     }

@@ -2,25 +2,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use outbox::Lsn;
 
-/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's clock begins.
+/// Microseconds from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL timestamps.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
-/// A standby status update: how far the receiver has come (PostgreSQL documentation, "Streaming Replication
+/// A standby status update: the positions the receiver reports (PostgreSQL documentation, "Streaming Replication
 /// Protocol", Standby status update).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StandbyStatus {
     /// Received up to here.
     pub written: Lsn,
-    /// Durably dealt with up to here. This is what moves the slot: the server may forget everything before
-    /// it, and never sends it again. Zero leaves the slot where it is.
+    /// Durably processed up to here. This advances the slot's `confirmed_flush_lsn`: the server may remove the
+    /// WAL before it, and never sends those changes again. Zero leaves the slot unchanged.
     pub flushed: Lsn,
-    /// Only shown in `pg_stat_replication`.
+    /// Only displayed, in `pg_stat_replication.replay_lsn`.
     pub applied: Lsn,
-    /// Asks for a keepalive in answer.
+    /// Requests a keepalive as reply.
     pub reply_requested: bool,
 }
 
-/// A whole CopyData message with a status update in it.
+/// A complete CopyData message with a status update.
 pub(crate) type EncodedStatus = [u8; 39];
 
 impl StandbyStatus {
@@ -38,7 +38,7 @@ impl StandbyStatus {
     }
 }
 
-/// Now, in microseconds since 2000-01-01. A clock set before 1970 reads as 1970: the server only shows it.
+/// Now, in microseconds since 2000-01-01. A clock before 1970 counts as 1970: the server only displays the time.
 fn now_us() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX).saturating_sub(POSTGRES_EPOCH_US)

@@ -19,53 +19,54 @@ use crate::protocol::status::EncodedStatus;
 use crate::protocol::status::StandbyStatus;
 
 const READING: &str = "waiting for the next change";
-const WRITING: &str = "sending feedback";
+const WRITING: &str = "sending a status update";
 
 /// A running replication stream.
 ///
-/// Reading and writing are independent: feedback goes out while reading stands still, and the other way
-/// round. Dropping the stream ends it too, only without the farewell; nothing is lost by that.
+/// Reading and writing are independent: status updates are written while reading is paused, and frames are read
+/// while a write blocks. Dropping the stream closes the connection without CopyDone and Terminate; no confirmed
+/// position is lost by that.
 pub struct ReplicationStream {
     connection: ReplicationConnection,
-    feedback: StatusQueue,
+    status_queue: StatusQueue,
 }
 
-/// Whether more may be read.
+/// Whether [`ReplicationStream::next`] reads from the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
-    /// Read on.
+    /// Read frames.
     Open,
-    /// Leave what comes in the socket, where it makes the server wait.
+    /// Read nothing: TCP flow control then makes the server wait.
     Closed,
 }
 
-/// Status updates on their way out: at most one begun and one to come.
+/// Status updates to write: at most one partly written and one queued.
 #[derive(Default)]
 struct StatusQueue {
-    begun: Option<(EncodedStatus, usize)>,
+    in_progress: Option<(EncodedStatus, usize)>,
     queued: Option<StandbyStatus>,
     unflushed: bool,
 }
 
 impl ReplicationStream {
     pub(crate) fn new(connection: ReplicationConnection) -> Self {
-        ReplicationStream { connection, feedback: StatusQueue::default() }
+        ReplicationStream { connection, status_queue: StatusQueue::default() }
     }
 
-    /// Waits for the next frame; meanwhile queued status updates are written.
+    /// Waits for the next frame and writes queued status updates.
     ///
-    /// With [`Intake::Closed`] nothing is read and the call never returns a frame: it writes what is queued
-    /// and then stays pending, so that the server hears from us however long the rest of the pipeline is
-    /// stuck. Cancel-safe: no frame and no part of one is lost.
+    /// With [`Intake::Closed`] nothing is read and no frame is returned: the call writes the queued updates and
+    /// stays pending, so that the server does not time out while the rest of the pipeline is blocked.
+    /// Cancel-safe: no frame and no part of one is lost.
     ///
     /// # Errors
-    /// Transient where the connection broke or the server ended the stream; definite for what the server says
-    /// will stay so, and for bytes that do not follow the protocol. After an error the stream is over.
+    /// Retryable if the connection broke or the server ended the stream; not retryable for permanent server errors
+    /// and for protocol violations. After an error the stream cannot be used.
     pub async fn next(&mut self, intake: Intake) -> Result<Frame, Error> {
         poll_fn(|cx| self.poll_next(cx, intake)).await
     }
 
-    /// A frame already received, without waiting and without a system call.
+    /// A frame that is already in the read buffer, without waiting and without a system call.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -75,36 +76,36 @@ impl ReplicationStream {
             if message.tag == COPY_DATA_TAG {
                 return Ok(Some(Frame::parse(message)?));
             }
-            self.digest(message)?;
+            self.handle_other(message)?;
         }
         Ok(None)
     }
 
-    /// Queues a status update, to be written by [`next`](Self::next) or [`flush`](Self::flush). One that is
-    /// queued already and not begun is replaced; its request for a reply stands.
+    /// Queues a status update, written by [`next`](Self::next) or [`flush`](Self::flush). It replaces an update
+    /// that is queued and not partly written; a reply that update requested is still requested.
     pub fn queue_status(&mut self, status: &StandbyStatus) {
-        let asked = self.feedback.queued.is_some_and(|older| older.reply_requested);
-        self.feedback.queued =
-            Some(StandbyStatus { reply_requested: status.reply_requested || asked, ..*status });
+        let reply_requested = self.status_queue.queued.is_some_and(|replaced| replaced.reply_requested);
+        self.status_queue.queued =
+            Some(StandbyStatus { reply_requested: status.reply_requested || reply_requested, ..*status });
     }
 
-    /// Writes every queued status update. Cancel-safe: what is left is written later, and nothing twice.
+    /// Writes every queued status update. Cancel-safe: the rest is written by a later call, and no byte twice.
     ///
     /// # Errors
-    /// Transient: the connection broke.
+    /// Retryable: the connection broke.
     pub async fn flush(&mut self) -> Result<(), Error> {
-        poll_fn(|cx| self.poll_feedback(cx)).await
+        poll_fn(|cx| self.poll_status_queue(cx)).await
     }
 
-    /// A parameter as the server last reported it.
+    /// The last reported value of a server parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.connection.parameters.get(name).map(String::as_str)
     }
 
-    /// Ends the stream and the session in order, so that the slot is free when this returns: writes what is
-    /// queued, then CopyDone, and throws away what still comes until the server is done too.
+    /// Ends the stream and the session, so that the slot is free when this returns: writes the queued updates and
+    /// CopyDone, then discards frames until the server has ended the stream too.
     ///
-    /// A server in the middle of a large transaction sends all of it first; bound the wait by a timeout.
+    /// A server in the middle of a large transaction sends all of it first; limit the wait with a timeout.
     ///
     /// # Errors
     /// As [`next`](Self::next); also if the server ended the stream first.
@@ -113,12 +114,12 @@ impl ReplicationStream {
         let mut out = BytesMut::new();
         frontend::copy_done(&mut out);
         self.connection.send(&out).await?;
-        let doing = "waiting for the end of the stream";
+        let activity = "waiting for the end of the stream";
         loop {
-            match self.connection.receive(doing).await?.tag {
+            match self.connection.receive(activity).await?.tag {
                 COPY_DATA_TAG | COPY_DONE_TAG | COMMAND_COMPLETE_TAG => {}
                 READY_FOR_QUERY_TAG => break,
-                tag => return Err(Error::unexpected(tag, doing)),
+                tag => return Err(Error::unexpected(tag, activity)),
             }
         }
         self.connection.terminate().await;
@@ -126,8 +127,8 @@ impl ReplicationStream {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, intake: Intake) -> Poll<Result<Frame, Error>> {
-        // A write that cannot go on registers its own wake-up and does not hold up reading.
-        if let Poll::Ready(Err(error)) = self.poll_feedback(cx) {
+        // A blocked write has registered its own wake-up and does not block reading.
+        if let Poll::Ready(Err(error)) = self.poll_status_queue(cx) {
             return Poll::Ready(Err(error));
         }
         if intake == Intake::Closed {
@@ -145,21 +146,21 @@ impl ReplicationStream {
         }
     }
 
-    fn poll_feedback(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_status_queue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let transport = &mut self.connection.transport;
-        self.feedback.poll(cx, transport).map_err(|error| Error::io(WRITING, &error))
+        self.status_queue.poll(cx, transport).map_err(|error| Error::io(WRITING, &error))
     }
 
-    /// Whatever is no CopyData.
+    /// Handles every message other than CopyData.
     #[cold]
-    fn digest(&mut self, message: Message) -> Result<(), Error> {
-        match self.connection.digest(message)? {
+    fn handle_other(&mut self, message: Message) -> Result<(), Error> {
+        match self.connection.handle_async(message)? {
             None => Ok(()),
-            // A server that shuts down says CommandComplete, without the CopyDone of an orderly end.
+            // A server that shuts down sends CommandComplete without a preceding CopyDone.
             Some(Message { tag: COPY_DONE_TAG | COMMAND_COMPLETE_TAG | READY_FOR_QUERY_TAG, .. }) => {
                 Err(Error::new(
                     ErrorKind::StreamEnded,
-                    "the server ended the replication stream, as it does to shut down",
+                    "the server ended the replication stream, as it does when it shuts down",
                 ))
             }
             Some(Message { tag, .. }) => Err(Error::unexpected(tag, READING)),
@@ -173,19 +174,19 @@ impl StatusQueue {
         T: tokio::io::AsyncWrite + Unpin,
     {
         loop {
-            if self.begun.is_none() {
-                // An update that was offered to the transport once is begun even if nothing of it was taken:
-                // TLS may have encrypted it already and would send that in place of a newer one.
-                self.begun = self.queued.take().map(|status| (status.encode(), 0));
+            if self.in_progress.is_none() {
+                // From the first write attempt on an update cannot be replaced, even if no byte was accepted: TLS may
+                // already have encrypted it and would send it in place of a newer one.
+                self.in_progress = self.queued.take().map(|status| (status.encode(), 0));
             }
-            let Some((encoded, written)) = &mut self.begun else { break };
+            let Some((encoded, written)) = &mut self.in_progress else { break };
             match ready!(Pin::new(&mut *transport).poll_write(cx, &encoded[*written..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => *written += count,
             }
             self.unflushed = true;
             if *written == encoded.len() {
-                self.begun = None;
+                self.in_progress = None;
             }
         }
         if self.unflushed {
@@ -198,7 +199,9 @@ impl StatusQueue {
 
 impl fmt::Debug for ReplicationStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplicationStream").field("queued", &self.feedback.queued).finish_non_exhaustive()
+        f.debug_struct("ReplicationStream")
+            .field("queued_status", &self.status_queue.queued)
+            .finish_non_exhaustive()
     }
 }
 

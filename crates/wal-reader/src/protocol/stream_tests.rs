@@ -6,13 +6,13 @@ use super::*;
 use crate::protocol::server_error::{ConnectionPhase, SessionIdentity};
 use outbox::Lsn;
 
-/// A stream and the server's end of it, with so much room between the two.
-fn pair(room_bytes: usize) -> (ReplicationStream, DuplexStream) {
-    let (ours, theirs) = tokio::io::duplex(room_bytes);
+/// A stream and the server's end of its transport, which buffers `buffer_bytes`.
+fn pair(buffer_bytes: usize) -> (ReplicationStream, DuplexStream) {
+    let (client_end, server_end) = tokio::io::duplex(buffer_bytes);
     let identity = SessionIdentity { user: "u".to_owned(), database: "d".to_owned() };
-    let mut connection = ReplicationConnection::new(Box::new(ours), identity);
+    let mut connection = ReplicationConnection::new(Box::new(client_end), identity);
     connection.phase = ConnectionPhase::Streaming;
-    (ReplicationStream::new(connection), theirs)
+    (ReplicationStream::new(connection), server_end)
 }
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -27,7 +27,7 @@ fn status(flushed: u64) -> StandbyStatus {
     StandbyStatus { flushed: Lsn::from_u64(flushed), ..StandbyStatus::default() }
 }
 
-/// The flushed position and the request for a reply of each status update in these bytes.
+/// `flushed` and `reply_requested` of each status update in `bytes`.
 fn updates(bytes: &[u8]) -> Vec<(u64, bool)> {
     let (updates, rest) = bytes.as_chunks::<39>();
     assert!(rest.is_empty());
@@ -47,20 +47,20 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[tokio::test]
-async fn an_update_not_yet_begun_is_replaced_and_its_request_for_a_reply_stands() {
+async fn queue_status_replaces_an_unwritten_update_and_keeps_its_reply_request() {
     let (mut stream, mut server) = pair(1000);
     stream.queue_status(&StandbyStatus { reply_requested: true, ..status(1) });
     stream.queue_status(&status(2));
-    stream.flush().await.expect("there is room");
+    stream.flush().await.expect("the buffer has room");
     stream.queue_status(&status(3));
-    stream.flush().await.expect("there is room");
+    stream.flush().await.expect("the buffer has room");
     let mut sent = vec![0; 78];
     server.read_exact(&mut sent).await.expect("two updates");
     assert_eq!(updates(&sent), [(2, true), (3, false)]);
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_costs_no_memory_and_gets_whole_updates_in_the_end() {
+async fn flush_writes_complete_updates_to_a_slow_peer_and_skips_replaced_ones() {
     let (mut stream, mut server) = pair(10);
     for flushed in 1..=1000 {
         stream.queue_status(&status(flushed));
@@ -73,83 +73,88 @@ async fn a_peer_that_does_not_read_costs_no_memory_and_gets_whole_updates_in_the
         sent
     };
     let (flushed, sent) = tokio::join!(stream.flush(), reading);
-    flushed.expect("it is written");
+    flushed.expect("the updates are written");
     assert_eq!(updates(&sent), [(1, false), (1000, false)]);
 }
 
 #[tokio::test]
-async fn with_the_intake_closed_nothing_is_read_and_feedback_goes_out() {
+async fn next_with_closed_intake_writes_updates_and_reads_nothing() {
     let (mut stream, mut server) = pair(1000);
-    server.write_all(&xlog_data(1, b"x")).await.expect("room");
+    server.write_all(&xlog_data(1, b"x")).await.expect("the buffer has room");
     stream.queue_status(&status(7));
     assert!(poll_fn(|cx| Poll::Ready(stream.poll_next(cx, Intake::Closed).is_pending())).await);
     let mut sent = vec![0; 39];
     server.read_exact(&mut sent).await.expect("an update");
     assert_eq!(updates(&sent), [(7, false)]);
-    assert_eq!(stream.buffered().expect("nothing is wrong"), None);
+    assert_eq!(stream.buffered().expect("no error"), None);
     assert!(matches!(stream.next(Intake::Open).await, Ok(Frame::XLogData { .. })));
 }
 
 #[tokio::test]
-async fn a_connection_that_broke_is_noticed_by_writing_even_with_the_intake_closed() {
+async fn next_with_closed_intake_returns_write_errors() {
     let (mut stream, server) = pair(1000);
     drop(server);
     stream.queue_status(&status(1));
-    let error = stream.next(Intake::Closed).await.expect_err("nobody is there");
+    let error = stream.next(Intake::Closed).await.expect_err("the peer is gone");
     assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
-async fn frames_received_together_come_without_another_read() {
+async fn buffered_returns_frames_of_the_same_read() {
     let (mut stream, mut server) = pair(1000);
     let both = [xlog_data(1, b"a"), message(b'S', b"TimeZone\0UTC\0"), xlog_data(2, b"b")].concat();
-    server.write_all(&both).await.expect("room");
+    server.write_all(&both).await.expect("the buffer has room");
     drop(server);
     assert!(matches!(stream.next(Intake::Open).await, Ok(Frame::XLogData { .. })));
-    let Ok(Some(Frame::XLogData { start, data, .. })) = stream.buffered() else { panic!("the second") };
+    let Ok(Some(Frame::XLogData { start, data, .. })) = stream.buffered() else {
+        panic!("expected the second frame")
+    };
     assert_eq!((start, &data[..]), (Lsn::from_u64(2), &b"b"[..]));
     assert_eq!(stream.parameter("TimeZone"), Some("UTC"));
-    assert_eq!(stream.buffered().expect("nothing is wrong"), None);
-    let error = stream.next(Intake::Open).await.expect_err("it is over");
+    assert_eq!(stream.buffered().expect("no error"), None);
+    let error = stream.next(Intake::Open).await.expect_err("the connection is closed");
     assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
-async fn a_server_that_shuts_down_ends_the_stream_for_now() {
-    for farewell in [message(b'c', b""), message(b'C', b"COPY 0\0")] {
+async fn next_returns_a_retryable_error_when_the_server_shuts_down() {
+    for last_message in [message(b'c', b""), message(b'C', b"COPY 0\0")] {
         let (mut stream, mut server) = pair(1000);
-        server.write_all(&farewell).await.expect("room");
-        let error = stream.next(Intake::Open).await.expect_err("the end");
+        server.write_all(&last_message).await.expect("the buffer has room");
+        let error = stream.next(Intake::Open).await.expect_err("the stream ended");
         assert!(error.is_retryable() && error.is_stream_ended(), "{error}");
     }
 }
 
 #[tokio::test]
-async fn the_warning_that_a_publication_is_skipped_is_an_error_and_other_notices_are_none() {
+async fn next_returns_an_error_for_a_skipped_publication_and_ignores_other_notices() {
     let notice = b"SWARNUNG\0VWARNING\0C55000\0Mirgendetwas\0RSomethingElse\0\0";
     let skipped = b"SWARNUNG\0VWARNING\0C55000\0MPublikation \xBBx\xAB fehlt\0RLoadPublications\0\0";
     let (mut stream, mut server) = pair(1000);
     server
         .write_all(&[message(b'N', notice), xlog_data(1, b""), message(b'N', skipped)].concat())
         .await
-        .expect("room");
+        .expect("the buffer has room");
     assert!(matches!(stream.next(Intake::Open).await, Ok(Frame::XLogData { .. })));
-    let error = stream.next(Intake::Open).await.expect_err("changes are being lost");
+    let error = stream.next(Intake::Open).await.expect_err("the publication is skipped");
     assert!(!error.is_retryable() && error.is_publication_missing(), "{error}");
 }
 
 #[tokio::test]
-async fn a_frame_that_is_malformed_is_a_definite_error_with_its_position_in_the_stream() {
+async fn next_returns_the_position_of_a_malformed_frame() {
     let (mut stream, mut server) = pair(1000);
-    server.write_all(&[xlog_data(1, b"x"), message(b'd', b"k\0")].concat()).await.expect("room");
+    server
+        .write_all(&[xlog_data(1, b"x"), message(b'd', b"k\0")].concat())
+        .await
+        .expect("the buffer has room");
     assert!(stream.next(Intake::Open).await.is_ok());
-    let error = stream.next(Intake::Open).await.expect_err("malformed");
+    let error = stream.next(Intake::Open).await.expect_err("the frame is malformed");
     assert!(!error.is_retryable() && error.to_string().contains("at byte 37"), "{error}");
 }
 
 proptest! {
     #[test]
-    fn however_the_bytes_come_and_whenever_we_give_up_waiting_no_frame_is_lost(
+    fn next_is_cancel_safe_for_any_split_of_the_bytes(
         bodies in vec(vec(any::<u8>(), 0..100), 1..20), pieces in vec(1_usize..50, 1..10),
     ) {
         let bytes: Vec<u8> = (1..).zip(&bodies).flat_map(|(start, body)| xlog_data(start, body)).collect();
@@ -160,11 +165,11 @@ proptest! {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let piece = pieces.next().map_or(1, |size| *size).min(rest.len());
-                server.write_all(&rest[..piece]).await.expect("room");
+                server.write_all(&rest[..piece]).await.expect("the buffer has room");
                 rest = &rest[piece..];
-                // Each wait is given up as soon as it has nothing to give.
+                // Every call is cancelled as soon as it is pending.
                 while let Poll::Ready(frame) = poll_fn(|cx| Poll::Ready(stream.poll_next(cx, Intake::Open))).await {
-                    match frame.expect("nothing is wrong") {
+                    match frame.expect("no error") {
                         Frame::XLogData { data, .. } => found.push(data.to_vec()),
                         frame => panic!("{frame:?}"),
                     }

@@ -1,4 +1,4 @@
-//! From a socket to something to talk over, as `sslmode` and `sslnegotiation` say.
+//! Negotiates TLS on a socket according to `sslmode` and `sslnegotiation`.
 
 use std::any::TypeId;
 use std::error::Error as StdError;
@@ -15,15 +15,15 @@ use crate::protocol::connection::Transport;
 use crate::protocol::error::Error;
 use crate::protocol::socket::Socket;
 
-/// A transport, and what a SCRAM exchange over it may be bound to.
+/// A transport and its channel binding for SCRAM.
 pub(crate) struct Secured {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) binding: ChannelBinding,
 }
 
 /// # Errors
-/// Definite where the two sides cannot agree (no TLS there, a certificate that does not verify), transient
-/// where the connection broke on the way.
+/// Retryable if the connection broke; not retryable if the negotiation failed, for example because the server has
+/// no TLS or its certificate does not verify.
 pub(crate) async fn secure<T>(
     mut socket: Socket,
     config: &Config,
@@ -36,28 +36,31 @@ where
 {
     let mode = config.get_ssl_mode();
     let direct = config.get_ssl_negotiation() == SslNegotiation::Direct;
-    // tokio-postgres asks the connector whether it can connect at all, by a method that is private to it; the
-    // only connector that cannot is this one.
-    let able = TypeId::of::<T>() != TypeId::of::<NoTls>();
+    // tokio-postgres asks the connector through a private method whether it can connect; only `NoTls` cannot.
+    let has_tls = TypeId::of::<T>() != TypeId::of::<NoTls>();
     match mode {
         SslMode::Disable => return Ok(plain(socket)),
-        SslMode::Prefer if !able => return Ok(plain(socket)),
+        SslMode::Prefer if !has_tls => return Ok(plain(socket)),
         SslMode::Prefer if direct => {
-            let what = "sslmode=prefer does not go with sslnegotiation=direct, which leaves no way back";
-            return Err(Error::permanent(what).with_remedy(Some("set sslmode=require".to_owned())));
+            let message =
+                "sslmode=prefer cannot be combined with sslnegotiation=direct, which has no fallback";
+            return Err(Error::permanent(message).with_remedy(Some("set sslmode=require".to_owned())));
         }
         _ => {}
     }
-    if !direct && !server_agrees(&mut socket).await.map_err(|error| Error::io("asking for TLS", &error))? {
+    if !direct
+        && !server_supports_tls(&mut socket).await.map_err(|error| Error::io("requesting TLS", &error))?
+    {
         if mode == SslMode::Prefer {
             return Ok(plain(socket));
         }
-        return Err(Error::permanent("the server does not offer TLS and sslmode requires it")
-            .with_remedy(Some("set ssl = on at the server, or another sslmode".to_owned())));
+        return Err(Error::permanent("the server does not support TLS, and sslmode requires it")
+            .with_remedy(Some("set ssl = on on the server, or change sslmode".to_owned())));
     }
     let Some(hostname) = hostname else {
-        return Err(Error::permanent("TLS needs a host name and there is none")
-            .with_remedy(Some("set host beside hostaddr, or sslmode=disable for a Unix socket".to_owned())));
+        return Err(Error::permanent("TLS needs a host name, and none is configured").with_remedy(Some(
+            "set host in addition to hostaddr, or sslmode=disable for a Unix socket".to_owned(),
+        )));
     };
     let connector = tls.make_tls_connect(hostname).map_err(|error| tls_error(error.into()))?;
     let stream = connector.connect(socket).await.map_err(|error| tls_error(error.into()))?;
@@ -69,9 +72,9 @@ fn plain(socket: Socket) -> Secured {
     Secured { transport: Box::new(socket), binding: ChannelBinding::none() }
 }
 
-/// Asks for TLS (PostgreSQL documentation, "SSL Session Encryption"). One byte is read and no more: whatever
-/// followed it in the clear could not be trusted.
-async fn server_agrees(socket: &mut Socket) -> io::Result<bool> {
+/// Sends SSLRequest (PostgreSQL documentation, "SSL Session Encryption"). Exactly one byte is read: data that
+/// follows it unencrypted must not be trusted.
+async fn server_supports_tls(socket: &mut Socket) -> io::Result<bool> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     socket.write_all(&request).await?;
@@ -79,12 +82,12 @@ async fn server_agrees(socket: &mut Socket) -> io::Result<bool> {
 }
 
 fn tls_error(error: Box<dyn StdError + Sync + Send>) -> Error {
-    let mut broken = false;
+    let mut is_io_error = false;
     let mut cause: Option<&(dyn StdError + 'static)> = Some(&*error);
     while let Some(error) = cause {
-        broken |= error.is::<io::Error>();
+        is_io_error |= error.is::<io::Error>();
         cause = error.source();
     }
     let message = format!("the TLS handshake failed: {error}");
-    if broken { Error::retryable(message) } else { Error::permanent(message) }
+    if is_io_error { Error::retryable(message) } else { Error::permanent(message) }
 }

@@ -8,8 +8,8 @@ use wal_reader::{Change, Decoder, OtherKind, Relation, Tuple, Value};
 
 use crate::encode::{Row, Sent, relation, sent, value};
 
-/// What a message means to a receiver who has heard everything before it; `None` where it must be refused.
-fn agrees(sent: &Sent, change: Option<Change>, known: &mut HashMap<u32, Relation>) -> bool {
+/// Whether `change` is the correct decoding of a message, given the relations known so far; `None` is an error.
+fn is_decoding_of(sent: &Sent, change: Option<Change>, known: &mut HashMap<u32, Relation>) -> bool {
     match (sent, change) {
         (Sent::Begin { final_lsn, at_us, xid }, Some(change)) => {
             let final_lsn = Lsn::from_u64(*final_lsn);
@@ -71,7 +71,7 @@ fn same_row(found: &Tuple, sent: &Row) -> bool {
     found.len() == sent.len() && found.get(sent.len()).is_none() && sent.iter().enumerate().all(same)
 }
 
-/// A table and a row that fits it.
+/// A relation and a row with its number of columns.
 fn relation_and_row() -> impl Strategy<Value = (Relation, Row)> {
     relation(Just(7)).prop_flat_map(|relation| {
         let columns = relation.columns.len();
@@ -81,17 +81,17 @@ fn relation_and_row() -> impl Strategy<Value = (Relation, Row)> {
 
 proptest! {
     #[test]
-    fn whatever_a_server_says_is_understood_as_it_was_meant(history in vec(sent(), 0..40)) {
+    fn decode_inverts_encode_for_any_history(history in vec(sent(), 0..40)) {
         let mut decoder = Decoder::new();
         let mut known = HashMap::new();
         for sent in &history {
             let change = decoder.decode(sent.encode().into()).ok();
-            prop_assert!(agrees(sent, change.clone(), &mut known), "{sent:?} was read as {change:?}");
+            prop_assert!(is_decoding_of(sent, change.clone(), &mut known), "{sent:?} was decoded as {change:?}");
         }
     }
 
     #[test]
-    fn a_row_that_fits_its_table_comes_back_value_by_value((relation, row) in relation_and_row()) {
+    fn decode_returns_the_values_of_an_insert((relation, row) in relation_and_row()) {
         let mut decoder = Decoder::new();
         decoder.decode(Sent::Relation(relation.clone()).encode().into())?;
         let insert = Sent::Insert { oid: relation.oid, new: row.clone() };
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_cut_short_or_followed_by_more_is_an_error_within_it(
+    fn decode_rejects_truncated_messages_and_trailing_bytes(
         (relation, row) in relation_and_row(), sent in sent(), more in 1_usize..4,
     ) {
         let mut decoder = Decoder::new();
@@ -114,7 +114,7 @@ proptest! {
             let mut bytes = sent.encode();
             let whole = Bytes::from(bytes.clone());
             for cut in 0..whole.len() {
-                let error = decoder.decode(whole.slice(..cut)).expect_err("it is cut short");
+                let error = decoder.decode(whole.slice(..cut)).expect_err("the message is truncated");
                 prop_assert!(error.position() <= cut as u64, "{error} in {cut} bytes");
             }
             bytes.resize(whole.len() + more, 0);
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_change_or_an_error_within_them(
+    fn decode_returns_error_positions_within_any_bytes(
         relation in relation(1_u32..4), tag in any::<u8>(), bytes in vec(any::<u8>(), 0..200),
     ) {
         let mut decoder = Decoder::new();
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_with_bytes_changed_never_panics(
+    fn decode_never_panics_on_corrupted_messages(
         history in vec((sent(), vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)), 0..20),
     ) {
         let mut decoder = Decoder::new();
@@ -158,15 +158,15 @@ proptest! {
 }
 
 #[test]
-fn a_row_of_a_table_that_was_never_described_is_an_error_at_its_oid() {
+fn decode_rejects_a_row_without_relation_at_its_oid() {
     let insert = Sent::Insert { oid: 9, new: vec![Value::Null] };
-    let error = Decoder::new().decode(insert.encode().into()).expect_err("never described");
+    let error = Decoder::new().decode(insert.encode().into()).expect_err("the relation is unknown");
     assert_eq!(error.position(), 1);
     assert!(error.what().contains("relation 9"), "{error}");
 }
 
 #[test]
-fn values_are_slices_of_the_message_they_came_in() {
+fn tuple_values_are_slices_of_the_message() {
     let mut decoder = Decoder::new();
     let column =
         wal_reader::Column { name: "c".to_owned(), type_oid: 17, type_modifier: -1, part_of_key: false };
@@ -186,7 +186,7 @@ fn values_are_slices_of_the_message_they_came_in() {
 }
 
 #[test]
-fn a_count_or_length_beyond_the_message_is_refused_and_reserves_nothing() {
+fn decode_rejects_counts_beyond_the_message_without_reserving_memory() {
     let mut decoder = Decoder::new();
     let mut relation = b"R\0\0\0\x01n\0t\0d".to_vec();
     relation.extend(i16::MAX.to_be_bytes());
@@ -196,18 +196,19 @@ fn a_count_or_length_beyond_the_message_is_refused_and_reserves_nothing() {
     truncate.extend(i32::MAX.to_be_bytes());
     truncate.push(0);
     for bytes in [relation, message, truncate] {
-        let error = decoder.decode(bytes.into()).expect_err("it is not all there");
+        let error = decoder.decode(bytes.into()).expect_err("the message is truncated");
         assert!(error.what().contains("left"), "{error}");
     }
     for negative in [b"M\0\0\0\0\0\0\0\0\0p\0\xFF\xFF\xFF\xFF".to_vec(), b"D\0\0\0\x01K\xFF\xFF".to_vec()] {
-        let error = decoder.decode(negative.into()).expect_err("negative");
+        let error = decoder.decode(negative.into()).expect_err("the count is negative");
         assert!(error.what().contains("is -1"), "{error}");
     }
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_is_an_error_with_its_position() {
-    let error =
-        Decoder::new().decode(Bytes::from_static(b"R\0\0\0\x01ab\xFF\0t\0d\0\0")).expect_err("not UTF-8");
+fn decode_rejects_invalid_utf_8_at_its_position() {
+    let error = Decoder::new()
+        .decode(Bytes::from_static(b"R\0\0\0\x01ab\xFF\0t\0d\0\0"))
+        .expect_err("the name is not UTF-8");
     assert_eq!(error.position(), 7);
 }

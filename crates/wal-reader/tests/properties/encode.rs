@@ -1,10 +1,10 @@
-//! pgoutput as a server writes it, and strategies for what it may say.
+//! An encoder for pgoutput messages, and strategies that generate them.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wal_reader::{Column, Relation, Value};
 
-/// Everything a server may send, before it is bytes.
+/// Every message a server may send, before it is encoded.
 #[derive(Clone, Debug)]
 pub(crate) enum Sent {
     Begin { final_lsn: u64, at_us: i64, xid: u32 },
@@ -122,7 +122,7 @@ fn row(out: &mut Vec<u8>, kind: u8, values: &Row) {
     }
 }
 
-/// A server's string: it cannot hold a zero.
+/// A string without zero bytes.
 fn name() -> impl Strategy<Value = String> {
     "[^\\x00]{0,12}"
 }
@@ -156,7 +156,7 @@ pub(crate) fn relation(oid: impl Strategy<Value = u32>) -> impl Strategy<Value =
     )
 }
 
-/// Any message at all; few oids, so that rows often belong to a relation described before.
+/// Any message; with few OIDs, so that rows often refer to a relation described before.
 pub(crate) fn sent() -> impl Strategy<Value = Sent> {
     let oid = || 1_u32..4;
     let old = || (prop_oneof![Just(b'K'), Just(b'O')], rows());

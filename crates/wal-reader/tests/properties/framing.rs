@@ -11,14 +11,14 @@ fn encode(tag: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Puts the stream in by pieces of these sizes, over and over, as a socket would, and takes out what there is.
+/// Feeds the stream in reads of these sizes, repeated, and returns the messages.
 fn split(mut stream: &[u8], pieces: &[usize]) -> Vec<Message> {
     let mut framing = Framing::new();
     let mut found = Vec::new();
     let mut pieces = pieces.iter().cycle();
     while !stream.is_empty() {
         let mut room = framing.room();
-        assert!(room.has_remaining_mut(), "a read without room would look like the end of the stream");
+        assert!(room.has_remaining_mut(), "a read into an empty buffer looks like the end of the stream");
         let piece = pieces.next().map_or(1, |size| *size).min(room.remaining_mut()).min(stream.len());
         room.put_slice(&stream[..piece]);
         stream = &stream[piece..];
@@ -29,7 +29,7 @@ fn split(mut stream: &[u8], pieces: &[usize]) -> Vec<Message> {
     found
 }
 
-/// Mostly small, some around the size of a chunk, some far above.
+/// Mostly small, some near the size of a read buffer, some far above.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let size = prop_oneof![8 => 0_usize..300, 2 => 60_000_usize..70_000, 1 => 100_000_usize..400_000];
     (size, any::<u8>())
@@ -40,7 +40,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_stream_splits_into_the_same_messages_however_it_was_cut_up(
+    fn next_message_is_independent_of_read_sizes(
         sent in vec((any::<u8>(), body()), 0..12), pieces in vec(1_usize..100_000, 1..8),
     ) {
         let stream: Vec<u8> = sent.iter().flat_map(|(tag, body)| encode(*tag, body)).collect();
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_that_comes_byte_by_byte_splits_the_same(sent in vec((any::<u8>(), vec(any::<u8>(), 0..30)), 0..12)) {
+    fn next_message_handles_reads_of_one_byte(sent in vec((any::<u8>(), vec(any::<u8>(), 0..30)), 0..12)) {
         let stream: Vec<u8> = sent.iter().flat_map(|(tag, body)| encode(*tag, body)).collect();
         let found: Vec<(u8, Vec<u8>)> =
             split(&stream, &[1]).into_iter().map(|message| (message.tag, message.body.to_vec())).collect();
@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_messages_or_an_error_that_stays(bytes in vec(any::<u8>(), 0..400)) {
+    fn next_message_repeats_its_error_for_any_bytes(bytes in vec(any::<u8>(), 0..400)) {
         let mut framing = Framing::new();
         framing.room().put_slice(&bytes);
         loop {
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn a_replication_message_comes_back_and_none_of_its_prefixes_does(
+    fn frame_parse_inverts_encoding_and_rejects_truncated_messages(
         start: u64, end: u64, clock: i64, reply: bool, data in vec(any::<u8>(), 0..50), position in 0_u64..1 << 40,
     ) {
         let mut xlog_data = vec![b'w'];
@@ -105,7 +105,7 @@ proptest! {
         prop_assert_eq!(parse(&keepalive), Ok(expected));
         for (bytes, shortest) in [(&xlog_data, header), (&keepalive, keepalive.len())] {
             for cut in 0..shortest {
-                let error = parse(&bytes[..cut]).expect_err("it is cut short");
+                let error = parse(&bytes[..cut]).expect_err("the message is truncated");
                 prop_assert!((position..=position + cut as u64).contains(&error.position()));
             }
         }
@@ -115,20 +115,20 @@ proptest! {
 }
 
 #[test]
-fn a_length_that_no_message_has_is_an_error_at_the_length() {
+fn next_message_rejects_invalid_lengths_at_their_position() {
     for length in [0_i32, 3, -1, i32::MIN, 0x4000_0004, i32::MAX] {
         let mut framing = Framing::new();
         framing.room().put_slice(&encode(b'd', b"before"));
         framing.room().put_u8(b'd');
         framing.room().put_i32(length);
-        assert!(framing.next_message().expect("the first is well-formed").is_some());
-        let error = framing.next_message().expect_err("no message has that length");
+        assert!(framing.next_message().expect("the first message is well-formed").is_some());
+        let error = framing.next_message().expect_err("the length is invalid");
         assert_eq!(error.position(), 12, "{length}");
     }
 }
 
 #[test]
-fn memory_follows_what_arrived_and_not_what_was_announced() {
+fn room_grows_with_received_bytes_not_with_the_announced_length() {
     let mut framing = Framing::new();
     framing.room().put_u8(b'd');
     framing.room().put_i32(0x3FFF_FFFF);
@@ -144,11 +144,11 @@ fn memory_follows_what_arrived_and_not_what_was_announced() {
 }
 
 #[test]
-fn after_a_large_message_small_ones_do_not_share_its_buffer() {
+fn small_messages_do_not_share_the_buffer_of_a_large_one() {
     let large = encode(b'd', &vec![1; 10_000_000]);
     let small = encode(b'd', &[2; 100]);
     let mut found = split(&[large, small.clone(), small].concat(), &[50_000]);
     let large = found.remove(0).body;
     assert_eq!(found.len(), 2);
-    assert!(large.try_into_mut().is_ok(), "nothing else keeps the large buffer alive");
+    assert!(large.try_into_mut().is_ok(), "the large buffer has no other reference");
 }
