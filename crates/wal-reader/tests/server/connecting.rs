@@ -15,13 +15,13 @@ async fn try_connect(config: &Config) -> Result<ReplicationClient, Error> {
     within("an answer", connect(config, NoTls)).await
 }
 
-/// A port of the loopback that nobody listens on.
-fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+/// A free port of the loopback interface.
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|reader| reader.local_addr()).expect("a port").port()
 }
 
 #[tokio::test]
-async fn scram_over_tcp_gives_a_client_that_knows_its_server() {
+async fn connect_authenticates_with_scram_and_identifies_the_server() {
     let mut client = try_connect(&config()).await.expect("a connection");
     let version = client.parameter("server_version").expect("a version").to_owned();
     assert!(version.starts_with(&shared().version().to_string()), "{version}");
@@ -36,9 +36,9 @@ async fn scram_over_tcp_gives_a_client_that_knows_its_server() {
 }
 
 #[tokio::test]
-async fn a_refused_command_leaves_the_connection_usable() {
+async fn client_remains_usable_after_a_server_error() {
     let mut client = try_connect(&config()).await.expect("a connection");
-    let error = client.show("no_such_setting").await.expect_err("there is none");
+    let error = client.show("no_such_setting").await.expect_err("the setting does not exist");
     assert!(
         !error.is_retryable() && error.sqlstate() == Some("42704") && !error.is_slot_missing(),
         "{error}"
@@ -47,7 +47,7 @@ async fn a_refused_command_leaves_the_connection_usable() {
 }
 
 #[tokio::test]
-async fn md5_and_clear_text_passwords_are_sent_where_the_server_asks_for_them() {
+async fn connect_supports_md5_and_cleartext_passwords() {
     for (role, encryption) in [("md5_role", "md5"), ("clear_role", "scram-sha-256")] {
         let sql = format!(
             "SET password_encryption = '{encryption}'; CREATE ROLE {role} LOGIN REPLICATION PASSWORD 'gehe''im'"
@@ -63,7 +63,7 @@ async fn md5_and_clear_text_passwords_are_sent_where_the_server_asks_for_them() 
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_as_good_as_tcp() {
+async fn connect_supports_unix_sockets() {
     let mut config = Config::new();
     config
         .host_path(shared().socket_dir())
@@ -75,25 +75,25 @@ async fn a_unix_socket_is_as_good_as_tcp() {
 }
 
 #[tokio::test]
-async fn hosts_are_tried_in_order_until_one_answers() {
+async fn connect_tries_hosts_in_order() {
     let mut config = Config::new();
     config.user("postgres").password(shared().password()).dbname("postgres");
     config
         .host("/nowhere")
         .port(1)
         .host("localhost")
-        .port(dead_port())
+        .port(closed_port())
         .host("127.0.0.1")
         .port(shared().port());
     try_connect(&config).await.expect("the third host").identify_system().await.expect("an identity");
 }
 
 #[tokio::test]
-async fn when_no_host_answers_the_error_names_each_and_may_pass() {
-    let (first, second) = (dead_port(), dead_port());
+async fn connect_error_lists_every_host_and_is_retryable() {
+    let (first, second) = (closed_port(), closed_port());
     let mut config = Config::new();
     config.user("postgres").host("127.0.0.1").port(first).host("127.0.0.1").port(second);
-    let error = try_connect(&config).await.expect_err("nobody listens");
+    let error = try_connect(&config).await.expect_err("both ports are closed");
     assert!(error.is_retryable(), "{error}");
     for port in [first, second] {
         assert!(error.to_string().contains(&format!("127.0.0.1:{port}: cannot connect")), "{error}");
@@ -101,29 +101,29 @@ async fn when_no_host_answers_the_error_names_each_and_may_pass() {
 }
 
 #[tokio::test]
-async fn a_server_of_the_wrong_kind_is_passed_over_and_may_change() {
+async fn connect_checks_target_session_attrs_and_mismatch_is_retryable() {
     let mut config = config();
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-    try_connect(&config).await.expect("this one is read-write");
+    try_connect(&config).await.expect("the session is read-write");
     config.options("-c default_transaction_read_only=on");
-    let error = try_connect(&config).await.expect_err("this one is not");
+    let error = try_connect(&config).await.expect_err("the session is read-only");
     assert!(error.is_retryable() && error.to_string().contains("read-write"), "{error}");
     config.target_session_attrs(TargetSessionAttrs::ReadOnly);
-    try_connect(&config).await.expect("it is read-only");
+    try_connect(&config).await.expect("the session is read-only");
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_is_given_up_after_connect_timeout() {
+async fn connect_times_out_on_a_silent_server() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut config = Config::new();
     config.user("postgres").host("127.0.0.1").port(silent.local_addr().expect("a port").port());
     config.connect_timeout(Duration::from_millis(200));
-    let error = try_connect(&config).await.expect_err("it says nothing");
+    let error = try_connect(&config).await.expect_err("the server is silent");
     assert!(error.is_retryable() && error.to_string().contains("connect_timeout"), "{error}");
 }
 
 #[tokio::test]
-async fn a_configuration_without_a_host_is_a_definite_error() {
-    let error = try_connect(Config::new().user("postgres")).await.expect_err("there is no host");
+async fn connect_without_a_host_is_not_retryable() {
+    let error = try_connect(Config::new().user("postgres")).await.expect_err("no host is configured");
     assert!(!error.is_retryable() && error.remedy().is_some(), "{error}");
 }

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use testbed::Postgres;
 use wal_reader::{Error, StandbyStatus};
 
-use crate::support::{Listener, Place, client, eventually, shared, within};
+use crate::support::{SlotFixture, StreamReader, client, eventually, shared, within};
 
-/// Reads on until the stream breaks.
-async fn end_of(listener: &mut Listener) -> Error {
+/// Reads until the stream ends.
+async fn end_of(reader: &mut StreamReader) -> Error {
     let error = loop {
-        if let Err(error) = listener.change().await {
+        if let Err(error) = reader.change().await {
             break error;
         }
     };
@@ -17,66 +17,66 @@ async fn end_of(listener: &mut Listener) -> Error {
 }
 
 #[tokio::test]
-async fn after_a_clean_end_the_slot_is_free() {
-    let place = Place::new(shared(), "a text").await;
-    let mut listener = place.stream().await;
-    place.sql.execute("INSERT INTO t VALUES ('x')", &[]).await.expect("a row");
-    place.mark("end").await;
-    listener.until("end").await;
-    assert!(place.is_active().await);
-    let status = StandbyStatus { written: listener.end, flushed: listener.end, ..StandbyStatus::default() };
-    listener.stream.queue_status(&status);
-    let end = listener.end;
-    within("an end", listener.stream.finish()).await.expect("an end");
-    assert!(!place.is_active().await);
-    assert_eq!(place.confirmed().await, end, "the last status update came before the end");
+async fn finish_reports_the_last_status_and_releases_the_slot() {
+    let fixture = SlotFixture::new(shared(), "a text").await;
+    let mut reader = fixture.stream().await;
+    fixture.sql.execute("INSERT INTO t VALUES ('x')", &[]).await.expect("a row");
+    fixture.mark("end").await;
+    reader.until("end").await;
+    assert!(fixture.is_active().await);
+    let status = StandbyStatus { written: reader.end, flushed: reader.end, ..StandbyStatus::default() };
+    reader.stream.queue_status(&status);
+    let end = reader.end;
+    within("an end", reader.stream.finish()).await.expect("an end");
+    assert!(!fixture.is_active().await);
+    assert_eq!(fixture.confirmed().await, end, "finish sent the queued status update");
 }
 
 #[tokio::test]
-async fn a_clean_end_in_the_middle_of_a_transaction_throws_the_rest_away() {
-    let place = Place::new(shared(), "a text").await;
-    let mut listener = place.stream().await;
+async fn finish_within_a_transaction_discards_the_rest() {
+    let fixture = SlotFixture::new(shared(), "a text").await;
+    let mut reader = fixture.stream().await;
     let sql = "INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 20000)";
-    place.sql.execute(sql, &[]).await.expect("rows");
-    listener.change().await.expect("a change");
-    within("an end", listener.stream.finish()).await.expect("an end");
-    assert!(!place.is_active().await);
+    fixture.sql.execute(sql, &[]).await.expect("rows");
+    reader.change().await.expect("a change");
+    within("an end", reader.stream.finish()).await.expect("an end");
+    assert!(!fixture.is_active().await);
 }
 
 #[tokio::test]
-async fn a_terminated_sender_is_worth_another_try() {
-    let place = Place::new(shared(), "a text").await;
-    let mut listener = place.stream().await;
+async fn terminated_walsender_is_retryable() {
+    let fixture = SlotFixture::new(shared(), "a text").await;
+    let mut reader = fixture.stream().await;
     let sql = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1";
-    place.sql.execute(sql, &[&place.slot]).await.expect("a signal");
-    let error = end_of(&mut listener).await;
+    fixture.sql.execute(sql, &[&fixture.slot]).await.expect("a signal");
+    let error = end_of(&mut reader).await;
     assert!(error.is_retryable() && error.sqlstate() == Some("57P01"), "{error}");
-    eventually("the slot is free", || async { !place.is_active().await }).await;
-    place.stream().await;
+    eventually("the slot is released", || async { !fixture.is_active().await }).await;
+    fixture.stream().await;
 }
 
 #[tokio::test]
-async fn a_server_that_stops_or_dies_is_worth_another_try() {
+async fn stopped_or_killed_server_is_retryable() {
     let server = Arc::new(Postgres::start().expect("a server"));
-    let mut place = Place::new(&server, "a text").await;
-    let mut listener = place.stream().await;
+    let mut fixture = SlotFixture::new(&server, "a text").await;
+    let mut reader = fixture.stream().await;
     server.kill().expect("a kill");
-    let error = end_of(&mut listener).await;
+    let error = end_of(&mut reader).await;
     assert!(error.is_retryable(), "{error}");
-    let error = place.stream_with(&place.config).await.err().expect("nobody listens");
+    let error = fixture.stream_with(&fixture.config).await.err().expect("the server is down");
     assert!(error.is_retryable(), "{error}");
 
     server.start_again().expect("a start");
-    place.sql = client(&place.config).await;
-    let mut listener = place.stream().await;
-    // A sender that has not quite begun is terminated instead of being given the time to end.
-    place.mark("begun").await;
-    listener.until("begun").await;
+    fixture.sql = client(&fixture.config).await;
+    let mut reader = fixture.stream().await;
+    // A walsender that is still starting is terminated and does not end the stream.
+    fixture.mark("begun").await;
+    reader.until("begun").await;
     let stop = tokio::task::spawn_blocking({
         let server = Arc::clone(&server);
         move || server.stop()
     });
-    let error = end_of(&mut listener).await;
+    let error = end_of(&mut reader).await;
     assert!(error.is_retryable() && error.is_stream_ended(), "{error}");
-    stop.await.expect("the stopper lives").expect("a stop");
+    stop.await.expect("the task finishes").expect("a stop");
 }

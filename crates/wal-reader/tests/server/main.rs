@@ -1,5 +1,5 @@
-//! Against real servers: every test has a database, a publication and a slot of its own on a server that all
-//! share, and those that break their server one of their own.
+//! Tests against PostgreSQL. They share one server, where each has its own database, publication and slot; tests that
+//! stop or break their server start their own.
 
 mod connecting;
 mod ending;

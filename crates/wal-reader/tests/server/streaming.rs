@@ -2,18 +2,18 @@ use bytes::Bytes;
 use outbox::Lsn;
 use wal_reader::{Change, StandbyStatus, Value};
 
-use crate::support::{Place, eventually, shared};
+use crate::support::{SlotFixture, eventually, shared};
 
 #[tokio::test]
-async fn values_arrive_byte_for_byte() {
+async fn values_arrive_unchanged() {
     let columns = "id uuid, doc jsonb, note text, raw bytea, number bigint, at timestamptz, empty text, nothing text, large text";
-    let place = Place::new(shared(), columns).await;
-    let mut listener = place.stream().await;
+    let fixture = SlotFixture::new(shared(), columns).await;
+    let mut reader = fixture.stream().await;
     let note = "quote ' double \" backslash \\ tab \t newline \n ümläut 漢字 🚚 \u{7f}\u{1}";
     let raw: Vec<u8> = (0..=255).collect();
     let large: String =
         (0..3_000_000_u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 28) as u8)).collect();
-    place
+    fixture
         .sql
         .execute(
             "INSERT INTO t VALUES ('018f0000-0000-7000-8000-0000000000ff', '{\"b\": [1, \"ü\"], \"a\": null}', $1, $2, -2,
@@ -22,16 +22,18 @@ async fn values_arrive_byte_for_byte() {
         )
         .await
         .expect("a row");
-    place.mark("end").await;
-    let changes = listener.until("end").await;
+    fixture.mark("end").await;
+    let changes = reader.until("end").await;
     let [Change::Begin { final_lsn, committed_at_us, .. }, Change::Relation(described), insert, commit] =
         &changes[..]
     else {
         panic!("{changes:?}")
     };
     let Change::Insert { relation, new } = insert else { panic!("{insert:?}") };
-    let Change::Commit { commit_lsn, end_lsn, committed_at_us: again } = commit else { panic!("{commit:?}") };
-    assert!(final_lsn == commit_lsn && commit_lsn < end_lsn && committed_at_us == again);
+    let Change::Commit { commit_lsn, end_lsn, committed_at_us: commit_time_us } = commit else {
+        panic!("{commit:?}")
+    };
+    assert!(final_lsn == commit_lsn && commit_lsn < end_lsn && committed_at_us == commit_time_us);
     assert_eq!(relation, described);
     assert_eq!((relation.namespace.as_str(), relation.name.as_str()), ("public", "t"));
     let types: Vec<(&str, u32)> = relation.columns.iter().map(|c| (c.name.as_str(), c.type_oid)).collect();
@@ -57,14 +59,14 @@ async fn values_arrive_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn many_rows_of_many_sizes_arrive_in_order() {
-    let place = Place::new(shared(), "n text, filler text").await;
-    let mut listener = place.stream().await;
+async fn rows_of_many_sizes_arrive_in_order() {
+    let fixture = SlotFixture::new(shared(), "n text, filler text").await;
+    let mut reader = fixture.stream().await;
     let sql = "INSERT INTO t SELECT n, repeat('x', (n * 7919) % 3000 + CASE WHEN n % 500 = 0 THEN 200000 ELSE 0 END)
                FROM generate_series(1, 5000) n";
-    place.sql.execute(sql, &[]).await.expect("rows");
-    place.mark("end").await;
-    let rows = listener.rows_until("end").await;
+    fixture.sql.execute(sql, &[]).await.expect("rows");
+    fixture.mark("end").await;
+    let rows = reader.rows_until("end").await;
     assert_eq!(rows.len(), 5000);
     for (n, row) in (1..).zip(&rows) {
         let filler = (n * 7919) % 3000 + if n % 500 == 0 { 200_000 } else { 0 };
@@ -74,9 +76,9 @@ async fn many_rows_of_many_sizes_arrive_in_order() {
 }
 
 #[tokio::test]
-async fn columns_come_and_go_and_change_places_while_streaming() {
-    let place = Place::new(shared(), "a text, b text").await;
-    let mut listener = place.stream().await;
+async fn columns_may_change_while_streaming() {
+    let fixture = SlotFixture::new(shared(), "a text, b text").await;
+    let mut reader = fixture.stream().await;
     let steps = [
         "INSERT INTO t VALUES ('a1', 'b1')",
         "ALTER TABLE t ADD c text DEFAULT 'c0'",
@@ -86,10 +88,10 @@ async fn columns_come_and_go_and_change_places_while_streaming() {
         "BEGIN; INSERT INTO t VALUES ('z4', 'c4', 'a4'); ALTER TABLE t DROP c; INSERT INTO t VALUES ('z5', 'a5'); COMMIT",
     ];
     for sql in steps {
-        place.sql.batch_execute(sql).await.expect(sql);
+        fixture.sql.batch_execute(sql).await.expect(sql);
     }
-    place.mark("end").await;
-    let changes = listener.until("end").await;
+    fixture.mark("end").await;
+    let changes = reader.until("end").await;
     let rows: Vec<Vec<String>> = changes.iter().filter_map(crate::support::row).collect();
     let expected: [&[&str]; 5] = [
         &["a=a1", "b=b1"],
@@ -102,9 +104,9 @@ async fn columns_come_and_go_and_change_places_while_streaming() {
 }
 
 #[tokio::test]
-async fn what_was_rolled_back_never_comes() {
-    let place = Place::new(shared(), "a text").await;
-    let mut listener = place.stream().await;
+async fn rolled_back_rows_are_not_sent() {
+    let fixture = SlotFixture::new(shared(), "a text").await;
+    let mut reader = fixture.stream().await;
     let steps = [
         "BEGIN; INSERT INTO t VALUES ('rolled back'); ROLLBACK",
         "BEGIN; INSERT INTO t VALUES ('first'); SAVEPOINT s; INSERT INTO t VALUES ('in a savepoint'); ROLLBACK TO s;
@@ -113,38 +115,38 @@ async fn what_was_rolled_back_never_comes() {
         "UPDATE t SET a = 'changed'; DELETE FROM t; TRUNCATE t",
     ];
     for sql in steps {
-        place.sql.batch_execute(sql).await.expect(sql);
+        fixture.sql.batch_execute(sql).await.expect(sql);
     }
-    place.mark("end").await;
-    let changes = listener.until("end").await;
+    fixture.mark("end").await;
+    let changes = reader.until("end").await;
     let rows: Vec<Vec<String>> = changes.iter().filter_map(crate::support::row).collect();
     assert_eq!(rows, [["a=first"], ["a=second"], ["a=third"]]);
 }
 
 #[tokio::test]
-async fn updates_deletes_and_truncates_are_passed_over_where_they_are_published() {
-    let place = Place::new(shared(), "a text primary key, b text").await;
-    place
+async fn updates_deletes_and_truncates_are_decoded_as_other() {
+    let fixture = SlotFixture::new(shared(), "a text primary key, b text").await;
+    fixture
         .sql
         .batch_execute("ALTER PUBLICATION p SET (publish = 'insert, update, delete, truncate')")
         .await
         .expect("p");
-    place
+    fixture
         .sql
         .batch_execute("CREATE TYPE mood AS ENUM ('calm'); ALTER TABLE t ADD m mood")
         .await
         .expect("a type");
-    let mut listener = place.stream().await;
+    let mut reader = fixture.stream().await;
     let sql = "INSERT INTO t VALUES ('1', '2', 'calm'); UPDATE t SET b = '3'; UPDATE t SET a = '4'; DELETE FROM t; TRUNCATE t;
                INSERT INTO t VALUES ('5', '6', NULL)";
-    place.sql.batch_execute(sql).await.expect(sql);
-    place.mark("end").await;
-    let changes = listener.until("end").await;
+    fixture.sql.batch_execute(sql).await.expect(sql);
+    fixture.mark("end").await;
+    let changes = reader.until("end").await;
     let others: Vec<_> = changes
         .iter()
         .filter_map(|change| if let Change::Other(kind) = change { Some(format!("{kind:?}")) } else { None })
         .collect();
-    // A relation is described again after each of its changes of shape, its types with it.
+    // Type messages precede every Relation message, however often the relation is described.
     let others: Vec<_> = others.into_iter().filter(|kind| kind != "Type").collect();
     assert_eq!(others, ["Update", "Update", "Delete", "Truncate"]);
     let rows: Vec<Vec<String>> = changes.iter().filter_map(crate::support::row).collect();
@@ -152,15 +154,15 @@ async fn updates_deletes_and_truncates_are_passed_over_where_they_are_published(
 }
 
 #[tokio::test]
-async fn logical_messages_come_with_their_transaction_or_at_once() {
-    let place = Place::new(shared(), "a text").await;
-    let mut listener = place.stream().await;
+async fn logical_messages_are_decoded_in_and_outside_of_transactions() {
+    let fixture = SlotFixture::new(shared(), "a text").await;
+    let mut reader = fixture.stream().await;
     let sql = "BEGIN; SELECT pg_logical_emit_message(false, 'now', 'rolled back or not');
                SELECT pg_logical_emit_message(true, 'later', 'gone'); ROLLBACK;
                BEGIN; INSERT INTO t VALUES ('x'); SELECT pg_logical_emit_message(true, 'prefix ü', '\\x00ff'::bytea); COMMIT";
-    place.sql.batch_execute(sql).await.expect(sql);
-    place.mark("end").await;
-    let changes = listener.until("end").await;
+    fixture.sql.batch_execute(sql).await.expect(sql);
+    fixture.mark("end").await;
+    let changes = reader.until("end").await;
     let messages: Vec<_> = changes
         .iter()
         .filter_map(|change| match change {
@@ -176,31 +178,34 @@ async fn logical_messages_come_with_their_transaction_or_at_once() {
         (true, Bytes::from("prefix ü"), Bytes::from_static(b"\0\xff")),
     ];
     assert_eq!(messages, expected);
-    assert!(matches!(changes[0], Change::Message { .. }), "it belongs to no transaction: {changes:?}");
+    assert!(
+        matches!(changes[0], Change::Message { .. }),
+        "a non-transactional message is outside of a transaction: {changes:?}"
+    );
 }
 
 #[tokio::test]
-async fn what_is_confirmed_does_not_come_again_and_the_rest_does() {
-    let place = Place::new(shared(), "a text").await;
-    let mut listener = place.stream().await;
-    place.sql.execute("INSERT INTO t VALUES ('confirmed')", &[]).await.expect("a row");
-    place.mark("first").await;
-    assert_eq!(listener.rows_until("first").await, [["a=confirmed"]]);
-    let end = listener.end;
-    place.sql.execute("INSERT INTO t VALUES ('only received')", &[]).await.expect("a row");
-    place.mark("second").await;
-    assert_eq!(listener.rows_until("second").await, [["a=only received"]]);
+async fn restart_resumes_after_the_confirmed_position() {
+    let fixture = SlotFixture::new(shared(), "a text").await;
+    let mut reader = fixture.stream().await;
+    fixture.sql.execute("INSERT INTO t VALUES ('confirmed')", &[]).await.expect("a row");
+    fixture.mark("first").await;
+    assert_eq!(reader.rows_until("first").await, [["a=confirmed"]]);
+    let end = reader.end;
+    fixture.sql.execute("INSERT INTO t VALUES ('only received')", &[]).await.expect("a row");
+    fixture.mark("second").await;
+    assert_eq!(reader.rows_until("second").await, [["a=only received"]]);
 
-    listener.stream.queue_status(&StandbyStatus {
-        written: listener.end,
+    reader.stream.queue_status(&StandbyStatus {
+        written: reader.end,
         flushed: end,
         ..StandbyStatus::default()
     });
-    listener.stream.flush().await.expect("it is written");
-    eventually("the slot moves", || async { place.confirmed().await == end }).await;
-    listener.stream.finish().await.expect("an end");
+    reader.stream.flush().await.expect("the update is written");
+    eventually("confirmed_flush_lsn advances", || async { fixture.confirmed().await == end }).await;
+    reader.stream.finish().await.expect("an end");
 
-    let mut listener = place.stream().await;
-    place.mark("third").await;
-    assert_eq!(listener.rows_until("third").await, [["a=only received"]]);
+    let mut reader = fixture.stream().await;
+    fixture.mark("third").await;
+    assert_eq!(reader.rows_until("third").await, [["a=only received"]]);
 }

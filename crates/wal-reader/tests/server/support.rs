@@ -9,19 +9,22 @@ use wal_reader::{
     Change, Decoder, Error, Frame, Intake, ReplicationStream, StandbyStatus, StartReplication, Value, connect,
 };
 
-/// How long a condition may take on a busy machine before a test gives up.
+/// Timeout of a wait, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The server that tests share. Some roles are let in by other methods than the usual SCRAM.
+/// The table of [`SlotFixture::mark`].
+const MARKS: &str = "marks";
+
+/// The shared server. `pg_hba.conf` has other authentication methods than SCRAM for some roles.
 pub(crate) fn shared() -> &'static Postgres {
     static SHARED: OnceLock<Postgres> = OnceLock::new();
     SHARED.get_or_init(|| {
         let server = Postgres::start().expect("a server");
         let path = server.data_dir().join("pg_hba.conf");
-        let usual = fs::read_to_string(&path).expect("pg_hba.conf");
+        let default = fs::read_to_string(&path).expect("pg_hba.conf");
         let special =
             "host all md5_role all md5\nhost all clear_role all password\nhost all banned_role all reject\n";
-        fs::write(&path, format!("{special}{usual}")).expect("pg_hba.conf is written");
+        fs::write(&path, format!("{special}{default}")).expect("pg_hba.conf is written");
         server.execute("postgres", "SELECT pg_reload_conf()").expect("a reload");
         server
     })
@@ -31,50 +34,49 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"))
 }
 
-/// A database with a table `t`, a publication of it and a slot.
-pub(crate) struct Place {
+/// A database with a table `t`, a table for [`mark`](SlotFixture::mark), a publication of both and a slot.
+pub(crate) struct SlotFixture {
     pub(crate) config: Config,
     pub(crate) sql: Client,
     pub(crate) slot: String,
 }
 
-impl Place {
-    /// `columns` is the table's definition.
-    pub(crate) async fn new(server: &Postgres, columns: &str) -> Place {
+impl SlotFixture {
+    /// `columns` are the column definitions of `t`.
+    pub(crate) async fn new(server: &Postgres, columns: &str) -> SlotFixture {
         let database = server.create_database("wal").expect("a database");
         let config: Config = server.url(&database).parse().expect("a URL");
         let sql = client(&config).await;
         let slot = format!("slot_{}_{database}", server.port());
         sql.batch_execute(&format!(
-            "CREATE TABLE t ({columns}); CREATE PUBLICATION p FOR TABLE t WITH (publish = 'insert')"
+            "CREATE TABLE t ({columns}); CREATE TABLE {MARKS} (name text);
+             CREATE PUBLICATION p FOR TABLE t, {MARKS} WITH (publish = 'insert')"
         ))
         .await
-        .expect("a table and a publication");
+        .expect("two tables and a publication");
         sql.execute("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&slot])
             .await
             .expect("a slot");
-        Place { config, sql, slot }
+        SlotFixture { config, sql, slot }
     }
 
     pub(crate) fn start(&self) -> StartReplication {
         StartReplication { slot: self.slot.clone(), publications: vec!["p".to_owned()], from: Lsn::ZERO }
     }
 
-    pub(crate) async fn stream(&self) -> Listener {
+    pub(crate) async fn stream(&self) -> StreamReader {
         self.stream_with(&self.config).await.expect("a stream")
     }
 
-    pub(crate) async fn stream_with(&self, config: &Config) -> Result<Listener, Error> {
+    pub(crate) async fn stream_with(&self, config: &Config) -> Result<StreamReader, Error> {
         let client = connect(config, NoTls).await?;
-        Ok(Listener::new(client.start_replication(&self.start()).await?))
+        Ok(StreamReader::new(client.start_replication(&self.start()).await?))
     }
 
-    /// Commits a logical message for [`Listener::until`].
+    /// Commits a row that ends [`StreamReader::until`].
     pub(crate) async fn mark(&self, name: &str) {
-        self.sql
-            .execute("SELECT pg_logical_emit_message(true, 'mark', $1)", &[&name])
-            .await
-            .expect("a message");
+        let sql = format!("INSERT INTO {MARKS} VALUES ($1)");
+        self.sql.execute(&sql, &[&name]).await.expect("a mark");
     }
 
     pub(crate) async fn confirmed(&self) -> Lsn {
@@ -89,20 +91,20 @@ impl Place {
     }
 }
 
-/// A stream with its decoder.
-pub(crate) struct Listener {
+/// A replication stream with its decoder.
+pub(crate) struct StreamReader {
     pub(crate) stream: ReplicationStream,
     pub(crate) decoder: Decoder,
-    /// End of the last transaction seen.
+    /// `end_lsn` of the last transaction received.
     pub(crate) end: Lsn,
 }
 
-impl Listener {
-    pub(crate) fn new(stream: ReplicationStream) -> Listener {
-        Listener { stream, decoder: Decoder::new(), end: Lsn::ZERO }
+impl StreamReader {
+    pub(crate) fn new(stream: ReplicationStream) -> StreamReader {
+        StreamReader { stream, decoder: Decoder::new(), end: Lsn::ZERO }
     }
 
-    /// The next change, keepalives answered on the way.
+    /// The next change. Replies to keepalives.
     pub(crate) async fn change(&mut self) -> Result<Change, Error> {
         loop {
             match within("a frame", self.stream.next(Intake::Open)).await? {
@@ -113,7 +115,7 @@ impl Listener {
                     }
                     return Ok(change);
                 }
-                // A server that shuts down waits until all it sent is at least said to be written.
+                // A server that shuts down waits until the receiver has reported all WAL as written.
                 Frame::Keepalive { end, reply_requested: true } => {
                     self.stream.queue_status(&StandbyStatus { written: end, ..StandbyStatus::default() });
                 }
@@ -122,42 +124,44 @@ impl Listener {
         }
     }
 
-    /// Every change up to the end of the transaction with the message that [`Place::mark`] commits.
+    /// Every change before the transaction of [`SlotFixture::mark`].
     pub(crate) async fn until(&mut self, mark: &str) -> Vec<Change> {
-        let mut seen = Vec::new();
+        let mut received = Vec::new();
         let mut marked = false;
         loop {
             match self.change().await.expect("a change") {
-                Change::Message { prefix, content, .. } if &prefix[..] == b"mark" => {
-                    marked = content == mark.as_bytes();
-                    seen.pop();
+                Change::Relation(relation) if relation.name == MARKS => {}
+                Change::Insert { relation, new } if relation.name == MARKS => {
+                    marked = new.text(0) == Some(mark);
+                    let begin = received.pop();
+                    assert!(matches!(begin, Some(Change::Begin { .. })), "{begin:?} before a mark");
                 }
-                Change::Commit { .. } if marked => return seen,
-                change => seen.push(change),
+                Change::Commit { .. } if marked => return received,
+                change => received.push(change),
             }
         }
     }
 
-    /// The rows among these changes, as [`row`] shows them.
+    /// The rows before the mark, formatted by [`row`].
     pub(crate) async fn rows_until(&mut self, mark: &str) -> Vec<Vec<String>> {
         self.until(mark).await.iter().filter_map(row).collect()
     }
 }
 
-/// An inserted row of text columns as `name=value`.
+/// The text columns of an inserted row as `name=value`; `None` for other changes.
 pub(crate) fn row(change: &Change) -> Option<Vec<String>> {
     let Change::Insert { relation, new } = change else { return None };
-    let show = |(index, column): (usize, &wal_reader::Column)| {
+    let format = |(index, column): (usize, &wal_reader::Column)| {
         let value = match new.peek(index) {
             Some(Value::Text(bytes) | Value::Binary(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
             other => format!("{other:?}"),
         };
         format!("{}={value}", column.name)
     };
-    Some(relation.columns.iter().enumerate().map(show).collect())
+    Some(relation.columns.iter().enumerate().map(format).collect())
 }
 
-/// An ordinary connection.
+/// A connection for queries.
 pub(crate) async fn client(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.expect("a connection");
     tokio::spawn(connection);

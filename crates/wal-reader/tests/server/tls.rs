@@ -20,7 +20,7 @@ fn config() -> Config {
     config
 }
 
-fn trusting() -> SslConnectorBuilder {
+fn trusting_builder() -> SslConnectorBuilder {
     let mut builder = SslConnector::builder(SslMethod::tls()).expect("a connector");
     builder.set_ca_file(server().certificate().expect("a certificate")).expect("a certificate");
     builder
@@ -31,22 +31,22 @@ fn connector(builder: SslConnectorBuilder) -> MakeTlsConnector {
 }
 
 #[tokio::test]
-async fn tls_with_channel_binding_gives_a_working_connection() {
+async fn connect_supports_tls_with_and_without_channel_binding() {
     for binding in [ChannelBinding::Require, ChannelBinding::Prefer, ChannelBinding::Disable] {
         let mut config = config();
         config.channel_binding(binding);
-        let client = within("a connection", connect(&config, connector(trusting()))).await;
+        let client = within("a connection", connect(&config, connector(trusting_builder()))).await;
         client.expect("a connection").identify_system().await.expect("an identity");
     }
 }
 
 #[tokio::test]
-async fn direct_tls_needs_no_asking() {
+async fn connect_supports_direct_tls() {
     if server().version() < 17 {
         return;
     }
-    let mut builder = trusting();
-    set_postgresql_alpn(&mut builder).expect("the protocol's name");
+    let mut builder = trusting_builder();
+    set_postgresql_alpn(&mut builder).expect("the ALPN protocol");
     let mut config = config();
     config.ssl_negotiation(SslNegotiation::Direct).channel_binding(ChannelBinding::Require);
     let client = within("a connection", connect(&config, connector(builder))).await;
@@ -54,35 +54,40 @@ async fn direct_tls_needs_no_asking() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_does_not_verify_is_a_definite_error() {
+async fn untrusted_certificate_is_not_retryable() {
     let untrusting = connector(SslConnector::builder(SslMethod::tls()).expect("a connector"));
-    let error = within("an answer", connect(&config(), untrusting)).await.expect_err("nobody vouches for it");
+    let error = within("an answer", connect(&config(), untrusting))
+        .await
+        .expect_err("the certificate is not trusted");
     assert!(!error.is_retryable() && error.to_string().contains("certificate"), "{error}");
 }
 
 #[tokio::test]
-async fn required_tls_that_the_server_does_not_have_is_a_definite_error() {
+async fn require_without_server_tls_is_not_retryable() {
     let mut config: Config = shared().url("postgres").parse().expect("a URL");
     config.ssl_mode(SslMode::Require);
-    let error =
-        within("an answer", connect(&config, connector(trusting()))).await.expect_err("there is no TLS");
+    let error = within("an answer", connect(&config, connector(trusting_builder())))
+        .await
+        .expect_err("the server has no TLS");
     assert!(!error.is_retryable() && error.to_string().contains("ssl = on"), "{error}");
 }
 
 #[tokio::test]
-async fn preferred_tls_is_left_out_where_either_side_lacks_it() {
+async fn prefer_falls_back_without_tls_on_either_side() {
     let mut config: Config = shared().url("postgres").parse().expect("a URL");
     config.ssl_mode(SslMode::Prefer);
-    within("a connection", connect(&config, connector(trusting()))).await.expect("the server lacks it");
+    within("a connection", connect(&config, connector(trusting_builder())))
+        .await
+        .expect("the server has no TLS");
     let mut config = self::config();
     config.ssl_mode(SslMode::Prefer);
-    within("a connection", connect(&config, NoTls)).await.expect("we lack it");
+    within("a connection", connect(&config, NoTls)).await.expect("the client has no TLS");
 }
 
 #[tokio::test]
-async fn required_channel_binding_is_not_given_up_without_tls() {
+async fn channel_binding_require_fails_without_tls() {
     let mut config: Config = shared().url("postgres").parse().expect("a URL");
     config.channel_binding(ChannelBinding::Require);
-    let error = within("an answer", connect(&config, NoTls)).await.expect_err("there is nothing to bind to");
+    let error = within("an answer", connect(&config, NoTls)).await.expect_err("there is no channel binding");
     assert!(!error.is_retryable() && error.to_string().contains("channel_binding"), "{error}");
 }
