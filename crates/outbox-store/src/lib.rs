@@ -43,16 +43,18 @@ pub use setup::catalog::{
 };
 pub use setup::inspect::inspect;
 pub use setup::plan::{InitPlan, Line, Shape, Step, plan};
-pub use setup::preflight::check::{RunCheck, RunNeeds, check_for_run, problems_for_run};
+pub use setup::preflight::check::{RunCheck, check_for_run, problems_for_run};
+pub use setup::preflight::needs::RunNeeds;
 pub use setup::preflight::problem::Problem;
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use status_report::{
     FailedRow, HeldOverview, LaneOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows,
     held_overview, log_end, replays_overview, rows_overview,
 };
+pub use stuck_rows::filter::Suspects;
 pub use stuck_rows::overview::{Overview, PartitionRows, YoungRows};
 pub use stuck_rows::pages::{Pages, StuckPage};
-pub use stuck_rows::rows::{StuckRow, StuckRows, Suspects};
+pub use stuck_rows::rows::{StuckRow, StuckRows};
 pub use verify_rows::{RowToProve, VerifyRows, VerifySelection};
 pub use write_back::asides::{Aside, Asides, Why};
 pub use write_back::progress::{KnownPartition, known_partitions};

@@ -7,7 +7,8 @@ use crate::setup::catalog::{
     FoundSlot, FoundTable, Member,
 };
 use crate::setup::plan::{InitPlan, Shape, plan};
-use crate::setup::preflight::check::{RunNeeds, problems_for_run};
+use crate::setup::preflight::check::problems_for_run;
+use crate::setup::preflight::needs::RunNeeds;
 use crate::setup::preflight::problem::Problem;
 
 const NEEDS: RunNeeds = RunNeeds { write_back: true, retention: false };

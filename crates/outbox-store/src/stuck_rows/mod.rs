@@ -1,5 +1,6 @@
 //! Rows that wait for longer than their deadline.
 
+pub(crate) mod filter;
 pub(crate) mod overview;
 pub(crate) mod pages;
 pub(crate) mod rows;

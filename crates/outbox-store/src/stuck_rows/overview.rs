@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::connection::error::StoreError;
 use crate::connection::session::Session;
+use crate::stuck_rows::filter::Suspects;
 use crate::stuck_rows::rows::StuckRows;
-use crate::stuck_rows::rows::Suspects;
 use crate::stuck_rows::sql::{Sql, instant};
 
 /// PUBLISH rows, summed up.

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use crate::connection::error::StoreError;
 use crate::connection::session::Session;
 use crate::event_rows::StoredPlace;
+use crate::stuck_rows::filter::Suspects;
 use crate::stuck_rows::rows::StuckRow;
 use crate::stuck_rows::rows::StuckRows;
-use crate::stuck_rows::rows::Suspects;
 use crate::stuck_rows::sql::{Sql, Time, micros};
 
 /// Rows, and when the database was asked for them.

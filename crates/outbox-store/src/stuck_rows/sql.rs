@@ -4,7 +4,7 @@ use outbox::CreatedRange;
 
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, literal, table};
-use crate::stuck_rows::rows::Suspects;
+use crate::stuck_rows::filter::Suspects;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Sql {

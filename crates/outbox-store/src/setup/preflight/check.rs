@@ -5,6 +5,7 @@ use crate::connection::session::Session;
 use crate::setup::catalog::Found;
 use crate::setup::inspect::inspect;
 use crate::setup::migrations::MIGRATIONS;
+use crate::setup::preflight::needs::RunNeeds;
 use crate::setup::preflight::problem::Problem;
 use crate::setup::preflight::stream_problems::{
     name_problems, publication_notes, publication_problems, replication_problem, server_problems,
@@ -18,15 +19,6 @@ const INIT: &str = "run `postrider init`";
 const NO_SLOT: &str = "run `postrider init`; if there was a slot before, rows that were committed since its \
                        last confirmed position say INIT until the relay finds them at its start, once they are \
                        older than reconcile.init_after";
-
-/// What `run` is to do besides relaying.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunNeeds {
-    /// Whether it writes back.
-    pub write_back: bool,
-    /// Whether it deletes rows that are COMPLETE.
-    pub retention: bool,
-}
 
 /// What stands between `run` and its work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::retention::month::Month;
 use crate::setup::catalog::{FoundColumn, FoundIndex, FoundTable};
 use crate::setup::columns::{Need, PARTS, TEMPLATED, Takes, templated};
 use crate::setup::migrations::definition;
-use crate::setup::preflight::check::RunNeeds;
+use crate::setup::preflight::needs::RunNeeds;
 use crate::setup::preflight::problem::Problem;
 
 /// A column that is looked for: its name, what it is for, and what it has to be.
