@@ -27,7 +27,7 @@ pub use protocol::client::{ReplicationClient, StartReplication, SystemIdentity};
 pub use protocol::connect::connect;
 pub use protocol::error::Error;
 pub use protocol::frame::Frame;
-pub use protocol::framing::{Framing, Message};
+pub use protocol::framing::{BackendMessage, Framing};
 pub use protocol::socket::Socket;
 pub use protocol::status::StandbyStatus;
 pub use protocol::stream::{Intake, ReplicationStream};

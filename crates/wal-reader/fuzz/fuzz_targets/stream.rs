@@ -7,7 +7,7 @@
 
 use bytes::BufMut;
 use libfuzzer_sys::fuzz_target;
-use wal_reader::{Change, Decoder, Frame, Framing, Message};
+use wal_reader::{BackendMessage, Change, Decoder, Frame, Framing};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&piece, stream)) = input.split_first() else { return };
@@ -46,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn frame(decoder: &mut Decoder, message: Message) {
+fn frame(decoder: &mut Decoder, message: BackendMessage) {
     let (position, length) = (message.position, message.body.len() as u64);
     match Frame::parse(message) {
         Ok(Frame::XLogData { data, .. }) => decode(decoder, data),
@@ -62,6 +62,7 @@ fn decode(decoder: &mut Decoder, data: bytes::Bytes) {
             assert_eq!(relation.columns.len(), new.len());
             for index in 0..new.len() {
                 assert!(new.get(index).is_some() && new.peek(index).is_some());
+                let _ = (new.text(index), new.uuid(index));
             }
         }
         Ok(_) => {}

@@ -69,7 +69,7 @@ impl Tuple {
     }
 
     /// The value of a `uuid` column, from its binary (16 bytes) or text output. `None` for NULL, a value that is
-    /// no UUID and an index out of range.
+    /// not a UUID and an index out of range.
     pub fn uuid(&self, index: usize) -> Option<Uuid> {
         match self.peek(index)? {
             Value::Binary(bytes) => Uuid::from_slice(bytes).ok(),

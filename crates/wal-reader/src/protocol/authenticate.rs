@@ -12,7 +12,7 @@ use crate::byte_reader::ByteReader;
 use crate::protocol::channel_binding::tls_server_end_point;
 use crate::protocol::connection::ReplicationConnection;
 use crate::protocol::error::Error;
-use crate::protocol::framing::Message;
+use crate::protocol::framing::BackendMessage;
 
 const ACTIVITY: &str = "authenticating";
 
@@ -110,14 +110,14 @@ async fn scram(
     scram.finish(sasl_data(&message, SASL_FINAL)?).map_err(|error| scram_error(&error))
 }
 
-fn read_request(message: &Message, reader: &mut ByteReader<'_>) -> Result<u32, Error> {
+fn read_request(message: &BackendMessage, reader: &mut ByteReader<'_>) -> Result<u32, Error> {
     if message.tag != AUTHENTICATION_TAG {
         return Err(Error::unexpected(message.tag, ACTIVITY));
     }
     Ok(reader.u32("an authentication request")?)
 }
 
-fn sasl_data(message: &Message, expected: u32) -> Result<&[u8], Error> {
+fn sasl_data(message: &BackendMessage, expected: u32) -> Result<&[u8], Error> {
     let mut reader = ByteReader::new(&message.body, message.position);
     match read_request(message, &mut reader)? {
         found if found == expected => Ok(&message.body[reader.at()..]),

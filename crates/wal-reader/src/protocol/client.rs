@@ -99,7 +99,8 @@ impl ReplicationClient {
             return Err(Error::permanent("START_REPLICATION needs at least one publication"));
         }
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary 'true', messages 'true')",
+            "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary 'true', \
+             messages 'true')",
             quote::identifier(&start.slot),
             start.from,
             quote::identifier_list_literal(&start.publications),

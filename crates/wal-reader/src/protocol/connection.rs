@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::byte_reader::ByteReader;
 use crate::protocol::error::Error;
-use crate::protocol::framing::{Framing, Message};
+use crate::protocol::framing::{BackendMessage, Framing};
 use crate::protocol::server_error::{ConnectionPhase, ServerError, SessionIdentity};
 
 /// The byte stream: a socket, or TLS over it.
@@ -49,7 +49,7 @@ impl ReplicationConnection {
     }
 
     /// The next message that is not asynchronous (see [`handle_async`](Self::handle_async)).
-    pub(crate) async fn receive(&mut self, activity: &str) -> Result<Message, Error> {
+    pub(crate) async fn receive(&mut self, activity: &str) -> Result<BackendMessage, Error> {
         std::future::poll_fn(|cx| self.poll_receive(cx, activity)).await
     }
 
@@ -57,7 +57,7 @@ impl ReplicationConnection {
         &mut self,
         cx: &mut Context<'_>,
         activity: &str,
-    ) -> Poll<Result<Message, Error>> {
+    ) -> Poll<Result<BackendMessage, Error>> {
         loop {
             while let Some(message) = self.framing.next_message()? {
                 if let Some(answer) = self.handle_async(message)? {
@@ -82,7 +82,7 @@ impl ReplicationConnection {
     /// Handles notices, parameter changes, notifications and errors, which the server may send at any time
     /// (PostgreSQL documentation, "Asynchronous Operations"), and returns every other message.
     #[inline]
-    pub(crate) fn handle_async(&mut self, message: Message) -> Result<Option<Message>, Error> {
+    pub(crate) fn handle_async(&mut self, message: BackendMessage) -> Result<Option<BackendMessage>, Error> {
         match message.tag {
             NOTICE_RESPONSE_TAG | PARAMETER_STATUS_TAG | NOTIFICATION_RESPONSE_TAG | ERROR_RESPONSE_TAG => {
                 self.handle_async_message(&message)?;
@@ -93,7 +93,7 @@ impl ReplicationConnection {
     }
 
     #[cold]
-    fn handle_async_message(&mut self, message: &Message) -> Result<(), Error> {
+    fn handle_async_message(&mut self, message: &BackendMessage) -> Result<(), Error> {
         match message.tag {
             NOTIFICATION_RESPONSE_TAG => Ok(()),
             PARAMETER_STATUS_TAG => {
@@ -160,7 +160,7 @@ impl ReplicationConnection {
     }
 }
 
-fn text_row(message: &Message) -> Result<TextRow, Error> {
+fn text_row(message: &BackendMessage) -> Result<TextRow, Error> {
     let mut reader = ByteReader::new(&message.body, message.position);
     let count = reader.count_16("a DataRow column count")?;
     let mut row = Vec::with_capacity(count.min(reader.remaining() / 4));

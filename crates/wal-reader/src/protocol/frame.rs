@@ -3,7 +3,7 @@ use outbox::Lsn;
 
 use crate::byte_reader::ByteReader;
 use crate::decode_error::DecodeError;
-use crate::protocol::framing::Message;
+use crate::protocol::framing::BackendMessage;
 
 /// The XLogData header: type byte, start, end and the server's clock.
 const XLOG_DATA_HEADER_BYTES: usize = 1 + 8 + 8 + 8;
@@ -36,8 +36,8 @@ impl Frame {
     /// # Errors
     /// A malformed message, with the position in the connection's byte stream.
     #[inline]
-    pub fn parse(message: Message) -> Result<Self, DecodeError> {
-        let Message { body: mut data, position, .. } = message;
+    pub fn parse(message: BackendMessage) -> Result<Self, DecodeError> {
+        let BackendMessage { body: mut data, position, .. } = message;
         let mut reader = ByteReader::new(&data, position);
         match reader.u8("a replication message")? {
             b'w' => {

@@ -20,7 +20,7 @@ const LENGTH_MAX: usize = 0x3FFF_FFFF + 4;
 
 /// One message of the server, without its header (PostgreSQL documentation, "Message Formats").
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct BackendMessage {
     /// The type byte.
     pub tag: u8,
     /// The bytes after the length field, a slice of the read buffer.
@@ -29,7 +29,7 @@ pub struct Message {
     pub position: u64,
 }
 
-/// Splits a byte stream into [`Message`]s, independent of how it was split into reads.
+/// Splits a byte stream into [`BackendMessage`]s, independent of how it was split into reads.
 ///
 /// The buffer grows with the bytes received, never by the announced length alone, so memory stays within twice
 /// the largest message received plus 64 KiB. A slice of a small message pins at most 128 KiB; a message larger
@@ -51,7 +51,7 @@ impl Framing {
     /// # Errors
     /// An invalid length field, with its position. The error is permanent: every later call returns it too.
     #[inline]
-    pub fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
+    pub fn next_message(&mut self) -> Result<Option<BackendMessage>, DecodeError> {
         let Some(total) = self.announced()? else { return Ok(None) };
         if self.buf.len() < total {
             return Ok(None);
@@ -64,7 +64,7 @@ impl Framing {
         body.advance(HEADER_BYTES);
         let position = self.consumed + HEADER_BYTES as u64;
         self.consumed += total as u64;
-        Ok(Some(Message { tag, body, position }))
+        Ok(Some(BackendMessage { tag, body, position }))
     }
 
     /// Free space to read into; every byte written to it counts as received.

@@ -94,16 +94,16 @@ impl ServerError {
                 (
                     ErrorKind::PublicationMissing,
                     remedy(
-                        "create the publication with `postrider init`; if the slot is older than the publication, drop the \
-                     slot and create it again, because it decodes WAL from before the publication existed",
+                        "create the publication with `postrider init`; if the slot is older than the publication, drop \
+                         the slot and create it again, because it decodes WAL from before the publication existed",
                     ),
                 )
             }
             ("55006", _) => (
                 ErrorKind::SlotInUse,
                 remedy(
-                    "another relay, or a connection that the server has not closed yet, holds the slot; it is free when \
-                     that connection ends",
+                    "another relay, or a connection that the server has not closed yet, holds the slot; it is free \
+                     when that connection ends",
                 ),
             ),
             ("55000", _) if self.concerns_wal_level() => {
@@ -124,7 +124,8 @@ impl ServerError {
             ("55000" | "22023", ConnectionPhase::Starting) => (
                 ErrorKind::Permanent,
                 remedy(
-                    "use a logical slot of this database with the plugin pgoutput, or create one with `postrider init`",
+                    "use a logical slot of this database with the plugin pgoutput, or create one with \
+                     `postrider init`",
                 ),
             ),
             ("42501", ConnectionPhase::Connecting) if self.routine == "CheckMyDatabase" => (
@@ -146,8 +147,8 @@ impl ServerError {
             ("28000", _) => (
                 ErrorKind::Permanent,
                 remedy(
-                    "check that the role exists, has LOGIN, and is accepted by a line of pg_hba.conf for the database: the \
-                     keyword \"replication\" there does not cover logical replication",
+                    "check that the role exists, has LOGIN, and is accepted by a line of pg_hba.conf for the \
+                     database: the keyword \"replication\" there does not cover logical replication",
                 ),
             ),
             ("3D000", _) => (ErrorKind::Permanent, remedy("create the database, or correct its name")),

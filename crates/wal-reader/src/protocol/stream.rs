@@ -14,7 +14,7 @@ use crate::protocol::connection::ReplicationConnection;
 use crate::protocol::error::Error;
 use crate::protocol::error::ErrorKind;
 use crate::protocol::frame::Frame;
-use crate::protocol::framing::Message;
+use crate::protocol::framing::BackendMessage;
 use crate::protocol::status::EncodedStatus;
 use crate::protocol::status::StandbyStatus;
 
@@ -153,17 +153,17 @@ impl ReplicationStream {
 
     /// Handles every message other than CopyData.
     #[cold]
-    fn handle_other(&mut self, message: Message) -> Result<(), Error> {
+    fn handle_other(&mut self, message: BackendMessage) -> Result<(), Error> {
         match self.connection.handle_async(message)? {
             None => Ok(()),
             // A server that shuts down sends CommandComplete without a preceding CopyDone.
-            Some(Message { tag: COPY_DONE_TAG | COMMAND_COMPLETE_TAG | READY_FOR_QUERY_TAG, .. }) => {
-                Err(Error::new(
-                    ErrorKind::StreamEnded,
-                    "the server ended the replication stream, as it does when it shuts down",
-                ))
-            }
-            Some(Message { tag, .. }) => Err(Error::unexpected(tag, READING)),
+            Some(BackendMessage {
+                tag: COPY_DONE_TAG | COMMAND_COMPLETE_TAG | READY_FOR_QUERY_TAG, ..
+            }) => Err(Error::new(
+                ErrorKind::StreamEnded,
+                "the server ended the replication stream, as it does when it shuts down",
+            )),
+            Some(BackendMessage { tag, .. }) => Err(Error::unexpected(tag, READING)),
         }
     }
 }

@@ -6,24 +6,28 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use wal_reader::{Change, Decoder, OtherKind, Relation, Tuple, Value};
 
-use crate::encode::{Row, Sent, relation, sent, value};
+use crate::encode::{PgoutputMessage, RowValues, message, relation, value};
 
 /// Whether `change` is the correct decoding of a message, given the relations known so far; `None` is an error.
-fn is_decoding_of(sent: &Sent, change: Option<Change>, known: &mut HashMap<u32, Relation>) -> bool {
-    match (sent, change) {
-        (Sent::Begin { final_lsn, at_us, xid }, Some(change)) => {
+fn is_decoding_of(
+    message: &PgoutputMessage,
+    change: Option<Change>,
+    known: &mut HashMap<u32, Relation>,
+) -> bool {
+    match (message, change) {
+        (PgoutputMessage::Begin { final_lsn, at_us, xid }, Some(change)) => {
             let final_lsn = Lsn::from_u64(*final_lsn);
             change == Change::Begin { final_lsn, committed_at_us: *at_us, xid: *xid }
         }
-        (Sent::Commit { commit_lsn, end_lsn, at_us }, Some(change)) => {
+        (PgoutputMessage::Commit { commit_lsn, end_lsn, at_us }, Some(change)) => {
             let (commit_lsn, end_lsn) = (Lsn::from_u64(*commit_lsn), Lsn::from_u64(*end_lsn));
             change == Change::Commit { commit_lsn, end_lsn, committed_at_us: *at_us }
         }
-        (Sent::Relation(relation), Some(Change::Relation(found))) => {
+        (PgoutputMessage::Relation(relation), Some(Change::Relation(found))) => {
             known.insert(relation.oid, relation.clone());
             *relation == *found
         }
-        (Sent::Insert { oid, new }, change) => match known
+        (PgoutputMessage::Insert { oid, new }, change) => match known
             .get(oid)
             .filter(|known| known.columns.len() == new.len())
         {
@@ -33,7 +37,7 @@ fn is_decoding_of(sent: &Sent, change: Option<Change>, known: &mut HashMap<u32, 
                 _ => false,
             },
         },
-        (Sent::Message { transactional, lsn, prefix, content }, Some(change)) => {
+        (PgoutputMessage::Message { transactional, lsn, prefix, content }, Some(change)) => {
             change
                 == Change::Message {
                     transactional: *transactional,
@@ -42,18 +46,18 @@ fn is_decoding_of(sent: &Sent, change: Option<Change>, known: &mut HashMap<u32, 
                     content: Bytes::copy_from_slice(content),
                 }
         }
-        (Sent::Origin { .. }, Some(change)) => change == Change::Other(OtherKind::Origin),
-        (Sent::Type { .. }, Some(change)) => change == Change::Other(OtherKind::Type),
-        (Sent::Update { .. }, Some(change)) => change == Change::Other(OtherKind::Update),
-        (Sent::Delete { .. }, Some(change)) => change == Change::Other(OtherKind::Delete),
-        (Sent::Truncate { .. }, Some(change)) => change == Change::Other(OtherKind::Truncate),
+        (PgoutputMessage::Origin { .. }, Some(change)) => change == Change::Other(OtherKind::Origin),
+        (PgoutputMessage::Type { .. }, Some(change)) => change == Change::Other(OtherKind::Type),
+        (PgoutputMessage::Update { .. }, Some(change)) => change == Change::Other(OtherKind::Update),
+        (PgoutputMessage::Delete { .. }, Some(change)) => change == Change::Other(OtherKind::Delete),
+        (PgoutputMessage::Truncate { .. }, Some(change)) => change == Change::Other(OtherKind::Truncate),
         _ => false,
     }
 }
 
-fn same_row(found: &Tuple, sent: &Row) -> bool {
-    let same = |(index, sent): (usize, &Value<Vec<u8>>)| {
-        let owned = match sent {
+fn same_row(found: &Tuple, expected: &RowValues) -> bool {
+    let same = |(index, expected): (usize, &Value<Vec<u8>>)| {
+        let owned = match expected {
             Value::Null => Value::Null,
             Value::Unchanged => Value::Unchanged,
             Value::Text(bytes) => Value::Text(Bytes::copy_from_slice(bytes)),
@@ -68,11 +72,13 @@ fn same_row(found: &Tuple, sent: &Row) -> bool {
         };
         peeked.as_ref() == Some(&owned) && found.get(index) == Some(owned)
     };
-    found.len() == sent.len() && found.get(sent.len()).is_none() && sent.iter().enumerate().all(same)
+    found.len() == expected.len()
+        && found.get(expected.len()).is_none()
+        && expected.iter().enumerate().all(same)
 }
 
 /// A relation and a row with its number of columns.
-fn relation_and_row() -> impl Strategy<Value = (Relation, Row)> {
+fn relation_and_row() -> impl Strategy<Value = (Relation, RowValues)> {
     relation(Just(7)).prop_flat_map(|relation| {
         let columns = relation.columns.len();
         (Just(relation), vec(value(), columns))
@@ -81,20 +87,20 @@ fn relation_and_row() -> impl Strategy<Value = (Relation, Row)> {
 
 proptest! {
     #[test]
-    fn decode_inverts_encode_for_any_history(history in vec(sent(), 0..40)) {
+    fn decode_inverts_encode_for_any_history(history in vec(message(), 0..40)) {
         let mut decoder = Decoder::new();
         let mut known = HashMap::new();
-        for sent in &history {
-            let change = decoder.decode(sent.encode().into()).ok();
-            prop_assert!(is_decoding_of(sent, change.clone(), &mut known), "{sent:?} was decoded as {change:?}");
+        for message in &history {
+            let change = decoder.decode(message.encode().into()).ok();
+            prop_assert!(is_decoding_of(message, change.clone(), &mut known), "{message:?} was decoded as {change:?}");
         }
     }
 
     #[test]
     fn decode_returns_the_values_of_an_insert((relation, row) in relation_and_row()) {
         let mut decoder = Decoder::new();
-        decoder.decode(Sent::Relation(relation.clone()).encode().into())?;
-        let insert = Sent::Insert { oid: relation.oid, new: row.clone() };
+        decoder.decode(PgoutputMessage::Relation(relation.clone()).encode().into())?;
+        let insert = PgoutputMessage::Insert { oid: relation.oid, new: row.clone() };
         match decoder.decode(insert.encode().into())? {
             Change::Insert { relation: of, new } => {
                 prop_assert_eq!(&*of, &relation);
@@ -106,12 +112,12 @@ proptest! {
 
     #[test]
     fn decode_rejects_truncated_messages_and_trailing_bytes(
-        (relation, row) in relation_and_row(), sent in sent(), more in 1_usize..4,
+        (relation, row) in relation_and_row(), message in message(), more in 1_usize..4,
     ) {
         let mut decoder = Decoder::new();
-        decoder.decode(Sent::Relation(relation.clone()).encode().into())?;
-        for sent in [sent, Sent::Insert { oid: relation.oid, new: row }] {
-            let mut bytes = sent.encode();
+        decoder.decode(PgoutputMessage::Relation(relation.clone()).encode().into())?;
+        for message in [message, PgoutputMessage::Insert { oid: relation.oid, new: row }] {
+            let mut bytes = message.encode();
             let whole = Bytes::from(bytes.clone());
             for cut in 0..whole.len() {
                 let error = decoder.decode(whole.slice(..cut)).expect_err("the message is truncated");
@@ -127,7 +133,7 @@ proptest! {
         relation in relation(1_u32..4), tag in any::<u8>(), bytes in vec(any::<u8>(), 0..200),
     ) {
         let mut decoder = Decoder::new();
-        decoder.decode(Sent::Relation(relation).encode().into())?;
+        decoder.decode(PgoutputMessage::Relation(relation).encode().into())?;
         let tags = b"BCRIMOYUDT";
         for first in [tag, tags[usize::from(tag) % tags.len()]] {
             let message: Bytes = [first].iter().chain(&bytes).copied().collect();
@@ -140,11 +146,11 @@ proptest! {
 
     #[test]
     fn decode_never_panics_on_corrupted_messages(
-        history in vec((sent(), vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)), 0..20),
+        history in vec((message(), vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)), 0..20),
     ) {
         let mut decoder = Decoder::new();
-        for (sent, changes) in history {
-            let mut bytes = sent.encode();
+        for (message, changes) in history {
+            let mut bytes = message.encode();
             for (index, byte) in changes {
                 let index = index.index(bytes.len());
                 bytes[index] = byte;
@@ -159,7 +165,7 @@ proptest! {
 
 #[test]
 fn decode_rejects_a_row_without_relation_at_its_oid() {
-    let insert = Sent::Insert { oid: 9, new: vec![Value::Null] };
+    let insert = PgoutputMessage::Insert { oid: 9, new: vec![Value::Null] };
     let error = Decoder::new().decode(insert.encode().into()).expect_err("the relation is unknown");
     assert_eq!(error.position(), 1);
     assert!(error.what().contains("relation 9"), "{error}");
@@ -177,8 +183,9 @@ fn tuple_values_are_slices_of_the_message() {
         replica_identity: b'd',
         columns: vec![column],
     };
-    decoder.decode(Sent::Relation(relation).encode().into()).expect("a relation");
-    let message = Bytes::from(Sent::Insert { oid: 1, new: vec![Value::Binary(vec![7; 100])] }.encode());
+    decoder.decode(PgoutputMessage::Relation(relation).encode().into()).expect("a relation");
+    let message =
+        Bytes::from(PgoutputMessage::Insert { oid: 1, new: vec![Value::Binary(vec![7; 100])] }.encode());
     let memory = message.as_ptr_range();
     let Ok(Change::Insert { new, .. }) = decoder.decode(message) else { panic!("an insert") };
     let Some(Value::Binary(value)) = new.get(0) else { panic!("a value") };

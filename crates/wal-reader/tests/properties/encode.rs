@@ -6,38 +6,38 @@ use wal_reader::{Column, Relation, Value};
 
 /// Every message a server may send, before it is encoded.
 #[derive(Clone, Debug)]
-pub(crate) enum Sent {
+pub(crate) enum PgoutputMessage {
     Begin { final_lsn: u64, at_us: i64, xid: u32 },
     Commit { commit_lsn: u64, end_lsn: u64, at_us: i64 },
     Relation(Relation),
-    Insert { oid: u32, new: Row },
+    Insert { oid: u32, new: RowValues },
     Message { transactional: bool, lsn: u64, prefix: String, content: Vec<u8> },
     Origin { lsn: u64, name: String },
     Type { oid: u32, namespace: String, name: String },
-    Update { oid: u32, old: Option<(u8, Row)>, new: Row },
-    Delete { oid: u32, old: (u8, Row) },
+    Update { oid: u32, old: Option<(u8, RowValues)>, new: RowValues },
+    Delete { oid: u32, old: (u8, RowValues) },
     Truncate { options: u8, oids: Vec<u32> },
 }
 
-pub(crate) type Row = Vec<Value<Vec<u8>>>;
+pub(crate) type RowValues = Vec<Value<Vec<u8>>>;
 
-impl Sent {
+impl PgoutputMessage {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Sent::Begin { final_lsn, at_us, xid } => {
+            PgoutputMessage::Begin { final_lsn, at_us, xid } => {
                 out.push(b'B');
                 out.extend(final_lsn.to_be_bytes());
                 out.extend(at_us.to_be_bytes());
                 out.extend(xid.to_be_bytes());
             }
-            Sent::Commit { commit_lsn, end_lsn, at_us } => {
+            PgoutputMessage::Commit { commit_lsn, end_lsn, at_us } => {
                 out.extend(b"C\0");
                 out.extend(commit_lsn.to_be_bytes());
                 out.extend(end_lsn.to_be_bytes());
                 out.extend(at_us.to_be_bytes());
             }
-            Sent::Relation(relation) => {
+            PgoutputMessage::Relation(relation) => {
                 out.push(b'R');
                 out.extend(relation.oid.to_be_bytes());
                 string(&mut out, &relation.namespace);
@@ -51,12 +51,12 @@ impl Sent {
                     out.extend(column.type_modifier.to_be_bytes());
                 }
             }
-            Sent::Insert { oid, new } => {
+            PgoutputMessage::Insert { oid, new } => {
                 out.push(b'I');
                 out.extend(oid.to_be_bytes());
                 row(&mut out, b'N', new);
             }
-            Sent::Message { transactional, lsn, prefix, content } => {
+            PgoutputMessage::Message { transactional, lsn, prefix, content } => {
                 out.push(b'M');
                 out.push(u8::from(*transactional));
                 out.extend(lsn.to_be_bytes());
@@ -64,18 +64,18 @@ impl Sent {
                 out.extend((content.len() as u32).to_be_bytes());
                 out.extend(content);
             }
-            Sent::Origin { lsn, name } => {
+            PgoutputMessage::Origin { lsn, name } => {
                 out.push(b'O');
                 out.extend(lsn.to_be_bytes());
                 string(&mut out, name);
             }
-            Sent::Type { oid, namespace, name } => {
+            PgoutputMessage::Type { oid, namespace, name } => {
                 out.push(b'Y');
                 out.extend(oid.to_be_bytes());
                 string(&mut out, namespace);
                 string(&mut out, name);
             }
-            Sent::Update { oid, old, new } => {
+            PgoutputMessage::Update { oid, old, new } => {
                 out.push(b'U');
                 out.extend(oid.to_be_bytes());
                 if let Some((kind, old)) = old {
@@ -83,12 +83,12 @@ impl Sent {
                 }
                 row(&mut out, b'N', new);
             }
-            Sent::Delete { oid, old: (kind, old) } => {
+            PgoutputMessage::Delete { oid, old: (kind, old) } => {
                 out.push(b'D');
                 out.extend(oid.to_be_bytes());
                 row(&mut out, *kind, old);
             }
-            Sent::Truncate { options, oids } => {
+            PgoutputMessage::Truncate { options, oids } => {
                 out.push(b'T');
                 out.extend((oids.len() as u32).to_be_bytes());
                 out.push(*options);
@@ -104,7 +104,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
     out.push(0);
 }
 
-fn row(out: &mut Vec<u8>, kind: u8, values: &Row) {
+fn row(out: &mut Vec<u8>, kind: u8, values: &RowValues) {
     out.push(kind);
     out.extend((values.len() as u16).to_be_bytes());
     for value in values {
@@ -137,7 +137,7 @@ pub(crate) fn value() -> impl Strategy<Value = Value<Vec<u8>>> {
     ]
 }
 
-fn rows() -> impl Strategy<Value = Row> {
+fn rows() -> impl Strategy<Value = RowValues> {
     vec(value(), 0..6)
 }
 
@@ -157,33 +157,37 @@ pub(crate) fn relation(oid: impl Strategy<Value = u32>) -> impl Strategy<Value =
 }
 
 /// Any message; with few OIDs, so that rows often refer to a relation described before.
-pub(crate) fn sent() -> impl Strategy<Value = Sent> {
+pub(crate) fn message() -> impl Strategy<Value = PgoutputMessage> {
     let oid = || 1_u32..4;
     let old = || (prop_oneof![Just(b'K'), Just(b'O')], rows());
     prop_oneof![
-        (any::<u64>(), any::<i64>(), any::<u32>()).prop_map(|(final_lsn, at_us, xid)| Sent::Begin {
-            final_lsn,
-            at_us,
-            xid
-        }),
-        (any::<u64>(), any::<u64>(), any::<i64>()).prop_map(|(commit_lsn, end_lsn, at_us)| Sent::Commit {
-            commit_lsn,
-            end_lsn,
-            at_us
-        }),
-        relation(oid()).prop_map(Sent::Relation),
-        (oid(), rows()).prop_map(|(oid, new)| Sent::Insert { oid, new }),
+        (any::<u64>(), any::<i64>(), any::<u32>())
+            .prop_map(|(final_lsn, at_us, xid)| PgoutputMessage::Begin { final_lsn, at_us, xid }),
+        (any::<u64>(), any::<u64>(), any::<i64>())
+            .prop_map(|(commit_lsn, end_lsn, at_us)| PgoutputMessage::Commit { commit_lsn, end_lsn, at_us }),
+        relation(oid()).prop_map(PgoutputMessage::Relation),
+        (oid(), rows()).prop_map(|(oid, new)| PgoutputMessage::Insert { oid, new }),
         (any::<bool>(), any::<u64>(), name(), vec(any::<u8>(), 0..40)).prop_map(
-            |(transactional, lsn, prefix, content)| Sent::Message { transactional, lsn, prefix, content }
+            |(transactional, lsn, prefix, content)| PgoutputMessage::Message {
+                transactional,
+                lsn,
+                prefix,
+                content
+            }
         ),
-        (any::<u64>(), name()).prop_map(|(lsn, name)| Sent::Origin { lsn, name }),
-        (oid(), name(), name()).prop_map(|(oid, namespace, name)| Sent::Type { oid, namespace, name }),
-        (oid(), proptest::option::of(old()), rows()).prop_map(|(oid, old, new)| Sent::Update {
+        (any::<u64>(), name()).prop_map(|(lsn, name)| PgoutputMessage::Origin { lsn, name }),
+        (oid(), name(), name()).prop_map(|(oid, namespace, name)| PgoutputMessage::Type {
+            oid,
+            namespace,
+            name
+        }),
+        (oid(), proptest::option::of(old()), rows()).prop_map(|(oid, old, new)| PgoutputMessage::Update {
             oid,
             old,
             new
         }),
-        (oid(), old()).prop_map(|(oid, old)| Sent::Delete { oid, old }),
-        (any::<u8>(), vec(oid(), 0..4)).prop_map(|(options, oids)| Sent::Truncate { options, oids }),
+        (oid(), old()).prop_map(|(oid, old)| PgoutputMessage::Delete { oid, old }),
+        (any::<u8>(), vec(oid(), 0..4))
+            .prop_map(|(options, oids)| PgoutputMessage::Truncate { options, oids }),
     ]
 }

@@ -2,7 +2,7 @@ use bytes::{BufMut, Bytes};
 use outbox::Lsn;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use wal_reader::{Frame, Framing, Message};
+use wal_reader::{BackendMessage, Frame, Framing};
 
 fn encode(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
@@ -12,7 +12,7 @@ fn encode(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Feeds the stream in reads of these sizes, repeated, and returns the messages.
-fn split(mut stream: &[u8], pieces: &[usize]) -> Vec<Message> {
+fn split(mut stream: &[u8], pieces: &[usize]) -> Vec<BackendMessage> {
     let mut framing = Framing::new();
     let mut found = Vec::new();
     let mut pieces = pieces.iter().cycle();
@@ -98,7 +98,7 @@ proptest! {
         keepalive.extend(clock.to_be_bytes());
         keepalive.push(u8::from(reply));
 
-        let parse = |bytes: &[u8]| Frame::parse(Message { tag: b'd', body: Bytes::copy_from_slice(bytes), position });
+        let parse = |bytes: &[u8]| Frame::parse(BackendMessage { tag: b'd', body: Bytes::copy_from_slice(bytes), position });
         let expected = Frame::XLogData { start: Lsn::from_u64(start), end: Lsn::from_u64(end), data: data.into() };
         prop_assert_eq!(parse(&xlog_data), Ok(expected));
         let expected = Frame::Keepalive { end: Lsn::from_u64(end), reply_requested: reply };

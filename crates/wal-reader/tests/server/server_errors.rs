@@ -108,7 +108,8 @@ async fn unusable_slot_is_not_retryable() {
     let mut fixture = SlotFixture::new(shared(), "a text").await;
     let other = SlotFixture::new(shared(), "a text").await;
     let sql = format!(
-        "SELECT pg_create_physical_replication_slot('physical_{0}', true); SELECT pg_create_logical_replication_slot('other_{0}', 'test_decoding')",
+        "SELECT pg_create_physical_replication_slot('physical_{0}', true);
+         SELECT pg_create_logical_replication_slot('other_{0}', 'test_decoding')",
         fixture.slot
     );
     let has_test_decoding = fixture.sql.batch_execute(&sql).await.is_ok();
