@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use kafka_sink::{
-    Place, Receipt, ReceiptChunk, RowChange, What, WriteBack, WriteBackError, WriteBackOptions, Written,
-};
+use kafka_sink::{ReceiptChunk, WriteBack, WriteBackError, WriteBackOptions, Written};
 use openssl::ssl::{SslConnector, SslMethod};
-use outbox::Token;
-use outbox_store::{Names, Shape, Tls, apply, connect, inspect, plan};
+use outbox::{Receipt, RecordPosition, Token};
+use outbox_store::{Names, RowUpdate, RowUpdateKind, Shape, Tls, apply, connect, inspect, plan};
 use testbed::Postgres;
 use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
@@ -45,17 +43,13 @@ async fn set_up() -> Postgres {
     server
 }
 
-fn event(number: usize) -> RowChange {
-    RowChange {
-        token: Token::from_usize(number),
-        id: Uuid::from_u128(number as u128),
-        xid: None,
-        created_at_us: None,
-        what: What::Published {
-            topic: "orders".into(),
-            place: Place { partition: 0, offset: number as i64 },
-        },
-    }
+fn position(number: usize) -> RecordPosition {
+    RecordPosition { topic: "orders".into(), partition: 0, offset: number as i64 }
+}
+
+fn submit(write_back: &mut WriteBack, number: usize) {
+    let update = RowUpdate::new(Uuid::from_u128(number as u128), RowUpdateKind::Published(position(number)));
+    write_back.submit(Token::from_usize(number), update).expect("the queue has room");
 }
 
 /// Receipts of all rows, in chunks, a few at a time, in an order of their own.
@@ -67,9 +61,7 @@ async fn receive_all(receipts: tokio::sync::mpsc::Sender<ReceiptChunk>) {
         let (done, answer) = tokio::sync::oneshot::channel();
         let receipts_of_chunk = (first..first + CHUNK).map(|number| Receipt {
             id: Uuid::from_u128(number as u128),
-            topic: "orders".into(),
-            partition: 0,
-            offset: number as i64,
+            at: position(number),
             by_request: false,
         });
         let chunk = ReceiptChunk { receipts: receipts_of_chunk.collect(), done };
@@ -96,7 +88,7 @@ async fn written_in_spite_of(server: &Postgres, disturb: impl FnOnce(&Postgres))
     let mut disturb = Some(disturb);
     while written.tokens.len() < ROWS {
         while submitted < ROWS && submitted - written.tokens.len() < 1000 {
-            write_back.submit(event(submitted)).expect("there is room");
+            submit(&mut write_back, submitted);
             submitted += 1;
         }
         if written.tokens.len() > ROWS / 2
@@ -147,7 +139,7 @@ async fn receipts_and_delivery_reports_come_together_however_often_the_server_is
     let mut kills = [ROWS / 4, ROWS / 2, ROWS * 3 / 4].into_iter().peekable();
     while written.tokens.len() < ROWS {
         while submitted < ROWS && submitted - written.tokens.len() < 2000 {
-            write_back.submit(event(submitted)).expect("there is room");
+            submit(&mut write_back, submitted);
             submitted += 1;
         }
         if kills.next_if(|after| written.tokens.len() > *after).is_some() {
@@ -184,7 +176,7 @@ async fn an_outage_is_known_while_it_lasts_and_forgotten_after() {
     server.stop().expect("it stops");
     let mut write_back =
         WriteBack::start(config(&server), tls(), Names::default(), WriteBackOptions::default());
-    write_back.submit(event(0)).expect("there is room");
+    submit(&mut write_back, 0);
     let waiting = async {
         while write_back.outage().is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -213,10 +205,10 @@ async fn a_right_that_is_taken_away_ends_the_work_with_the_grant_that_mends_it()
     as_relay.user("relay").password("secret");
     let mut write_back = WriteBack::start(as_relay, tls(), Names::default(), WriteBackOptions::default());
     let mut written = Written::default();
-    write_back.submit(event(0)).expect("there is room");
+    submit(&mut write_back, 0);
     timeout(DEADLINE, write_back.written(&mut written)).await.expect("in time").expect("it may");
     sql.batch_execute("revoke update on outbox from relay").await.expect("it is revoked");
-    write_back.submit(event(1)).expect("there is room");
+    submit(&mut write_back, 1);
     let refused = timeout(DEADLINE, write_back.written(&mut written)).await.expect("in time");
     let Err(WriteBackError::Store(error)) = refused else { panic!("{refused:?}") };
     assert!(error.is_definite());

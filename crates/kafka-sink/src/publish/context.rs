@@ -13,10 +13,11 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::publish::delivery_reports::Inbox;
-use crate::publish::error::{Failure, Fault, NO_TOPIC_REMEDY, Report, SinkError, SinkErrorKind, fault};
+use crate::publish::error::{
+    Failure, Fault, NO_TOPIC_REMEDY, PartitionOffset, Report, SinkError, SinkErrorKind, fault,
+};
 use crate::publish::outage::{Outage, Say, Watch};
 use crate::record::rejection::Refusal;
-use crate::write_back::row_update::Place;
 
 /// Receives delivery reports, errors and log lines, on the producer's own thread.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ impl ProducerContext for Context {
         let token = Token::from_usize(token);
         match result {
             Ok(message) => {
-                let place = Place { partition: message.partition(), offset: message.offset() };
+                let place = PartitionOffset { partition: message.partition(), offset: message.offset() };
                 let report = Report { token, outcome: Ok(place) };
                 let handle = message.topic_ptr() as usize;
                 self.inbox.acknowledged(report, message.payload_len(), handle, || message.topic());

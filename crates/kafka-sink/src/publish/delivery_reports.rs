@@ -178,10 +178,10 @@ mod tests {
     use outbox::Token;
 
     use super::*;
-    use crate::write_back::row_update::Place;
+    use crate::publish::error::PartitionOffset;
 
     fn report(number: usize) -> Report {
-        Report { token: Token::from_usize(number), outcome: Ok(Place { partition: 0, offset: 0 }) }
+        Report { token: Token::from_usize(number), outcome: Ok(PartitionOffset { partition: 0, offset: 0 }) }
     }
 
     fn tokens(reports: &[Report]) -> Vec<usize> {

@@ -6,7 +6,15 @@ use outbox::Token;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::record::rejection::Refusal;
-use crate::write_back::row_update::Place;
+
+/// Where the broker stored a record of a known topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionOffset {
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's offset; negative if it is unknown, see [`outbox::RecordPosition::offset`].
+    pub offset: i64,
+}
 
 /// What became of a record handed to the producer.
 #[derive(Clone, Debug)]
@@ -14,7 +22,7 @@ pub struct Report {
     /// The event's token.
     pub token: Token,
     /// Where the broker stored the record, or why it did not.
-    pub outcome: Result<Place, Failure>,
+    pub outcome: Result<PartitionOffset, Failure>,
 }
 
 /// Why a record was not stored.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use outbox::Receipt;
+
 use super::commits::Index;
-use crate::write_back::receipt::Receipt;
 
 /// The most receipts of a chunk: half a batch of the write-back.
 pub(super) const RECEIPTS_MAX: usize = 500;

@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use outbox::RecordPosition;
 use rdkafka::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consume::inspect_error::{LookError, LookErrorKind};
-use crate::write_back::receipt::{ReceiptChunk, Receipted};
+use crate::write_back::receipt_chunk::{ChunkOutcome, ReceiptChunk};
 use seen::{News, Seen};
 use session::Session;
 use worker::Worker;
@@ -66,7 +67,7 @@ struct Counters {
 }
 
 impl Counters {
-    fn add(&self, receipted: Receipted) {
+    fn add(&self, receipted: ChunkOutcome) {
         self.completed.fetch_add(receipted.completed, Ordering::Relaxed);
         self.idle.fetch_add(receipted.idle, Ordering::Relaxed);
     }
@@ -138,8 +139,8 @@ impl Receipts {
     /// There is a record of ours at `offset`: the partition is consumed from now on. To be called with every
     /// acknowledged record, in the order of each partition, and at the start with the last one known of each
     /// partition. Costs next to nothing for a partition that is known.
-    pub fn sees(&mut self, topic: &Arc<str>, partition: i32, offset: i64) {
-        self.seen.sees(topic, partition, offset);
+    pub fn observe(&mut self, at: &RecordPosition) {
+        self.seen.sees(&at.topic, at.partition, at.offset);
     }
 
     /// What became of the records consumed so far.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use outbox::{Receipt, RecordPosition};
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
@@ -23,7 +24,7 @@ use super::{Counters, ReceiptsOptions};
 use crate::consume::groups::{Groups, TopicPartition};
 use crate::consume::inspect_error::{LookError, remedy, remedy_in};
 use crate::record::record_id::RecordId;
-use crate::write_back::receipt::{Receipt, ReceiptChunk, Receipted};
+use crate::write_back::receipt_chunk::{ChunkOutcome, ReceiptChunk};
 
 /// How long the thread waits for one thing before it looks at the others.
 const TURN: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ pub(super) struct Worker {
     gathering: Gathering,
     commits: Commits,
     /// Chunks that are not durable yet, in their order.
-    open: VecDeque<(u64, oneshot::Receiver<Receipted>)>,
+    open: VecDeque<(u64, oneshot::Receiver<ChunkOutcome>)>,
     next: Next,
     /// What has been said and still holds.
     said: BTreeSet<String>,
@@ -451,8 +452,8 @@ fn take(
             counters.without_id.fetch_add(1, Ordering::Relaxed);
         }
         let (topic, partition) = named(partitions.get(index));
-        let receipt =
-            record.map(|RecordId { id, by_request }| Receipt { id, topic, partition, offset, by_request });
+        let at = RecordPosition { topic, partition, offset };
+        let receipt = record.map(|RecordId { id, by_request }| Receipt { id, at, by_request });
         gathering.add(index, offset, receipt, Instant::now());
     }
     if matches!(arrival, Arrival::TooEarly | Arrival::Last) {

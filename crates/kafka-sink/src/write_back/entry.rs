@@ -1,88 +1,73 @@
-use std::sync::Arc;
+//! A row update, and where its completion is reported.
 
-use outbox::{CreatedRange, OrderingKey, Token};
+use outbox::{CreatedRange, Receipt, Token};
+use outbox_store::{RowUpdate, RowUpdateKind};
 use uuid::Uuid;
 
-/// Where the broker stored a record.
+use crate::write_back::open_chunks::ChunkNumber;
+
+/// The id, partition, offset and small numbers of a row, with the length before each element of an array in
+/// PostgreSQL's binary format.
+const ROW_BYTES: usize = 16 + 4 + 8 + 1 + 2 + 2 + 4 * 7;
+
+/// The largest size of an acknowledgement or receipt: a topic name has at most 249 bytes.
+pub(super) const ROW_BYTES_MAX: usize = ROW_BYTES + 249;
+
+/// A row update on its way to the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) update: RowUpdate,
+    pub(super) report_to: ReportTo,
+}
+
+/// Where the completion of an update is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The partition's number.
-    pub partition: i32,
-    /// The record's offset in its partition. Negative where the broker has acknowledged the record without saying
-    /// where it is: it had it already, and the first acknowledgement was lost.
-    pub offset: i64,
+pub(super) enum ReportTo {
+    /// To the relay, by the event's token.
+    Relay(Token),
+    /// To the sender of a chunk of receipts.
+    Chunk(ChunkNumber),
 }
 
-impl Place {
-    /// The offset, where the broker has said it.
-    pub(crate) fn known_offset(self) -> Option<i64> {
-        Some(self.offset).filter(|offset| *offset >= 0)
+impl Entry {
+    pub(super) fn submitted(token: Token, update: RowUpdate) -> Entry {
+        Entry { update, report_to: ReportTo::Relay(token) }
     }
-}
 
-/// What its row is to say of an event that the pump has in hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowChange {
-    /// The event's token.
-    pub token: Token,
-    /// The row's primary key.
-    pub id: Uuid,
-    /// The transaction that inserted the row, as in [`outbox::Event::xid`].
-    pub xid: Option<u32>,
-    /// When the row was made, as in [`outbox::Event::created_at_us`].
-    pub created_at_us: Option<i64>,
-    /// What became of the event.
-    pub what: What,
-}
+    pub(super) fn receipt(receipt: Receipt, chunk: ChunkNumber) -> Entry {
+        let Receipt { id, at, by_request } = receipt;
+        let update = RowUpdate::new(id, RowUpdateKind::Consumed { at, by_request });
+        Entry { update, report_to: ReportTo::Chunk(chunk) }
+    }
 
-/// What became of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// The log brought it, and the broker has acknowledged it: from INIT the row says PUBLISH. A row that says more
-    /// already is left as it is.
-    Published {
-        /// The topic the record went to.
-        topic: Arc<str>,
-        /// Where in the topic it is.
-        place: Place,
-    },
-    /// It was sent again on purpose, and the broker has acknowledged it: whatever the row says, it says where the new
-    /// record is; INIT and FAILED become PUBLISH, and nothing goes back.
-    Resent {
-        /// The topic the record went to.
-        topic: Arc<str>,
-        /// Where in the topic it is.
-        place: Place,
-    },
-    /// Its record was consumed, although no receipt said so: as a [`Receipt`](crate::Receipt) that nobody asked for.
-    Completed {
-        /// The record's topic.
-        topic: Arc<str>,
-        /// Where in the topic it is.
-        place: Place,
-    },
-    /// It cannot be sent: the row says FAILED, unless it is COMPLETE.
-    Failed {
-        /// For the person who reads it on the row.
-        reason: String,
-        /// Whether it was handed to the broker.
-        sent: bool,
-        /// The lane that is held back behind it from now on, if one is. An entry that waits there becomes its head.
-        head_of: Option<OrderingKey>,
-    },
-    /// It waits in its lane, last in line if it is not in line already. The row stays as it is.
-    Held {
-        /// The lane.
-        lane: OrderingKey,
-        /// The row at its head.
-        behind: Uuid,
-    },
-}
+    pub(super) fn id(&self) -> Uuid {
+        self.update.id
+    }
 
-impl RowChange {
-    /// Whether the row may say PUBLISH because of it, and when such a row was created.
-    pub(crate) fn enters_publish(&self) -> Option<CreatedRange> {
-        matches!(self.what, What::Published { .. } | What::Resent { .. })
-            .then(|| CreatedRange::of(self.created_at_us))
+    pub(super) fn is_receipt(&self) -> bool {
+        matches!(self.report_to, ReportTo::Chunk(_))
+    }
+
+    pub(super) fn size_bytes(&self) -> usize {
+        let text_bytes = match &self.update.kind {
+            RowUpdateKind::Published(at) | RowUpdateKind::Resent(at) | RowUpdateKind::Consumed { at, .. } => {
+                at.topic.len()
+            }
+            RowUpdateKind::Failed { reason, head_of: key, .. } => {
+                reason.len() + key.as_ref().map_or(0, |key| key.topic.len() + key.key.len())
+            }
+            RowUpdateKind::Held { key, .. } => key.as_ref().map_or(0, |key| key.topic.len() + key.key.len()),
+        };
+        ROW_BYTES + text_bytes
+    }
+
+    /// When the row was created, if the update may make it PUBLISH.
+    pub(super) fn published_created(&self) -> Option<CreatedRange> {
+        self.update.is_sent().then(|| CreatedRange::of(self.update.created_at_us))
+    }
+
+    /// The entry, after a write that did not see its row.
+    pub(super) fn for_rewrite(self) -> Entry {
+        Entry { update: self.update.without_held_entry(), ..self }
     }
 }

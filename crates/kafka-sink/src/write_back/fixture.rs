@@ -1,75 +1,79 @@
-//! Entries for tests; each names its row by a number.
+//! Row updates for tests; each is of the row with that number.
 
-use outbox::{OrderingKey, Token};
+use outbox::{OrderingKey, Receipt, RecordPosition, Token};
+use outbox_store::{RowUpdate, RowUpdateKind};
 use uuid::Uuid;
 
-use super::batch::Entry;
-use crate::write_back::receipt::Receipt;
-use crate::write_back::row_update::{Place, RowChange, What};
+use crate::write_back::entry::Entry;
 
 /// The transaction that inserted every row.
 pub(super) const XID: u32 = 700;
 
-fn place(id: usize) -> Place {
-    Place { partition: 0, offset: id as i64 }
+pub(super) fn position(offset: i64) -> RecordPosition {
+    RecordPosition { topic: "t".into(), partition: 0, offset }
 }
 
-pub(super) fn change(id: usize, what: What) -> RowChange {
-    RowChange {
-        token: Token::from_usize(id),
-        id: Uuid::from_u128(id as u128),
+pub(super) fn update(id: usize, kind: RowUpdateKind) -> RowUpdate {
+    RowUpdate {
         xid: Some(XID),
         created_at_us: Some(id as i64),
-        what,
+        ..RowUpdate::new(Uuid::from_u128(id as u128), kind)
     }
 }
 
-pub(super) fn a_published(id: usize) -> RowChange {
-    change(id, What::Published { topic: "t".into(), place: place(id) })
+pub(super) fn published_update(id: usize) -> RowUpdate {
+    update(id, RowUpdateKind::Published(position(id as i64)))
 }
 
-pub(super) fn a_receipt(id: usize) -> Receipt {
-    Receipt {
-        id: Uuid::from_u128(id as u128),
-        topic: "t".into(),
-        partition: 0,
-        offset: id as i64,
-        by_request: false,
-    }
+pub(super) fn resent_update(id: usize, offset: i64) -> RowUpdate {
+    update(id, RowUpdateKind::Resent(position(offset)))
 }
 
-pub(super) fn a_failed(id: usize) -> RowChange {
-    change(id, What::Failed { reason: "too large".to_owned(), sent: true, head_of: Some(lane()) })
+pub(super) fn failed_update(id: usize) -> RowUpdate {
+    update(id, RowUpdateKind::Failed { reason: "too large".to_owned(), sent: true, head_of: Some(key()) })
 }
 
-pub(super) fn a_held(id: usize) -> RowChange {
-    change(id, What::Held { lane: lane(), behind: Uuid::from_u128(0) })
+pub(super) fn held_update(id: usize) -> RowUpdate {
+    update(id, RowUpdateKind::Held { key: Some(key()), head: Uuid::from_u128(0) })
 }
 
-fn lane() -> OrderingKey {
+pub(super) fn receipt_of(id: usize) -> Receipt {
+    Receipt { id: Uuid::from_u128(id as u128), at: position(id as i64), by_request: false }
+}
+
+fn key() -> OrderingKey {
     OrderingKey { topic: "t".to_owned(), key: "k".into() }
 }
 
+fn submitted(id: usize, update: RowUpdate) -> Entry {
+    Entry::submitted(Token::from_usize(id), update)
+}
+
 pub(super) fn published(id: usize) -> Entry {
-    Entry::Change(a_published(id))
+    submitted(id, published_update(id))
 }
 
 pub(super) fn published_to(id: usize, topic: &str) -> Entry {
-    Entry::Change(change(id, What::Published { topic: topic.into(), place: place(id) }))
+    let at = RecordPosition { topic: topic.into(), ..position(id as i64) };
+    submitted(id, update(id, RowUpdateKind::Published(at)))
 }
 
 pub(super) fn resent(id: usize) -> Entry {
-    Entry::Change(change(id, What::Resent { topic: "t".into(), place: place(id) }))
+    submitted(id, resent_update(id, id as i64))
 }
 
 pub(super) fn receipt(id: usize) -> Entry {
-    Entry::Receipt(a_receipt(id), 0)
+    receipt_in(id, 0)
+}
+
+pub(super) fn receipt_in(id: usize, chunk: u64) -> Entry {
+    Entry::receipt(receipt_of(id), chunk)
 }
 
 pub(super) fn failed(id: usize) -> Entry {
-    Entry::Change(a_failed(id))
+    submitted(id, failed_update(id))
 }
 
 pub(super) fn held(id: usize) -> Entry {
-    Entry::Change(a_held(id))
+    submitted(id, held_update(id))
 }

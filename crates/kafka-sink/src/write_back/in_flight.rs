@@ -5,26 +5,25 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-use outbox_store::StoreError;
+use outbox_store::{BatchOutcome, StoreError};
 
-use super::batch::Batch;
-use super::worker::Answer;
+use crate::write_back::batch::Batch;
 
-type Outcome = Result<Answer, StoreError>;
+type WriteResult = Result<BatchOutcome, StoreError>;
 
-/// Batches on their way over one connection, in order: they are sent in it, and answered in it.
+/// Batches sent over one connection, in order; the server answers them in the same order.
 #[derive(Default)]
-pub(super) struct Flights(VecDeque<Flight>);
+pub(super) struct BatchesInFlight(VecDeque<BatchInFlight>);
 
-struct Flight {
+struct BatchInFlight {
     batch: Batch,
-    write: Pin<Box<dyn Future<Output = Outcome> + Send>>,
-    outcome: Option<Outcome>,
+    write: Pin<Box<dyn Future<Output = WriteResult> + Send>>,
+    result: Option<WriteResult>,
 }
 
-impl Flights {
-    pub(super) fn start(&mut self, batch: Batch, write: impl Future<Output = Outcome> + Send + 'static) {
-        self.0.push_back(Flight { batch, write: Box::pin(write), outcome: None });
+impl BatchesInFlight {
+    pub(super) fn start(&mut self, batch: Batch, write: impl Future<Output = WriteResult> + Send + 'static) {
+        self.0.push_back(BatchInFlight { batch, write: Box::pin(write), result: None });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -32,30 +31,30 @@ impl Flights {
     }
 
     pub(super) fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.0.iter().map(|flight| &flight.batch)
+        self.0.iter().map(|in_flight| &in_flight.batch)
     }
 
-    /// Waits for the first of them; for ever when there is none. Cancel-safe.
+    /// Waits for the oldest batch; forever if there is none. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// It was not written, as far as is known. It stays here with those behind it, and nothing more is to be asked of
-    /// this connection.
-    pub(super) async fn landed(&mut self) -> Result<(Batch, Answer), StoreError> {
+    /// The write failed or its outcome is unknown. The batch stays here with those behind it, and the connection must
+    /// not be used any more.
+    pub(super) async fn next_completed(&mut self) -> Result<(Batch, BatchOutcome), StoreError> {
         poll_fn(|context| {
-            // All are polled, and the first before the second: the first poll is what sends.
-            for flight in &mut self.0 {
-                if flight.outcome.is_none()
-                    && let Poll::Ready(outcome) = flight.write.as_mut().poll(context)
+            // All are polled, the oldest first: the first poll of a write sends it.
+            for in_flight in &mut self.0 {
+                if in_flight.result.is_none()
+                    && let Poll::Ready(result) = in_flight.write.as_mut().poll(context)
                 {
-                    flight.outcome = Some(outcome);
+                    in_flight.result = Some(result);
                 }
             }
-            match self.0.front_mut().and_then(|first| first.outcome.take()) {
+            match self.0.front_mut().and_then(|oldest| oldest.result.take()) {
                 None => Poll::Pending,
                 Some(Err(error)) => Poll::Ready(Err(error)),
-                Some(Ok(answer)) => match self.0.pop_front() {
-                    Some(first) => Poll::Ready(Ok((first.batch, answer))),
+                Some(Ok(outcome)) => match self.0.pop_front() {
+                    Some(oldest) => Poll::Ready(Ok((oldest.batch, outcome))),
                     None => Poll::Pending,
                 },
             }
@@ -63,8 +62,8 @@ impl Flights {
         .await
     }
 
-    /// What is still on its way, in order.
+    /// The batches whose outcome is unknown, in order.
     pub(super) fn into_batches(self) -> impl DoubleEndedIterator<Item = Batch> {
-        self.0.into_iter().map(|flight| flight.batch)
+        self.0.into_iter().map(|in_flight| in_flight.batch)
     }
 }

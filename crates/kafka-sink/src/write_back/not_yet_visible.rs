@@ -1,4 +1,4 @@
-//! Rows that are committed in the log and cannot be seen yet.
+//! Updates of rows whose transaction is in the WAL but not visible yet.
 
 use std::collections::{BTreeMap, HashSet};
 use std::mem;
@@ -7,40 +7,39 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::batch::Entry;
+use crate::write_back::entry::Entry;
 
-// Between a commit's record in the log and its rows being seen lie microseconds, or, with synchronous
-// replication, a standby's answer.
+/// A transaction becomes visible microseconds after its commit record is written or, with synchronous replication,
+/// when a standby has answered.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-const TELL_AFTER: Duration = Duration::from_secs(5);
+const WARN_AFTER: Duration = Duration::from_secs(5);
 
-/// Entries whose rows a write-back did not find because the transaction that inserted them was not visible to
-/// it, and what has come for these rows since. They are written again after a pause as long as they have been
-/// waiting, within bounds.
+/// Entries whose rows a write did not find because the inserting transaction was not visible, and later entries of the
+/// same rows. They are written again after a pause as long as the wait so far, within bounds.
 #[derive(Debug, Default)]
-pub(super) struct Hidden {
+pub(super) struct NotYetVisible {
     entries: Vec<Entry>,
     ids: HashSet<Uuid>,
     due: Option<Instant>,
     /// Since when each transaction has been waited for.
     since: BTreeMap<u32, Instant>,
-    is_told: bool,
+    warned: bool,
 }
 
-impl Hidden {
-    /// Keeps what a write-back did not see of transactions `unseen`, with all else of these rows, and returns what it
-    /// did see.
+impl NotYetVisible {
+    /// Keeps the entries of rows inserted by the transactions `unseen`, with all other entries of these rows, and
+    /// returns the rest, which was written.
     pub(super) fn keep(&mut self, entries: Vec<Entry>, unseen: &[u32], now: Instant) -> Vec<Entry> {
         if unseen.is_empty() && self.since.is_empty() {
             return entries;
         }
-        let is_unseen = |entry: &Entry| entry.xid().is_some_and(|xid| unseen.contains(&xid));
+        let is_unseen = |entry: &Entry| entry.update.xid.is_some_and(|xid| unseen.contains(&xid));
         let ids: HashSet<Uuid> = entries.iter().filter(|entry| is_unseen(entry)).map(Entry::id).collect();
-        let (hidden, seen): (Vec<Entry>, Vec<Entry>) =
+        let (kept, seen): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| ids.contains(&entry.id()));
         self.ids.extend(ids);
-        for xid in seen.iter().filter_map(Entry::xid) {
+        for xid in seen.iter().filter_map(|entry| entry.update.xid) {
             self.since.remove(&xid);
         }
         for xid in unseen {
@@ -48,12 +47,12 @@ impl Hidden {
             let due = now + waited.clamp(PAUSE_MIN, PAUSE_MAX);
             self.due = Some(self.due.map_or(due, |known| known.min(due)));
         }
-        self.entries.extend(hidden.into_iter().map(Entry::again));
-        self.tell(now);
+        self.entries.extend(kept.into_iter().map(Entry::for_rewrite));
+        self.warn(now);
         seen
     }
 
-    /// Keeps those entries that are to be written after what waits here, and returns the others.
+    /// Keeps the entries of rows that wait here, to be written after those, and returns the others.
     pub(super) fn keep_behind(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         if self.ids.is_empty() {
             return entries;
@@ -68,12 +67,12 @@ impl Hidden {
         &self.entries
     }
 
-    /// When they are to be looked for again.
+    /// When the entries are written again.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What is to be written again now.
+    /// The entries, if they are due.
     pub(super) fn take(&mut self, now: Instant) -> Vec<Entry> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
@@ -83,15 +82,15 @@ impl Hidden {
         mem::take(&mut self.entries)
     }
 
-    fn tell(&mut self, now: Instant) {
-        let is_long = self.since.values().any(|since| now - *since > TELL_AFTER);
-        if is_long && !self.is_told {
+    fn warn(&mut self, now: Instant) {
+        let is_long = self.since.values().any(|since| now - *since > WARN_AFTER);
+        if is_long && !self.warned {
             tracing::warn!(
                 transactions = self.since.len(),
-                "rows are committed in the log and not visible yet, so what became of them cannot be written back; \
-                 waiting. Does their commit wait for a synchronous standby (pg_stat_activity, wait event SyncRep)?"
+                "committed rows are not visible yet, so their status cannot be written; waiting. Check whether the \
+                 commit waits for a synchronous standby (pg_stat_activity, wait event SyncRep)"
             );
         }
-        self.is_told = is_long;
+        self.warned = is_long;
     }
 }

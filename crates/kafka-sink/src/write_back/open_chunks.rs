@@ -1,60 +1,63 @@
-//! Receipts that are reported on together.
+//! Chunks of receipts that are not resolved yet.
 
 use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use crate::write_back::receipt::Receipted;
+use crate::write_back::receipt_chunk::ChunkOutcome;
 
 pub(super) type ChunkNumber = u64;
 
-/// The chunks of which not every receipt is resolved.
+/// The chunks of which some receipts are not resolved yet.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
-    open: HashMap<ChunkNumber, Open>,
+pub(super) struct OpenChunks {
+    open: HashMap<ChunkNumber, OpenChunk>,
     next: ChunkNumber,
 }
 
 #[derive(Debug)]
-struct Open {
-    left: usize,
-    so_far: Receipted,
-    done: oneshot::Sender<Receipted>,
+struct OpenChunk {
+    receipts_left: usize,
+    outcome: ChunkOutcome,
+    done: oneshot::Sender<ChunkOutcome>,
 }
 
-impl Chunks {
-    /// A chunk of so many receipts. An empty one is done at once.
-    pub(super) fn open(&mut self, receipts: usize, done: oneshot::Sender<Receipted>) -> ChunkNumber {
+impl OpenChunks {
+    /// Registers a chunk of that number of receipts. An empty chunk is done at once.
+    pub(super) fn open(&mut self, receipts: usize, done: oneshot::Sender<ChunkOutcome>) -> ChunkNumber {
         let number = self.next;
         self.next += 1;
+        let chunk = OpenChunk { receipts_left: receipts, outcome: ChunkOutcome::default(), done };
         if receipts > 0 {
-            self.open.insert(number, Open { left: receipts, so_far: Receipted::default(), done });
+            self.open.insert(number, chunk);
         } else {
-            tell(done, Receipted::default());
+            chunk.report();
         }
         number
     }
 
-    /// One of a chunk's receipts is durable, or nothing will come of it.
-    pub(super) fn resolved(&mut self, number: ChunkNumber, completed: bool) {
+    /// One receipt of the chunk is durable (`completed`), or changes nothing.
+    pub(super) fn resolve(&mut self, number: ChunkNumber, completed: bool) {
         let Some(chunk) = self.open.get_mut(&number) else { return };
         if completed {
-            chunk.so_far.completed += 1;
+            chunk.outcome.completed += 1;
         } else {
-            chunk.so_far.idle += 1;
+            chunk.outcome.idle += 1;
         }
-        chunk.left -= 1;
-        if chunk.left == 0
+        chunk.receipts_left -= 1;
+        if chunk.receipts_left == 0
             && let Some(chunk) = self.open.remove(&number)
         {
-            tell(chunk.done, chunk.so_far);
+            chunk.report();
         }
     }
 }
 
-fn tell(done: oneshot::Sender<Receipted>, receipted: Receipted) {
-    if done.send(receipted).is_err() {
-        tracing::debug!("nobody waits for the receipts that were written");
+impl OpenChunk {
+    fn report(self) {
+        if self.done.send(self.outcome).is_err() {
+            tracing::debug!("receipts were written after their consumer ended");
+        }
     }
 }
 
@@ -63,21 +66,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_is_done_with_its_last_receipt() {
-        let mut chunks = Chunks::default();
-        let (done, mut answer) = oneshot::channel();
+    fn chunk_is_done_with_its_last_receipt() {
+        let mut chunks = OpenChunks::default();
+        let (done, mut outcome) = oneshot::channel();
         let number = chunks.open(3, done);
-        chunks.resolved(number, true);
-        chunks.resolved(number, false);
-        assert!(answer.try_recv().is_err());
-        chunks.resolved(number, true);
-        assert_eq!(answer.try_recv(), Ok(Receipted { completed: 2, idle: 1 }));
+        chunks.resolve(number, true);
+        chunks.resolve(number, false);
+        assert!(outcome.try_recv().is_err());
+        chunks.resolve(number, true);
+        assert_eq!(outcome.try_recv(), Ok(ChunkOutcome { completed: 2, idle: 1 }));
     }
 
     #[test]
-    fn an_empty_chunk_is_done_at_once() {
-        let (done, mut answer) = oneshot::channel();
-        Chunks::default().open(0, done);
-        assert_eq!(answer.try_recv(), Ok(Receipted::default()));
+    fn empty_chunk_is_done_at_once() {
+        let (done, mut outcome) = oneshot::channel();
+        OpenChunks::default().open(0, done);
+        assert_eq!(outcome.try_recv(), Ok(ChunkOutcome::default()));
     }
 }

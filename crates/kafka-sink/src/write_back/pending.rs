@@ -1,209 +1,214 @@
-//! What has been taken from the queues and is not known to be written.
+//! Updates that were taken from the queues and are not durable yet.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use outbox::WriteBackSummary;
-use outbox_store::Changed;
+use outbox::{RecordPosition, Token, WriteBackSummary};
+use outbox_store::{BatchOutcome, RowUpdate};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Written;
-use super::batch::{Batch, Entry, Rows, batches};
-use super::batcher::{Gathering, Limits};
-use super::early_receipts::{Early, Waiting};
-use super::in_flight::Flights;
-use super::not_yet_visible::Hidden;
-use super::open_chunks::Chunks;
-use super::worker::Answer;
-use crate::write_back::receipt::{Receipt, ReceiptChunk};
-use crate::write_back::row_update::RowChange;
+use crate::write_back::batch::{Batch, batches};
+use crate::write_back::batcher::{BatchLimits, Batcher};
+use crate::write_back::early_receipts::EarlyReceipts;
+use crate::write_back::entry::{Entry, ReportTo};
+use crate::write_back::in_flight::BatchesInFlight;
+use crate::write_back::not_yet_visible::NotYetVisible;
+use crate::write_back::open_chunks::OpenChunks;
+use crate::write_back::receipt_chunk::ReceiptChunk;
+use crate::write_back::written::Written;
 
-pub(super) struct Unwritten {
-    gathering: Gathering,
-    /// Receipts of a chunk that had no room in the batch.
-    incoming: VecDeque<Waiting>,
-    /// To be written before what is gathered, in order.
+/// Updates that were taken from the queues and are not durable yet, except those in flight.
+pub(super) struct PendingUpdates {
+    batcher: Batcher,
+    /// Receipts of a chunk for which the batch has no room.
+    incoming: VecDeque<Entry>,
+    /// Batches written before the one being collected, in order.
     next: VecDeque<Batch>,
-    hidden: Hidden,
-    early: Early,
-    chunks: Chunks,
-    /// The newest record of each partition of which the delivery report is known. Reports come in the order of their
-    /// partition: for a record before it none is to come.
+    not_yet_visible: NotYetVisible,
+    early: EarlyReceipts,
+    chunks: OpenChunks,
+    /// The highest offset of each partition whose delivery report was seen. Delivery reports of a partition arrive in
+    /// order, so none is outstanding for a record before it.
     newest: HashMap<(Arc<str>, i32), i64>,
 }
 
-impl Unwritten {
-    pub(super) fn new(limits: Limits) -> Self {
-        Unwritten {
-            gathering: Gathering::new(limits),
+impl PendingUpdates {
+    pub(super) fn new(limits: BatchLimits) -> Self {
+        PendingUpdates {
+            batcher: Batcher::new(limits),
             incoming: VecDeque::new(),
             next: VecDeque::new(),
-            hidden: Hidden::default(),
-            early: Early::default(),
-            chunks: Chunks::default(),
+            not_yet_visible: NotYetVisible::default(),
+            early: EarlyReceipts::default(),
+            chunks: OpenChunks::default(),
             newest: HashMap::new(),
         }
     }
 
-    /// How far an earlier life came.
-    pub(super) fn was_written(&mut self, progress: Vec<(Arc<str>, i32, i64)>) {
-        for (topic, partition, offset) in progress {
+    /// How far each partition was written back before this process started.
+    pub(super) fn start_from(&mut self, written: Vec<RecordPosition>) {
+        for RecordPosition { topic, partition, offset } in written {
             self.newest.entry((topic, partition)).or_insert(offset);
         }
     }
 
-    /// How many more changes may be taken.
+    /// How many more updates of the relay may be added.
     pub(super) fn room(&self) -> usize {
-        self.gathering.room()
+        self.batcher.room()
     }
 
-    pub(super) fn take_change(&mut self, change: RowChange, now: Instant) {
-        let id = change.id;
-        let entry = Entry::Change(change);
-        let early = if entry.is_sent() { self.early.take(&id) } else { Vec::new() };
-        self.gathering.add(entry, now);
-        for (receipt, chunk) in early {
-            self.gathering.add(Entry::Receipt(receipt, chunk), now);
+    pub(super) fn add_update(&mut self, token: Token, update: RowUpdate, now: Instant) {
+        let early = if update.is_sent() { self.early.take(&update.id) } else { Vec::new() };
+        self.batcher.add(Entry::submitted(token, update), now);
+        for receipt in early {
+            self.batcher.add(receipt, now);
         }
     }
 
-    /// Whether another chunk of receipts may be taken.
-    pub(super) fn takes_receipts(&self) -> bool {
-        self.incoming.is_empty() && self.gathering.room_for_receipts() > 0
+    /// Whether another chunk of receipts may be added.
+    pub(super) fn has_room_for_receipts(&self) -> bool {
+        self.incoming.is_empty() && self.batcher.room_for_receipts() > 0
     }
 
-    pub(super) fn take_receipts(&mut self, chunk: ReceiptChunk, now: Instant) {
+    pub(super) fn add_receipts(&mut self, chunk: ReceiptChunk, now: Instant) {
         let number = self.chunks.open(chunk.receipts.len(), chunk.done);
-        self.incoming.extend(chunk.receipts.into_iter().map(|receipt| (receipt, number)));
+        self.incoming.extend(chunk.receipts.into_iter().map(|receipt| Entry::receipt(receipt, number)));
         self.fill(now);
     }
 
-    /// Gathers receipts for which there was no room, as many as there is room for now.
+    /// Adds receipts to the batch that had no room in an earlier one.
     pub(super) fn fill(&mut self, now: Instant) {
-        while self.gathering.room_for_receipts() > 0
-            && let Some((receipt, chunk)) = self.incoming.pop_front()
+        while self.batcher.room_for_receipts() > 0
+            && let Some(receipt) = self.incoming.pop_front()
         {
-            self.gathering.add(Entry::Receipt(receipt, chunk), now);
+            self.batcher.add(receipt, now);
         }
     }
 
-    /// When there is something to write next, at the latest.
+    /// When the next batch is ready at the latest.
     pub(super) fn due(&self) -> Option<Instant> {
-        [self.gathering.due(), self.hidden.due()].into_iter().flatten().min()
+        [self.batcher.due(), self.not_yet_visible.due()].into_iter().flatten().min()
     }
 
-    /// Whether a batch waits that was to be written before.
+    /// Whether a batch is ready, for example one whose outcome is unknown.
     pub(super) fn has_next(&self) -> bool {
         !self.next.is_empty()
     }
 
     pub(super) fn next_batch(&mut self, now: Instant) -> Option<Batch> {
-        self.next.extend(batches(self.hidden.take(now), self.gathering.rows_max()));
+        self.next.extend(batches(self.not_yet_visible.take(now), self.batcher.rows_max()));
         if self.next.is_empty() {
-            let entries = self.gathering.take(now)?;
-            self.next.extend(batches(self.hidden.keep_behind(entries), usize::MAX));
+            let entries = self.batcher.take(now)?;
+            self.next.extend(batches(self.not_yet_visible.keep_behind(entries), usize::MAX));
         }
         let batch = self.next.pop_front()?;
-        if let Rows::Changes(rows) = &*batch.rows {
-            let highest = rows.highest();
-            self.newest
-                .extend(highest.map(|(topic, partition, offset)| ((topic.clone(), partition), offset)));
+        for at in batch.updates.highest() {
+            self.newest.insert((at.topic.clone(), at.partition), at.offset);
         }
         Some(batch)
     }
 
-    /// What of a batch is written; the rest stays here. `others` are those that are written after it.
-    pub(super) fn answered(
+    /// Handles the outcome of a batch: returns what is durable and keeps the rest. `in_flight` holds the batches
+    /// written after it.
+    pub(super) fn batch_completed(
         &mut self,
         batch: Batch,
-        answer: Answer,
-        others: &Flights,
+        outcome: BatchOutcome,
+        in_flight: &BatchesInFlight,
         now: Instant,
     ) -> Written {
-        let created = batch.created();
-        let changed = match answer {
-            Answer::Changed(changed) => changed,
-            Answer::Aside { unseen_xids } => Changed { unseen_xids, ..Changed::default() },
-        };
+        let created = batch.published_created();
         let mut written = Written::default();
         let mut sent = HashSet::new();
         let mut completed = HashSet::new();
         let mut idle = Vec::new();
-        for entry in self.hidden.keep(batch.entries, &changed.unseen_xids, now) {
-            match entry {
-                Entry::Receipt(receipt, chunk) if changed.completed.contains(&receipt.id) => {
-                    self.chunks.resolved(chunk, completed.insert(receipt.id));
+        for entry in self.not_yet_visible.keep(batch.entries, &outcome.unseen_xids, now) {
+            let id = entry.id();
+            match entry.report_to {
+                ReportTo::Chunk(chunk) if outcome.completed.contains(&id) => {
+                    self.chunks.resolve(chunk, completed.insert(id));
                 }
-                Entry::Receipt(receipt, chunk) => idle.push((receipt, chunk)),
-                Entry::Change(ref change) | Entry::Again(ref change) => {
-                    written.tokens.push(change.token);
-                    if entry.is_sent() {
-                        sent.insert(change.id);
+                ReportTo::Chunk(_) => idle.push(entry),
+                ReportTo::Relay(token) => {
+                    written.tokens.push(token);
+                    if entry.update.is_sent() {
+                        sent.insert(id);
                     }
                 }
             }
         }
         if !idle.is_empty() {
-            self.changed_nothing(idle, &sent, others, now);
+            self.keep_or_resolve(idle, &sent, in_flight, now);
         }
-        if changed.published > 0 || !changed.completed_by_bucket.is_empty() {
+        if outcome.published > 0 || !outcome.completed_by_bucket.is_empty() {
             written.summaries.push(WriteBackSummary {
-                at_us: changed.at_us,
-                published: changed.published,
-                created: created.filter(|_| changed.published > 0),
-                completed: changed.completed_by_bucket,
+                at_us: outcome.at_us,
+                published: outcome.published,
+                created: created.filter(|_| outcome.published > 0),
+                completed: outcome.completed_by_bucket,
             });
         }
         written
     }
 
-    /// Gives up waiting for the delivery reports of receipts that have waited long enough.
-    pub(super) fn give_up_waiting(&mut self, now: Instant) {
-        for (_, chunk) in self.early.given_up(now) {
-            self.chunks.resolved(chunk, false);
+    /// Resolves receipts that waited long enough for the delivery report of their record.
+    pub(super) fn expire_early_receipts(&mut self, now: Instant) {
+        for receipt in self.early.take_expired(now) {
+            self.resolve_idle(&receipt);
         }
     }
 
-    /// When that is next.
-    pub(super) fn give_up_due(&self) -> Option<Instant> {
-        self.early.due()
+    /// When the next early receipt expires.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.early.next_expiry()
     }
 
-    pub(super) fn connection_failed(&mut self, flights: Flights) {
-        for mut batch in flights.into_batches().rev() {
+    /// Queues the batches of a failed connection again. Their outcome is unknown.
+    pub(super) fn connection_failed(&mut self, in_flight: BatchesInFlight) {
+        for mut batch in in_flight.into_batches().rev() {
             batch.in_doubt = true;
             self.next.push_front(batch);
         }
     }
 
-    /// Sees what is to become of receipts that found nothing to change in a batch that published the rows of `sent`.
-    fn changed_nothing(
+    /// Decides about receipts that changed nothing in a batch that published the rows of `sent`: they are written
+    /// again after the delivery report of their record, if that is pending or may still arrive.
+    fn keep_or_resolve(
         &mut self,
-        receipts: Vec<Waiting>,
+        receipts: Vec<Entry>,
         sent: &HashSet<Uuid>,
-        others: &Flights,
+        in_flight: &BatchesInFlight,
         now: Instant,
     ) {
-        let batches = others.batches().chain(&self.next).map(|batch| &*batch.entries);
-        let waiting = batches.chain([self.hidden.entries(), self.gathering.entries()]);
-        let to_come: HashSet<Uuid> =
-            waiting.flatten().filter(|entry| entry.is_sent()).map(Entry::id).collect();
-        for (receipt, chunk) in receipts {
-            if !sent.contains(&receipt.id) && to_come.contains(&receipt.id) {
-                self.gathering.add(Entry::Receipt(receipt, chunk), now);
-            } else if sent.contains(&receipt.id) || self.is_reported(&receipt) {
-                self.chunks.resolved(chunk, false);
+        let batches = in_flight.batches().chain(&self.next).map(|batch| &*batch.entries);
+        let pending = batches.chain([self.not_yet_visible.entries(), self.batcher.entries()]);
+        let to_be_sent: HashSet<Uuid> =
+            pending.flatten().filter(|entry| entry.update.is_sent()).map(Entry::id).collect();
+        for receipt in receipts {
+            let id = receipt.id();
+            if !sent.contains(&id) && to_be_sent.contains(&id) {
+                self.batcher.add(receipt, now);
+            } else if sent.contains(&id) || self.is_reported(&receipt) {
+                self.resolve_idle(&receipt);
             } else {
-                self.early.keep(receipt, chunk, now);
+                self.early.add(receipt, now);
             }
         }
-        self.give_up_waiting(now);
+        self.expire_early_receipts(now);
     }
 
-    /// Whether the record's delivery report has come, if one comes at all.
-    fn is_reported(&self, receipt: &Receipt) -> bool {
-        let newest = self.newest.get(&(receipt.topic.clone(), receipt.partition));
-        newest.is_some_and(|newest| *newest >= receipt.offset)
+    fn resolve_idle(&mut self, receipt: &Entry) {
+        if let ReportTo::Chunk(chunk) = receipt.report_to {
+            self.chunks.resolve(chunk, false);
+        }
+    }
+
+    /// Whether the record's delivery report has arrived, unless none ever does.
+    fn is_reported(&self, receipt: &Entry) -> bool {
+        receipt.update.kind.position().is_some_and(|at| {
+            let newest = self.newest.get(&(at.topic.clone(), at.partition));
+            newest.is_some_and(|newest| *newest >= at.offset)
+        })
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_sink::{ReceiptCounts, Receipted};
+use kafka_sink::{ChunkOutcome, ReceiptCounts};
 use uuid::Uuid;
 
 use crate::support::{Life, committed, ids, kafka, name, offsets, put, put_with, topic, until_committed};
@@ -11,14 +11,14 @@ async fn receipts_come_in_the_order_of_each_partition_with_their_places() {
     let topic = topic(kafka(), 2);
     let published = [put(kafka(), &topic, 0, 1200), put(kafka(), &topic, 1, 30)];
     let mut life = Life::start(kafka(), &name("group"), &[]);
-    life.receipts.sees(&topic, 0, 1199);
-    life.receipts.sees(&topic, 1, 29);
+    life.observe(&topic, 0, 1199);
+    life.observe(&topic, 1, 29);
     let receipts = life.take(1230).await;
     for (partition, published) in (0..).zip(&published) {
-        let of_it: Vec<_> = receipts.iter().filter(|r| r.partition == partition).cloned().collect();
+        let of_it: Vec<_> = receipts.iter().filter(|r| r.at.partition == partition).cloned().collect();
         assert_eq!(&ids(&of_it), published);
         assert_eq!(offsets(&of_it), (0..published.len() as i64).collect::<Vec<_>>());
-        assert!(of_it.iter().all(|receipt| receipt.topic == topic && !receipt.by_request));
+        assert!(of_it.iter().all(|receipt| receipt.at.topic == topic && !receipt.by_request));
     }
     life.receipts.close().await;
 }
@@ -28,7 +28,7 @@ async fn a_restart_goes_on_at_what_was_durable_and_repeats_what_was_not() {
     let (group, topic) = (name("group"), topic(kafka(), 1));
     let first = put(kafka(), &topic, 0, 600);
     let mut life = Life::start(kafka(), &group, &[]);
-    life.receipts.sees(&topic, 0, 599);
+    life.observe(&topic, 0, 599);
     let mut held = Vec::new();
     let mut count = 0;
     while count < 600 {
@@ -40,7 +40,7 @@ async fn a_restart_goes_on_at_what_was_durable_and_repeats_what_was_not() {
     let oldest = held.remove(0);
     let start = oldest.receipts.len();
     for chunk in held {
-        chunk.done.send(Receipted::default()).unwrap();
+        chunk.done.send(ChunkOutcome::default()).unwrap();
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     life.receipts.close().await;
@@ -48,12 +48,12 @@ async fn a_restart_goes_on_at_what_was_durable_and_repeats_what_was_not() {
     assert_eq!(committed(kafka(), &group, &topic, 0).await, None);
 
     let mut life = Life::start(kafka(), &group, &[]);
-    life.receipts.sees(&topic, 0, 599);
+    life.observe(&topic, 0, 599);
     let chunk = life.chunk().await;
     assert_eq!(ids(&chunk.receipts), first[..chunk.receipts.len()]);
     let durable = chunk.receipts.len();
     assert!(durable <= 500 && start <= 500);
-    chunk.done.send(Receipted { completed: 1, idle: 2 }).unwrap();
+    chunk.done.send(ChunkOutcome { completed: 1, idle: 2 }).unwrap();
     // A write-back that ends drops the others, and so ends the worker, which commits all the same.
     drop(life.chunk().await);
     while !life.receipts.has_ended() {
@@ -66,7 +66,7 @@ async fn a_restart_goes_on_at_what_was_durable_and_repeats_what_was_not() {
 
     let second = put(kafka(), &topic, 0, 10);
     let mut life = Life::start(kafka(), &group, &[]);
-    life.receipts.sees(&topic, 0, 609);
+    life.observe(&topic, 0, 609);
     let receipts = life.take(610 - durable).await;
     assert_eq!(ids(&receipts), [&first[durable..], &second[..]].concat());
     life.receipts.close().await;
@@ -78,14 +78,14 @@ async fn a_topic_that_comes_while_running_is_read_from_its_beginning() {
     let mut life = Life::start(kafka(), &name("group"), &[]);
     let first = topic(kafka(), 1);
     let published = put(kafka(), &first, 0, 5);
-    life.receipts.sees(&first, 0, 4);
+    life.observe(&first, 0, 4);
     assert_eq!(ids(&life.take(5).await), published);
     let second = topic(kafka(), 3);
     let published = put(kafka(), &second, 2, 7);
-    life.receipts.sees(&second, 2, 6);
+    life.observe(&second, 2, 6);
     assert_eq!(ids(&life.take(7).await), published);
     let published = put(kafka(), &first, 0, 1);
-    life.receipts.sees(&first, 0, 5);
+    life.observe(&first, 0, 5);
     assert_eq!(ids(&life.take(1).await), published);
     life.receipts.close().await;
 }
@@ -105,7 +105,7 @@ async fn what_is_of_no_row_is_counted_and_passed_over() {
         put_with(kafka(), &topic, 0, &headers);
     }
     let mut life = Life::start(kafka(), &group, &[]);
-    life.receipts.sees(&topic, 0, 5);
+    life.observe(&topic, 0, 5);
     let receipts = life.take(2).await;
     assert_eq!(offsets(&receipts), [3, 4]);
     assert_eq!(receipts.iter().map(|r| r.by_request).collect::<Vec<_>>(), [false, true]);
@@ -120,7 +120,7 @@ async fn a_write_back_that_takes_nothing_is_waited_for_with_little_in_hand() {
     let (group, topic) = (name("group"), topic(kafka(), 1));
     let published = put(kafka(), &topic, 0, 20_000);
     let mut life = Life::start(kafka(), &group, &[]);
-    life.receipts.sees(&topic, 0, 19_999);
+    life.observe(&topic, 0, 19_999);
     let mut held = Vec::new();
     while let Ok(chunk) = tokio::time::timeout(Duration::from_secs(3), life.chunks.recv()).await {
         held.push(chunk.unwrap());
@@ -129,7 +129,7 @@ async fn a_write_back_that_takes_nothing_is_waited_for_with_little_in_hand() {
     let mut receipts = Vec::new();
     for chunk in held {
         receipts.extend(chunk.receipts);
-        chunk.done.send(Receipted::default()).unwrap();
+        chunk.done.send(ChunkOutcome::default()).unwrap();
     }
     let left = 20_000 - receipts.len();
     receipts.extend(life.take(left).await);

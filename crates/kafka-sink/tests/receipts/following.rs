@@ -8,7 +8,7 @@ async fn it_reads_as_far_as_the_slowest_group_and_further_as_that_commits() {
     let topic = topic(kafka(), 1);
     let published = put(kafka(), &topic, 0, 1000);
     let mut life = Life::start(kafka(), &own, &[&shop, &billing]);
-    life.receipts.sees(&topic, 0, 999);
+    life.observe(&topic, 0, 999);
     // Neither exists.
     life.rests().await;
     commit(kafka(), &shop, &topic, 0, 700);
@@ -24,7 +24,7 @@ async fn it_reads_as_far_as_the_slowest_group_and_further_as_that_commits() {
 
     // Another life goes on there.
     let mut life = Life::start(kafka(), &own, &[&shop, &billing]);
-    life.receipts.sees(&topic, 0, 999);
+    life.observe(&topic, 0, 999);
     life.rests().await;
     commit(kafka(), &shop, &topic, 0, 1000);
     assert_eq!(ids(&life.take(200).await), published[700..900]);
@@ -41,7 +41,7 @@ async fn each_partition_has_its_own_reach_over_many_steps() {
     let mut published = Vec::new();
     for (topic, partition) in topics.iter().flat_map(|topic| [(topic, 0), (topic, 1)]) {
         published.push((Arc::clone(topic), partition, put(kafka(), topic, partition, 60)));
-        life.receipts.sees(topic, partition, 59);
+        life.observe(topic, partition, 59);
     }
     for step in 1..=6_usize {
         // One partition's consumer is stuck.
@@ -52,7 +52,7 @@ async fn each_partition_has_its_own_reach_over_many_steps() {
         for (topic, partition, ids_of_it) in &published[1..] {
             let of_it: Vec<_> = receipts
                 .iter()
-                .filter(|receipt| receipt.topic == *topic && receipt.partition == *partition)
+                .filter(|receipt| receipt.at.topic == *topic && receipt.at.partition == *partition)
                 .cloned()
                 .collect();
             assert_eq!(ids(&of_it), ids_of_it[10 * (step - 1)..10 * step]);

@@ -10,13 +10,13 @@ async fn a_broker_killed_and_back_costs_no_receipt() {
     let (group, topic) = (name("group"), topic(&kafka, 1));
     let mut life = Life::start(&kafka, &group, &[]);
     let mut published = put(&kafka, &topic, 0, 2000);
-    life.receipts.sees(&topic, 0, 1999);
+    life.observe(&topic, 0, 1999);
     let mut receipts = life.take(2000).await;
     kafka.kill().unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     kafka.start_again().unwrap();
     published.extend(put(&kafka, &topic, 0, 100));
-    life.receipts.sees(&topic, 0, 2099);
+    life.observe(&topic, 0, 2099);
     receipts.extend(life.take(100).await);
     assert_eq!(ids(&receipts), published);
     until_committed(&kafka, &group, &topic, 0, 2100).await;
@@ -28,7 +28,7 @@ async fn a_broker_that_comes_later_is_waited_for() {
     let kafka = Kafka::builder().prepare().unwrap();
     let name = std::sync::Arc::<str>::from(name("late"));
     let mut life = Life::start(&kafka, "group", &[]);
-    life.receipts.sees(&name, 0, 2);
+    life.observe(&name, 0, 2);
     tokio::time::sleep(Duration::from_secs(2)).await;
     kafka.start_again().unwrap();
     kafka.create_topic(&name, 1, &[]).unwrap();
@@ -45,7 +45,7 @@ async fn closing_with_the_broker_away_takes_a_second_at_most() {
         let mut life = Life::start(&kafka, "group", follow.as_slice());
         put(&kafka, &topic, 0, 10);
         commit(&kafka, "shop", &topic, 0, 10);
-        life.receipts.sees(&topic, 0, 9);
+        life.observe(&topic, 0, 9);
         // Durable, but not committed yet.
         life.take(10).await;
         if pauses {
@@ -53,7 +53,7 @@ async fn closing_with_the_broker_away_takes_a_second_at_most() {
         } else {
             kafka.kill().unwrap();
         }
-        life.receipts.sees(&topic, 1, 9);
+        life.observe(&topic, 1, 9);
         let start = Instant::now();
         life.receipts.close().await;
         let took = start.elapsed();

@@ -10,7 +10,7 @@ async fn a_topic_made_anew_is_read_from_its_beginning() {
     let (group, topic) = (name("group"), topic(kafka(), 1));
     let mut life = Life::start(kafka(), &group, &[]);
     put(kafka(), &topic, 0, 20);
-    life.receipts.sees(&topic, 0, 19);
+    life.observe(&topic, 0, 19);
     life.take(20).await;
     until_committed(kafka(), &group, &topic, 0, 20).await;
     delete_topic(kafka(), &topic).await;
@@ -18,7 +18,7 @@ async fn a_topic_made_anew_is_read_from_its_beginning() {
     kafka().create_topic(&topic, 1, &[]).unwrap();
     let published = put(kafka(), &topic, 0, 5);
     for offset in 0..5 {
-        life.receipts.sees(&topic, 0, offset);
+        life.observe(&topic, 0, offset);
     }
     let receipts = life.take(5).await;
     assert_eq!(ids(&receipts), published);
@@ -32,13 +32,13 @@ async fn one_that_grew_past_the_old_position_while_nobody_looked_is_read_too() {
     let (group, topic) = (name("group"), topic(kafka(), 1));
     let mut life = Life::start(kafka(), &group, &[]);
     put(kafka(), &topic, 0, 5);
-    life.receipts.sees(&topic, 0, 4);
+    life.observe(&topic, 0, 4);
     life.take(5).await;
     delete_topic(kafka(), &topic).await;
     kafka().create_topic(&topic, 1, &[]).unwrap();
     let published = put(kafka(), &topic, 0, 50);
     for offset in 0..50 {
-        life.receipts.sees(&topic, 0, offset);
+        life.observe(&topic, 0, offset);
     }
     // Where the consumer noticed as well, some come twice.
     let mut seen = std::collections::BTreeSet::new();
@@ -57,20 +57,20 @@ async fn one_whose_leader_epoch_started_anew_is_read_and_looked_at() {
     let mut life = Life::start(&kafka, &group, &[]);
     let looks = looks(&kafka);
     put(&kafka, &topic, 0, 20);
-    life.receipts.sees(&topic, 0, 19);
+    life.observe(&topic, 0, 19);
     life.take(20).await;
     for _ in 0..2 {
         kafka.restart().unwrap();
     }
     let more = put(&kafka, &topic, 0, 1);
-    life.receipts.sees(&topic, 0, 20);
+    life.observe(&topic, 0, 20);
     life.take(1).await;
     while looks.record_at(&topic, 0, 20).await != Ok(RecordAt::Row(more[0])) {}
     delete_topic(&kafka, &topic).await;
     kafka.create_topic(&topic, 1, &[]).unwrap();
     let published = put(&kafka, &topic, 0, 3);
     for offset in 0..3 {
-        life.receipts.sees(&topic, 0, offset);
+        life.observe(&topic, 0, offset);
     }
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < 3 {
@@ -91,7 +91,7 @@ async fn behind_followed_groups_a_topic_made_anew_is_read_as_they_commit_anew() 
     let topic = topic(kafka(), 1);
     let mut life = Life::start(kafka(), &own, &[&shop]);
     put(kafka(), &topic, 0, 20);
-    life.receipts.sees(&topic, 0, 19);
+    life.observe(&topic, 0, 19);
     commit(kafka(), &shop, &topic, 0, 20);
     life.take(20).await;
     delete_topic(kafka(), &topic).await;
@@ -99,7 +99,7 @@ async fn behind_followed_groups_a_topic_made_anew_is_read_as_they_commit_anew() 
     commit(kafka(), &shop, &topic, 0, 0);
     let published = put(kafka(), &topic, 0, 5);
     for offset in 0..5 {
-        life.receipts.sees(&topic, 0, offset);
+        life.observe(&topic, 0, offset);
     }
     commit(kafka(), &shop, &topic, 0, 3);
     assert_eq!(ids(&life.take(3).await), published[..3]);

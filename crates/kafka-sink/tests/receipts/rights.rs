@@ -44,7 +44,7 @@ async fn a_missing_right_is_an_error_with_its_remedy_and_receipts_go_on_when_it_
     assert_eq!(told(&looks, "open", &asked).await, Ok(vec![None]));
 
     let mut life = Life::start(&kafka, "closed", &[]);
-    life.receipts.sees(&topic, 0, 2);
+    life.observe(&topic, 0, 2);
     life.rests().await;
     keep(&kafka, "--group", "closed", "--remove", "Read");
     assert_eq!(ids(&life.take(3).await), published);

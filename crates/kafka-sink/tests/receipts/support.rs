@@ -7,9 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kafka_sink::{
-    KafkaLooks, LookError, Receipt, ReceiptChunk, Receipted, Receipts, ReceiptsOptions, client_config,
+    ChunkOutcome, KafkaLooks, LookError, ReceiptChunk, Receipts, ReceiptsOptions, client_config,
     consumer_config,
 };
+use outbox::{Receipt, RecordPosition};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -170,6 +171,10 @@ impl Life {
         Life { receipts: Receipts::start(options, sender).unwrap(), chunks }
     }
 
+    pub(crate) fn observe(&mut self, topic: &Arc<str>, partition: i32, offset: i64) {
+        self.receipts.observe(&RecordPosition { topic: Arc::clone(topic), partition, offset });
+    }
+
     pub(crate) async fn chunk(&mut self) -> ReceiptChunk {
         within(self.chunks.recv()).await.expect("the worker has ended")
     }
@@ -182,7 +187,7 @@ impl Life {
             assert!((1..=500).contains(&chunk.receipts.len()), "{}", chunk.receipts.len());
             let completed = chunk.receipts.len() as u64;
             taken.extend(chunk.receipts);
-            chunk.done.send(Receipted { completed, idle: 0 }).unwrap();
+            chunk.done.send(ChunkOutcome { completed, idle: 0 }).unwrap();
         }
         assert_eq!(taken.len(), count);
         taken
@@ -191,7 +196,7 @@ impl Life {
     /// Takes the next chunk and reports it durable.
     pub(crate) async fn take_some(&mut self) -> Vec<Receipt> {
         let chunk = self.chunk().await;
-        chunk.done.send(Receipted::default()).unwrap();
+        chunk.done.send(ChunkOutcome::default()).unwrap();
         chunk.receipts
     }
 
@@ -208,5 +213,5 @@ pub(crate) fn ids(receipts: &[Receipt]) -> Vec<Uuid> {
 }
 
 pub(crate) fn offsets(receipts: &[Receipt]) -> Vec<i64> {
-    receipts.iter().map(|receipt| receipt.offset).collect()
+    receipts.iter().map(|receipt| receipt.at.offset).collect()
 }

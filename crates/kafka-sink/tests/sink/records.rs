@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use kafka_sink::Place;
+use kafka_sink::PartitionOffset;
 use rdkafka::Message as _;
 use rdkafka::message::{Headers as _, OwnedMessage, Timestamp};
 use uuid::Uuid;
@@ -36,7 +36,7 @@ async fn a_row_arrives_byte_for_byte_where_its_report_says() {
     let messages = consume(kafka(), &topic, 4);
     assert_eq!(messages.len(), events.len());
     for (event, report) in events.iter().zip(&reports) {
-        let Place { partition, offset } = place(report);
+        let PartitionOffset { partition, offset } = place(report);
         let message = messages.iter().find(|m| (m.partition(), m.offset()) == (partition, offset)).unwrap();
         assert_eq!(message.key(), event.aggregate_id.as_deref());
         assert_eq!(message.payload(), event.payload.as_deref());

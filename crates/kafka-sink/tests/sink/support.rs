@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_sink::{Place, PublishError, Report, Routing, Sink, client_config};
+use kafka_sink::{PartitionOffset, PublishError, Report, Routing, Sink, client_config};
 use outbox::{Columns, Event, Token};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -92,7 +92,7 @@ pub(crate) async fn publish(sink: &mut Sink, events: &[Event]) -> Vec<Report> {
     reports
 }
 
-pub(crate) fn place(report: &Report) -> Place {
+pub(crate) fn place(report: &Report) -> PartitionOffset {
     *report.outcome.as_ref().unwrap_or_else(|failure| panic!("{failure:?}"))
 }
 

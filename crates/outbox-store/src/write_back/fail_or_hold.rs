@@ -1,127 +1,52 @@
+//! Rows that fail or are held, in the form in which they are written.
+
 use bytes::Bytes;
 use outbox::OrderingKey;
 use uuid::Uuid;
 
-/// A row that is not sent, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aside {
-    /// The row's primary key.
-    pub id: Uuid,
-    /// The transaction that inserted the row, as the log names it, if it may not be visible yet.
-    pub xid: Option<u32>,
-    /// Why.
-    pub why: Why,
-    /// Whether it was written before, only that its row could not be seen: it has had its place in its lane since then,
-    /// or has left it, and gets none again.
-    pub in_line: bool,
-}
+use crate::write_back::row_update::{RowUpdate, RowUpdateKind};
 
-/// Why a row is not sent.
+/// A row that becomes FAILED or waits behind another row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It cannot be: the row says FAILED. One that the log has just brought ([`Aside::xid`]) and that says PUBLISH or
-    /// COMPLETE by now is left as it is.
-    Failed {
-        /// For the person who reads it on the row.
-        reason: String,
-        /// Whether it was handed to the broker.
-        sent: bool,
-        /// The lane that is held back behind it from now on, if one is.
-        head_of: Option<OrderingKey>,
-    },
-    /// It waits in its lane, which is held back behind another row.
-    Held {
-        /// The lane.
-        lane: OrderingKey,
-        /// The row at its head.
-        behind: Uuid,
-    },
-}
-
-/// A batch of rows set aside, in the form in which it is written. Lanes keep the order in which it was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asides {
-    /// In the order of their ids, as a batch of any other changes locks them.
-    pub(crate) rows: Vec<AsideRow>,
-    /// The transactions that inserted the rows, each once.
-    pub(crate) xids: Vec<u32>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AsideRow {
+pub(crate) struct FailOrHold {
     pub(crate) id: Uuid,
     pub(crate) failed: bool,
-    /// Whether the log has just brought it. Such a row says INIT, and whatever else it says, it has learnt since: from
-    /// a statement that was carried out, say, although its connection was lost.
+    /// Whether the row was just read from the WAL, so that it was INIT. Any other state was written since, for example
+    /// by a statement that was executed although its connection was lost.
     pub(crate) live: bool,
+    /// Whether the record was handed to the broker.
     pub(crate) sent: bool,
-    pub(crate) error: String,
-    /// In which it is to have a place.
-    pub(crate) lane: Option<(String, Bytes)>,
-    /// Its number among those that were given.
+    pub(crate) last_error: String,
+    /// The topic and key in whose queue the row gets an entry.
+    pub(crate) queue: Option<(String, Bytes)>,
+    /// The row's position in the batch as it was submitted.
     pub(crate) number: i32,
 }
 
-impl Asides {
-    /// Puts a batch in order. Of an id that is given twice only the later counts: to write one after the other takes
-    /// two batches.
-    pub fn new(asides: impl IntoIterator<Item = Aside>) -> Self {
-        let mut xids = Vec::new();
-        let mut rows = Vec::new();
-        for (aside, number) in asides.into_iter().zip(0..) {
-            xids.extend(aside.xid);
-            rows.push(AsideRow::of(aside, number));
-        }
-        rows.reverse();
-        rows.sort_by_key(|row: &AsideRow| row.id);
-        rows.dedup_by_key(|row| row.id);
-        xids.sort_unstable();
-        xids.dedup();
-        Asides { rows, xids }
-    }
-
-    /// How many rows are to be written.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+impl FailOrHold {
+    /// `None` if the row neither fails nor is held.
+    pub(crate) fn of(update: RowUpdate, number: i32) -> Option<FailOrHold> {
+        let (id, live) = (update.id, update.xid.is_some());
+        let (failed, sent, last_error, key) = match update.kind {
+            RowUpdateKind::Failed { reason, sent, head_of } => (true, sent, storable(reason), head_of),
+            RowUpdateKind::Held { key, head } => (false, false, held_behind(head), key),
+            RowUpdateKind::Published(_) | RowUpdateKind::Resent(_) | RowUpdateKind::Consumed { .. } => {
+                return None;
+            }
+        };
+        let queue = key.map(|OrderingKey { topic, key }| (storable(topic), key));
+        Some(FailOrHold { id, failed, live, sent, last_error, queue, number })
     }
 }
 
-impl AsideRow {
-    fn of(aside: Aside, number: i32) -> Self {
-        let (id, live) = (aside.id, aside.xid.is_some());
-        let lane = |lane: OrderingKey| (!aside.in_line).then(|| (storable(lane.topic), lane.key));
-        match aside.why {
-            Why::Failed { reason, sent, head_of } => AsideRow {
-                id,
-                failed: true,
-                live,
-                sent,
-                error: storable(reason),
-                lane: head_of.and_then(lane),
-                number,
-            },
-            Why::Held { lane: of, behind } => AsideRow {
-                id,
-                failed: false,
-                live,
-                sent: false,
-                error: format!(
-                    "held behind row {behind} of the same key, which could not be sent: it follows once that \
-                     row is sent (postrider replay --id {behind}) or skipped (postrider replay --skip {behind})"
-                ),
-                lane: lane(of),
-                number,
-            },
-        }
-    }
+fn held_behind(head: Uuid) -> String {
+    format!(
+        "held behind row {head} of the same key, which could not be sent: it follows once that row is sent \
+         (postrider replay --id {head}) or skipped (postrider replay --skip {head})"
+    )
 }
 
-/// A text of PostgreSQL has no character zero.
+/// Replaces NUL, which PostgreSQL's type text cannot store.
 fn storable(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
@@ -130,27 +55,24 @@ fn storable(text: String) -> String {
 mod tests {
     use super::*;
 
-    fn failed(id: u128, reason: &str) -> Aside {
-        let why = Why::Failed { reason: reason.to_owned(), sent: true, head_of: None };
-        Aside { id: Uuid::from_u128(id), xid: Some(7), why, in_line: false }
+    #[test]
+    fn fail_or_hold_replaces_nul_in_the_reason() {
+        let kind = RowUpdateKind::Failed { reason: "a\0b".to_owned(), sent: true, head_of: None };
+        let row = FailOrHold::of(RowUpdate::new(Uuid::from_u128(1), kind), 0).expect("the row fails");
+        assert_eq!(row.last_error, "a\u{fffd}b");
     }
 
     #[test]
-    fn rows_are_in_the_order_of_their_ids_and_know_that_in_which_they_were_given() {
-        let asides = Asides::new([failed(3, "a"), failed(1, "b"), failed(2, "c")]);
-        let rows: Vec<_> = asides.rows.iter().map(|row| (row.id.as_u128(), row.number)).collect();
-        assert_eq!(rows, [(1, 1), (2, 2), (3, 0)]);
-        assert_eq!(asides.xids, [7]);
-    }
-
-    #[test]
-    fn of_an_id_given_twice_the_later_counts() {
-        let asides = Asides::new([failed(1, "a"), failed(1, "b")]);
-        assert_eq!(asides.rows.iter().map(|row| &*row.error).collect::<Vec<_>>(), ["b"]);
-    }
-
-    #[test]
-    fn a_reason_that_postgresql_could_not_store_is_made_one_that_it_can() {
-        assert_eq!(Asides::new([failed(1, "a\0b")]).rows[0].error, "a\u{fffd}b");
+    fn fail_or_hold_has_no_queue_without_a_held_entry() {
+        let key = OrderingKey { topic: "t".to_owned(), key: "k".into() };
+        let failed = RowUpdateKind::Failed { reason: "r".to_owned(), sent: true, head_of: Some(key.clone()) };
+        let held = RowUpdateKind::Held { key: Some(key), head: Uuid::from_u128(2) };
+        for kind in [failed, held] {
+            let update = RowUpdate::new(Uuid::from_u128(1), kind);
+            let queued = FailOrHold::of(update.clone(), 0).expect("it fails or is held");
+            assert_eq!(queued.queue, Some(("t".to_owned(), "k".into())));
+            let rewritten = FailOrHold::of(update.without_held_entry(), 0).expect("it fails or is held");
+            assert_eq!(rewritten, FailOrHold { queue: None, ..queued });
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use outbox::OrderingKey;
 use outbox_store::{
-    Aside, Asides, EventRows, HeldLane, Why, forget_held, load_lanes, release_head, waiting_rows_of,
+    EventRows, HeldLane, RowUpdate, RowUpdateBatch, RowUpdateKind, forget_held, load_lanes, release_head,
+    waiting_rows_of,
 };
 use uuid::Uuid;
 
@@ -17,13 +18,13 @@ fn lane(key: &str) -> OrderingKey {
     OrderingKey { topic: "orders".to_owned(), key: key.to_owned().into() }
 }
 
-fn head(row: u128, key: &str) -> Aside {
-    let why = Why::Failed { reason: "too large".to_owned(), sent: true, head_of: Some(lane(key)) };
-    Aside { id: id(row), xid: None, why, in_line: false }
+fn head(row: u128, key: &str) -> RowUpdate {
+    let reason = "too large".to_owned();
+    RowUpdate::new(id(row), RowUpdateKind::Failed { reason, sent: true, head_of: Some(lane(key)) })
 }
 
-fn held(row: u128, key: &str, behind: u128) -> Aside {
-    Aside { id: id(row), xid: None, why: Why::Held { lane: lane(key), behind: id(behind) }, in_line: false }
+fn held(row: u128, key: &str, head: u128) -> RowUpdate {
+    RowUpdate::new(id(row), RowUpdateKind::Held { key: Some(lane(key)), head: id(head) })
 }
 
 async fn insert(fixture: &Fixture, rows: impl IntoIterator<Item = u128>) {
@@ -35,9 +36,9 @@ async fn insert(fixture: &Fixture, rows: impl IntoIterator<Item = u128>) {
     }
 }
 
-async fn set_aside(fixture: &Fixture, asides: impl IntoIterator<Item = Aside>) {
-    let unseen = writer(fixture).await.set_aside(&Asides::new(asides), false).await;
-    assert_eq!(unseen.expect("it is written"), []);
+async fn write(fixture: &Fixture, updates: impl IntoIterator<Item = RowUpdate>) {
+    let outcome = writer(fixture).await.write(&RowUpdateBatch::new(updates), false).await;
+    assert_eq!(outcome.expect("it is written").unseen_xids, []);
 }
 
 async fn lanes(fixture: &Fixture) -> Vec<HeldLane> {
@@ -59,9 +60,8 @@ async fn waiting(fixture: &Fixture, key: &str, rows_max: usize) -> Vec<u128> {
 async fn rows_wait_in_the_order_in_which_they_were_set_aside() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=9).await;
-    set_aside(&fixture, [head(9, "k"), held(5, "k", 9), held(7, "k", 9), head(8, "l"), held(2, "k", 9)])
-        .await;
-    set_aside(&fixture, [held(1, "k", 9), held(3, "l", 8), held(7, "k", 9)]).await;
+    write(&fixture, [head(9, "k"), held(5, "k", 9), held(7, "k", 9), head(8, "l"), held(2, "k", 9)]).await;
+    write(&fixture, [held(1, "k", 9), held(3, "l", 8), held(7, "k", 9)]).await;
     assert_eq!(
         waiting(&fixture, "k", 100).await,
         [5, 7, 2, 1],
@@ -81,11 +81,11 @@ async fn rows_wait_in_the_order_in_which_they_were_set_aside() {
 async fn a_row_that_waited_and_fails_becomes_the_head_in_its_place() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=4).await;
-    set_aside(&fixture, [head(1, "k"), held(2, "k", 1), held(3, "k", 1), held(4, "k", 1)]).await;
+    write(&fixture, [head(1, "k"), held(2, "k", 1), held(3, "k", 1), held(4, "k", 1)]).await;
     assert_eq!(release_head(&fixture.session, &fixture.names, id(2)).await.expect("it is asked"), None);
     let released = release_head(&fixture.session, &fixture.names, id(1)).await.expect("it is released");
     assert_eq!(released, Some(lane("k")));
-    set_aside(&fixture, [head(2, "k")]).await;
+    write(&fixture, [head(2, "k")]).await;
     assert_eq!(lanes(&fixture).await, [HeldLane { lane: lane("k"), head: Some(id(2)), waiting: 2 }]);
     assert_eq!(waiting(&fixture, "k", 9).await, [3, 4]);
     let order = "select string_agg(right(id::text, 1), ' ' order by seq) from postrider.held";
@@ -98,9 +98,9 @@ async fn a_row_that_waited_and_fails_becomes_the_head_in_its_place() {
 async fn to_set_the_head_aside_as_one_that_waits_does_not_take_its_head_off() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=1).await;
-    set_aside(&fixture, [head(1, "k")]).await;
-    set_aside(&fixture, [held(1, "k", 1)]).await;
-    set_aside(&fixture, [head(1, "k")]).await;
+    write(&fixture, [head(1, "k")]).await;
+    write(&fixture, [held(1, "k", 1)]).await;
+    write(&fixture, [head(1, "k")]).await;
     assert_eq!(lanes(&fixture).await, [HeldLane { lane: lane("k"), head: Some(id(1)), waiting: 0 }]);
 }
 
@@ -108,11 +108,10 @@ async fn to_set_the_head_aside_as_one_that_waits_does_not_take_its_head_off() {
 async fn what_a_relay_left_behind_is_put_right_when_lanes_are_loaded() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=10).await;
-    set_aside(&fixture, [head(1, "k"), held(2, "k", 1), held(3, "k", 1), held(4, "k", 1), held(5, "k", 1)])
-        .await;
-    set_aside(&fixture, [head(6, "l"), held(7, "l", 6)]).await;
-    set_aside(&fixture, [head(8, "m")]).await;
-    set_aside(&fixture, [head(9, "n"), held(10, "n", 9)]).await;
+    write(&fixture, [head(1, "k"), held(2, "k", 1), held(3, "k", 1), held(4, "k", 1), held(5, "k", 1)]).await;
+    write(&fixture, [head(6, "l"), held(7, "l", 6)]).await;
+    write(&fixture, [head(8, "m")]).await;
+    write(&fixture, [head(9, "n"), held(10, "n", 9)]).await;
     // 2 was published before the crash, 3 was given up and holds nobody up, 4 is long gone, 5 may not be visible yet;
     // the heads of l and m were sent, that of n is gone.
     for change in [
@@ -146,7 +145,7 @@ async fn what_a_relay_left_behind_is_put_right_when_lanes_are_loaded() {
 async fn each_slot_has_lanes_of_its_own() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=2).await;
-    set_aside(&fixture, [head(1, "k"), held(2, "k", 1)]).await;
+    write(&fixture, [head(1, "k"), held(2, "k", 1)]).await;
     let mut other = fixture.names.clone();
     other.slot = "another".to_owned();
     assert_eq!(load_lanes(&fixture.session, &other).await.expect("they are read"), []);

@@ -8,7 +8,7 @@ mod overview;
 mod partitions;
 mod replay;
 mod retention;
-mod row_changes;
+mod row_updates;
 mod row_writer;
 mod run;
 mod session;

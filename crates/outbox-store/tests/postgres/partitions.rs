@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use outbox_store::{Expired, Month, RowChanges, Shape, connect, inspect, keep_ahead, plan};
+use outbox_store::{Expired, Month, RowUpdateBatch, Shape, connect, inspect, keep_ahead, plan};
 
 use crate::fixture::{Fixture, tls};
 use crate::retention::{retention, sweep};
-use crate::row_writer::{row, writer};
+use crate::row_writer::{published, writer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -275,9 +275,9 @@ async fn write_back_looks_into_the_index_of_each_partition() {
     let mut written = 0;
     let mut times = Vec::new();
     for batch in 0..ROWS / 1000 {
-        let rows =
-            (batch * 1000..(batch + 1) * 1000).map(|id| row(id, "orders", 0, i64::try_from(id).unwrap()));
-        let batch = RowChanges::new(rows);
+        let rows = (batch * 1000..(batch + 1) * 1000)
+            .map(|id| published(id, "orders", 0, i64::try_from(id).unwrap()));
+        let batch = RowUpdateBatch::new(rows);
         let start = Instant::now();
         written += writer.write(&batch, false).await.expect("it is written").published;
         times.push(start.elapsed());

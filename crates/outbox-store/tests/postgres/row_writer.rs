@@ -1,34 +1,31 @@
+//! Writing published rows.
+
 use std::time::Duration;
 
-use outbox::Columns;
-
-use outbox_store::{Changed, Happened, RowChange, RowChanges, RowWriter, connect};
+use outbox::{Columns, RecordPosition};
+use outbox_store::{BatchOutcome, RowUpdate, RowUpdateBatch, RowUpdateKind, RowWriter, connect};
 use uuid::Uuid;
 
 use crate::fixture::{Fixture, server, tls};
 
 pub(crate) const BUCKET: Duration = Duration::from_secs(10);
 
-fn told(changed: &Changed) -> (u64, Vec<u32>) {
-    (changed.published, changed.unseen_xids.clone())
-}
-
-pub(crate) fn row(id: u128, topic: &str, partition: i32, offset: i64) -> RowChange {
-    let what = Happened::Published;
-    RowChange {
-        id: Uuid::from_u128(id),
-        xid: None,
-        topic: topic.into(),
-        partition,
-        offset: Some(offset),
-        what,
-    }
+pub(crate) fn published(id: u128, topic: &str, partition: i32, offset: i64) -> RowUpdate {
+    let at = RecordPosition { topic: topic.into(), partition, offset };
+    RowUpdate::new(Uuid::from_u128(id), RowUpdateKind::Published(at))
 }
 
 pub(crate) async fn writer(fixture: &Fixture) -> RowWriter {
     let config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
     let session = connect(&config, &tls()).await.expect("the server is there");
     RowWriter::new(session, &fixture.names, BUCKET).await.expect("it is prepared")
+}
+
+async fn write(
+    writer: &RowWriter,
+    updates: impl IntoIterator<Item = RowUpdate>,
+) -> Result<BatchOutcome, outbox_store::StoreError> {
+    writer.write(&RowUpdateBatch::new(updates), false).await
 }
 
 async fn insert(fixture: &Fixture, id: u128, status: &str) {
@@ -41,7 +38,7 @@ async fn insert(fixture: &Fixture, id: u128, status: &str) {
         .await;
 }
 
-async fn says(fixture: &Fixture, id: u128) -> String {
+async fn row(fixture: &Fixture, id: u128) -> String {
     let id = Uuid::from_u128(id);
     let sql = "select concat_ws(' ', status, kafka_topic, kafka_partition, kafka_offset, attempts,
                    coalesce(published_at >= created_at, false), last_attempt_at = published_at)
@@ -56,64 +53,66 @@ async fn progress(fixture: &Fixture) -> String {
 }
 
 #[tokio::test]
-async fn rows_that_say_init_become_publish_with_their_place_and_the_progress_moves() {
+async fn write_makes_init_rows_publish_with_position_and_progress() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
     insert(&fixture, 1, "INIT").await;
     insert(&fixture, 2, "INIT").await;
-    let batch = RowChanges::new([row(2, "t", 3, 8), row(1, "t", 3, 7)]);
+    let batch = RowUpdateBatch::new([published(2, "t", 3, 8), published(1, "t", 3, 7)]);
     assert_eq!(writer.write(&batch, false).await.expect("it is written").published, 2);
-    assert_eq!(says(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
-    assert_eq!(says(&fixture, 2).await, "PUBLISH t 3 8 1 t t");
+    assert_eq!(row(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
+    assert_eq!(row(&fixture, 2).await, "PUBLISH t 3 8 1 t t");
     assert_eq!(progress(&fixture).await, "t 3 8");
-    assert_eq!(writer.write(&batch, false).await.expect("a repetition does no harm").published, 0);
-    assert_eq!(says(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
+    assert_eq!(writer.write(&batch, false).await.expect("a repetition is harmless").published, 0);
+    assert_eq!(row(&fixture, 1).await, "PUBLISH t 3 7 1 t t");
 }
 
 #[tokio::test]
-async fn no_later_state_is_overwritten_and_a_row_that_is_gone_is_no_error() {
+async fn write_keeps_later_states_and_ignores_deleted_rows() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
     for (id, status) in [(1, "COMPLETE"), (2, "FAILED"), (3, "PUBLISH"), (4, "odd")] {
         insert(&fixture, id, status).await;
     }
-    let batch = RowChanges::new((1..=5).map(|id| row(id, "t", 0, 10 + id as i64)));
+    let batch = RowUpdateBatch::new((1..=5).map(|id| published(id, "t", 0, 10 + id as i64)));
     assert_eq!(writer.write(&batch, false).await.expect("it is written").published, 0);
-    assert_eq!(says(&fixture, 1).await, "COMPLETE 0 f");
-    assert_eq!(says(&fixture, 2).await, "FAILED 0 f");
-    assert_eq!(says(&fixture, 3).await, "PUBLISH 0 f");
-    assert_eq!(says(&fixture, 4).await, "odd 0 f");
+    assert_eq!(row(&fixture, 1).await, "COMPLETE 0 f");
+    assert_eq!(row(&fixture, 2).await, "FAILED 0 f");
+    assert_eq!(row(&fixture, 3).await, "PUBLISH 0 f");
+    assert_eq!(row(&fixture, 4).await, "odd 0 f");
     assert_eq!(progress(&fixture).await, "t 0 15");
 }
 
 #[tokio::test]
-async fn the_progress_of_a_partition_moves_up_and_never_back() {
+async fn progress_of_a_partition_never_decreases() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
     for (batch, expected) in [
-        (vec![row(1, "a", 0, 5), row(2, "b", 0, 1), row(3, "a", 1, 2)], "a 0 5, a 1 2, b 0 1"),
-        (vec![row(4, "a", 0, 3), row(5, "b", 0, 9)], "a 0 5, a 1 2, b 0 9"),
-        (vec![row(6, "a", 0, 6)], "a 0 6, a 1 2, b 0 9"),
+        (
+            vec![published(1, "a", 0, 5), published(2, "b", 0, 1), published(3, "a", 1, 2)],
+            "a 0 5, a 1 2, b 0 1",
+        ),
+        (vec![published(4, "a", 0, 3), published(5, "b", 0, 9)], "a 0 5, a 1 2, b 0 9"),
+        (vec![published(6, "a", 0, 6)], "a 0 6, a 1 2, b 0 9"),
     ] {
-        writer.write(&RowChanges::new(batch), false).await.expect("it is written");
+        write(&writer, batch).await.expect("it is written");
         assert_eq!(progress(&fixture).await, expected);
     }
 }
 
 #[tokio::test]
-async fn status_and_progress_are_written_together_or_not_at_all() {
+async fn status_and_progress_are_written_atomically() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
     insert(&fixture, 1, "INIT").await;
     fixture.execute("alter table postrider.progress add check (\"offset\" < 100)").await;
-    let error =
-        writer.write(&RowChanges::new([row(1, "t", 0, 100)]), false).await.expect_err("it is refused");
+    let error = write(&writer, [published(1, "t", 0, 100)]).await.expect_err("the check rejects it");
     assert!(error.is_definite(), "{error}");
-    assert_eq!(says(&fixture, 1).await, "INIT 0 f");
+    assert_eq!(row(&fixture, 1).await, "INIT 0 f");
 }
 
 #[tokio::test]
-async fn columns_under_other_names_and_of_other_types_are_written() {
+async fn write_supports_renamed_columns_and_other_types() {
     let mut fixture = Fixture::empty().await;
     fixture.names.columns = Columns {
         id: "Event Id".to_owned(),
@@ -135,15 +134,14 @@ async fn columns_under_other_names_and_of_other_types_are_written() {
     assert_eq!(fixture.check().await.problems, []);
     let id = Uuid::from_u128(1);
     fixture.execute(&format!("insert into outbox (\"Event Id\") values ('{id}')")).await;
-    let written = writer(&fixture).await.write(&RowChanges::new([row(1, "t", 3, 4)]), false).await;
+    let written = write(&writer(&fixture).await, [published(1, "t", 3, 4)]).await;
     assert_eq!(written.expect("it is written").published, 1);
-    let says =
-        "select concat_ws(' ', state, kafka_topic, kafka_partition, \"off\"\"set\", tries) from outbox";
-    assert_eq!(fixture.text(says).await, "PUBLISH t 3 4 1");
+    let sql = "select concat_ws(' ', state, kafka_topic, kafka_partition, \"off\"\"set\", tries) from outbox";
+    assert_eq!(fixture.text(sql).await, "PUBLISH t 3 4 1");
 }
 
 #[tokio::test]
-async fn a_commit_is_flushed_even_where_the_database_would_not() {
+async fn write_commits_synchronously_despite_the_database_default() {
     let fixture = Fixture::set_up().await;
     fixture.execute(&format!("alter database {} set synchronous_commit = off", fixture.database)).await;
     fixture
@@ -154,12 +152,12 @@ async fn a_commit_is_flushed_even_where_the_database_would_not() {
         )
         .await;
     insert(&fixture, 1, "INIT").await;
-    writer(&fixture).await.write(&RowChanges::new([row(1, "t", 0, 0)]), false).await.expect("it is written");
+    write(&writer(&fixture).await, [published(1, "t", 0, 0)]).await.expect("it is written");
     assert_eq!(fixture.text("select last_error from outbox").await, "on");
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_is_a_definite_error_with_the_grant() {
+async fn revoked_privilege_is_a_permanent_error_with_the_grant() {
     let mut fixture = Fixture::set_up().await;
     let (role, config) = fixture.role("").await;
     fixture
@@ -169,9 +167,10 @@ async fn a_right_that_is_taken_away_is_a_definite_error_with_the_grant() {
         ))
         .await;
     fixture.session = connect(&config, &tls()).await.expect("it may log in");
-    let writer = RowWriter::new(fixture.session, &fixture.names, BUCKET).await.expect("the rights suffice");
+    let writer =
+        RowWriter::new(fixture.session, &fixture.names, BUCKET).await.expect("the privileges suffice");
     fixture.sql.batch_execute(&format!("revoke update on outbox from {role}")).await.expect("it is revoked");
-    let error = writer.write(&RowChanges::new([row(1, "t", 0, 0)]), false).await.expect_err("it may not");
+    let error = write(&writer, [published(1, "t", 0, 0)]).await.expect_err("UPDATE is revoked");
     assert!(error.is_definite());
     assert!(
         error.to_string().contains("grant the role SELECT and UPDATE on \"public\".\"outbox\""),
@@ -186,15 +185,17 @@ async fn batches_are_pipelined_on_one_connection() {
     for id in 1..=4 {
         insert(&fixture, id, "INIT").await;
     }
-    let (first, second) =
-        (RowChanges::new([row(1, "t", 0, 1), row(2, "t", 0, 2)]), RowChanges::new([row(3, "t", 0, 3)]));
+    let (first, second) = (
+        RowUpdateBatch::new([published(1, "t", 0, 1), published(2, "t", 0, 2)]),
+        RowUpdateBatch::new([published(3, "t", 0, 3)]),
+    );
     let (first, second) = tokio::join!(writer.write(&first, false), writer.write(&second, false));
     assert_eq!((first.expect("it is written").published, second.expect("it is written").published), (2, 1));
 }
 
-// As between the commit record in the log and the moment at which others see the transaction.
+// As between the commit record in the WAL and the moment the transaction becomes visible.
 #[tokio::test]
-async fn rows_that_cannot_be_seen_yet_are_reported_and_found_later() {
+async fn invisible_rows_are_reported_and_written_later() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
     insert(&fixture, 1, "INIT").await;
@@ -203,21 +204,21 @@ async fn rows_that_cannot_be_seen_yet_are_reported_and_found_later() {
     insert(&fixture, 2, "INIT").await;
     let unseen: u32 =
         fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
-    let batch = RowChanges::new([
-        RowChange { xid: Some(seen), ..row(1, "t", 0, 1) },
-        RowChange { xid: Some(unseen), ..row(2, "t", 0, 2) },
+    let batch = RowUpdateBatch::new([
+        RowUpdate { xid: Some(seen), ..published(1, "t", 0, 1) },
+        RowUpdate { xid: Some(unseen), ..published(2, "t", 0, 2) },
     ]);
     let first = writer.write(&batch, false).await.expect("it is written");
-    assert_eq!(told(&first), (1, vec![unseen]));
+    assert_eq!((first.published, &*first.unseen_xids), (1, &[unseen][..]));
     fixture.execute("commit").await;
     let second = writer.write(&batch, false).await.expect("it is written");
-    assert_eq!(told(&second), (1, vec![]));
-    assert_eq!(says(&fixture, 2).await, "PUBLISH t 0 2 1 t t");
+    assert_eq!((second.published, &*second.unseen_xids), (1, &[][..]));
+    assert_eq!(row(&fixture, 2).await, "PUBLISH t 0 2 1 t t");
 }
 
-// Rows of a savepoint bear a number of their own; the log and the snapshot go by that of the whole transaction.
+// xmin of a savepoint's row is a subtransaction id; pgoutput and snapshots use the top-level xid.
 #[tokio::test]
-async fn rows_of_a_savepoint_are_seen_with_their_transaction() {
+async fn savepoint_rows_become_visible_with_their_transaction() {
     let fixture = Fixture::set_up().await;
     let writer = writer(&fixture).await;
     fixture.execute("begin").await;
@@ -225,10 +226,10 @@ async fn rows_of_a_savepoint_are_seen_with_their_transaction() {
     fixture.execute("savepoint inner_one").await;
     insert(&fixture, 1, "INIT").await;
     fixture.execute("release savepoint inner_one").await;
-    let batch = RowChanges::new([RowChange { xid: Some(xid), ..row(1, "t", 0, 1) }]);
+    let batch = RowUpdateBatch::new([RowUpdate { xid: Some(xid), ..published(1, "t", 0, 1) }]);
     let first = writer.write(&batch, false).await.expect("it is written");
-    assert_eq!(told(&first), (0, vec![xid]));
+    assert_eq!((first.published, &*first.unseen_xids), (0, &[xid][..]));
     fixture.execute("commit").await;
     let second = writer.write(&batch, false).await.expect("it is written");
-    assert_eq!(told(&second), (1, vec![]));
+    assert_eq!((second.published, &*second.unseen_xids), (1, &[][..]));
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use outbox_store::RowChanges;
+use outbox_store::RowUpdateBatch;
 
 use crate::fixture::Fixture;
-use crate::row_writer::{row, writer};
+use crate::row_writer::{published, writer};
 
 const ROWS: u128 = 100_000;
 
@@ -19,7 +19,7 @@ async fn rows_are_found_by_primary_key_and_updated_hot_however_the_table_has_gro
     let scans = fixture.text("select seq_scan::text from pg_stat_user_tables where relname = 'outbox'").await;
     let writer = writer(&fixture).await;
     for id in 0..10 {
-        writer.write(&RowChanges::new([row(id, "t", 0, 0)]), false).await.expect("it is written");
+        writer.write(&RowUpdateBatch::new([published(id, "t", 0, 0)]), false).await.expect("it is written");
     }
     fixture
         .execute(&format!(
@@ -32,8 +32,9 @@ async fn rows_are_found_by_primary_key_and_updated_hot_however_the_table_has_gro
     let mut times = Vec::new();
     for batch in 0..ROWS / 1000 {
         let ids = batch * 1000..(batch + 1) * 1000;
-        let rows = ids.map(|id| row(id, ["orders", "payments"][id as usize % 2], (id % 6) as i32, id as i64));
-        let batch = RowChanges::new(rows);
+        let rows =
+            ids.map(|id| published(id, ["orders", "payments"][id as usize % 2], (id % 6) as i32, id as i64));
+        let batch = RowUpdateBatch::new(rows);
         let start = Instant::now();
         written += writer.write(&batch, false).await.expect("it is written").published;
         times.push(start.elapsed());

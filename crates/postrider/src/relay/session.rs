@@ -176,7 +176,7 @@ async fn farewell(source: Source, dispatch: Dispatch) -> Verdicts {
 struct Found {
     oid: Option<u32>,
     lanes: Lanes,
-    partitions: Vec<outbox_store::KnownPartition>,
+    partitions: Vec<outbox::RecordPosition>,
 }
 
 async fn found(rows: &Rows, config: &Config) -> Result<Found> {

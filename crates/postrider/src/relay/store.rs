@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
-use outbox::{OrderingKey, Status};
+use outbox::{OrderingKey, RecordPosition, Status};
 use outbox_store::{
-    EventRows, HeldLane, KnownPartition, Names, RunCheck, RunNeeds, Session, StoreError, StoredRow, Tls,
-    check_for_run, connect, forget_held, known_partitions, load_lanes, release_head, statuses, table_oid,
-    waiting_rows_of,
+    EventRows, HeldLane, Names, RunCheck, RunNeeds, Session, StoreError, StoredRow, Tls, check_for_run,
+    connect, forget_held, known_partitions, load_lanes, release_head, statuses, table_oid, waiting_rows_of,
 };
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -80,7 +79,7 @@ impl Rows {
     }
 
     /// The partitions that were ever written to, with the highest offset written back of each.
-    pub(super) async fn known_partitions(&self) -> Result<Vec<KnownPartition>> {
+    pub(super) async fn known_partitions(&self) -> Result<Vec<RecordPosition>> {
         self.patiently(async |session| known_partitions(session).await).await
     }
 

@@ -98,7 +98,7 @@ async fn receipts(config: &Config, session: &Session) -> Told<Vec<GroupLag>> {
         return Err("receipts.enabled is false, so no row becomes COMPLETE".to_owned());
     }
     let partitions = told(known_partitions(session).await)?;
-    let partitions = partitions.into_iter().map(|known| (known.topic.into(), known.partition)).collect();
+    let partitions = partitions.into_iter().map(|known| (known.topic, known.partition)).collect();
     let kafka = KafkaLooks::new(&config.kafka.client);
     match tokio::time::timeout(KAFKA_WITHIN, lag::ask(&kafka, &config.receipts, partitions)).await {
         Ok(lags) => lags.map_err(|error| error.to_string()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kafka_sink::{ReceiptChunk, Receipts, ReceiptsOptions};
 use outbox::Lsn;
-use outbox_store::KnownPartition;
+use outbox::RecordPosition;
 use reconciler::{
     Account, Announced, Database, Publisher, ReconcileOptions, ReplayCounts, ReplayOptions, execute_replays,
     reconcile,
@@ -49,7 +49,7 @@ fn options(config: &Config) -> ReconcileOptions {
 pub(crate) fn receipts(
     config: &Config,
     chunks: mpsc::Sender<ReceiptChunk>,
-    known: &[KnownPartition],
+    known: &[RecordPosition],
 ) -> Result<Option<Receipts>> {
     if !config.receipts.enabled {
         return Ok(None);
@@ -60,9 +60,7 @@ pub(crate) fn receipts(
         follow: config.receipts.follow.clone(),
     };
     let mut receipts = Receipts::start(options, chunks).context("receipts cannot be consumed")?;
-    for KnownPartition { topic, partition, offset } in known {
-        receipts.sees(&Arc::from(topic.as_str()), *partition, *offset);
-    }
+    known.iter().for_each(|at| receipts.observe(at));
     Ok(Some(receipts))
 }
 

@@ -5,9 +5,9 @@ use std::mem;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use kafka_sink::{PublishError, Receipts, Refusal, What};
-use outbox::{Event, InFlightLedger, OrderingKey, Status, Token};
-use outbox_store::Names;
+use kafka_sink::{PublishError, Receipts, Refusal};
+use outbox::{Event, InFlightLedger, OrderingKey, RecordPosition, Status, Token};
+use outbox_store::{Names, RowUpdateKind, StoredPlace};
 use reconciler::{Account, Origin, Outcome, Planned, Work};
 use tokio::sync::oneshot;
 use tracing::error;
@@ -144,13 +144,13 @@ impl Dispatch {
                 self.ready.push_back(Ready { token, event, origin: Some(origin) });
             }
             Work::Complete { id, place } => {
-                let topic = Arc::from(place.topic);
-                let place = kafka_sink::Place { partition: place.partition, offset: place.offset };
-                self.change(id, What::Completed { topic, place }, done, ledger)?;
+                let StoredPlace { topic, partition, offset } = place;
+                let at = RecordPosition { topic: Arc::from(topic), partition, offset };
+                self.change(id, RowUpdateKind::Consumed { at, by_request: false }, done, ledger)?;
             }
             Work::GiveUp { id, reason } => {
                 error!(%id, "given up: {reason}; the row says FAILED");
-                self.change(id, What::Failed { reason, sent: false, head_of: None }, done, ledger)?;
+                self.change(id, RowUpdateKind::Failed { reason, sent: false, head_of: None }, done, ledger)?;
             }
             Work::Skip { id } => {
                 if self.lanes.release(id) {
@@ -166,7 +166,7 @@ impl Dispatch {
     fn change(
         &mut self,
         id: Uuid,
-        what: What,
+        kind: RowUpdateKind,
         done: oneshot::Sender<Outcome>,
         ledger: &mut InFlightLedger,
     ) -> Result<()> {
@@ -180,7 +180,7 @@ impl Dispatch {
         self.delivery.write(
             token,
             crate::relay::publish::in_flight::RowRef { id, xid: None, created_at_us: None },
-            what,
+            kind,
         )
     }
 
@@ -271,12 +271,17 @@ impl Dispatch {
     ) -> Result<(), Ending> {
         self.lanes.joins(&lane, ready.token);
         self.planned.ends_as(ready.token, Outcome::InLine);
-        self.write(ready, What::Held { lane, behind }, ledger)
+        self.write(ready, RowUpdateKind::Held { key: Some(lane), head: behind }, ledger)
     }
 
-    fn write(&mut self, ready: &Ready, what: What, ledger: &mut InFlightLedger) -> Result<(), Ending> {
+    fn write(
+        &mut self,
+        ready: &Ready,
+        kind: RowUpdateKind,
+        ledger: &mut InFlightLedger,
+    ) -> Result<(), Ending> {
         let written = ledger.acknowledged(ready.token).map_err(anyhow::Error::from);
-        let written = written.and_then(|()| self.delivery.write(ready.token, (&ready.event).into(), what));
+        let written = written.and_then(|()| self.delivery.write(ready.token, (&ready.event).into(), kind));
         written.map_err(Ending::Failed)
     }
 
@@ -361,7 +366,7 @@ impl Dispatch {
         let goes_on = head_of.is_none() || ready.origin != Some(Origin::Held);
         let outcome = if goes_on { Outcome::Refused(reason.clone()) } else { Outcome::InLine };
         self.planned.ends_as(ready.token, outcome);
-        self.write(ready, What::Failed { reason, sent, head_of }, ledger)?;
+        self.write(ready, RowUpdateKind::Failed { reason, sent, head_of }, ledger)?;
         Ok(Step::Taken)
     }
 
@@ -391,10 +396,10 @@ impl Dispatch {
         let mut endings = Vec::new();
         for delivered in mem::take(delivered) {
             match delivered {
-                Delivered::Acknowledged(token, topic, place) => {
+                Delivered::Acknowledged(token, at) => {
                     ledger.acknowledged(token)?;
                     if let Some(receipts) = &mut self.receipts {
-                        receipts.sees(&topic, place.partition, place.offset);
+                        receipts.observe(&at);
                     }
                 }
                 Delivered::Buried(token) => {

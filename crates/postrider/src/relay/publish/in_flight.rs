@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kafka_sink::{
-    Failure, Place, PublishError, Refusal, Report, RowChange, Sink, SinkError, What, WriteBack, Written,
+    Failure, PartitionOffset, PublishError, Refusal, Report, Sink, SinkError, WriteBack, Written,
 };
-use outbox::{Event, OrderingKey, Token, WriteBackSummary};
+use outbox::{Event, OrderingKey, RecordPosition, Token, WriteBackSummary};
+use outbox_store::{RowUpdate, RowUpdateKind};
 use reconciler::Origin;
 use uuid::Uuid;
 
@@ -58,7 +59,7 @@ enum Purpose {
 /// What has become of an event.
 pub(crate) enum Delivered {
     /// The broker has its record there.
-    Acknowledged(Token, Arc<str>, Place),
+    Acknowledged(Token, RecordPosition),
     /// The broker has its dead letter.
     Buried(Token),
     Written(Token),
@@ -149,10 +150,10 @@ impl Delivery {
     }
 
     /// Has a row changed that no record is waited for.
-    pub(crate) fn write(&mut self, token: Token, row: RowRef, what: What) -> Result<()> {
+    pub(crate) fn write(&mut self, token: Token, row: RowRef, kind: RowUpdateKind) -> Result<()> {
         if let Some(write_back) = &mut self.write_back {
             let RowRef { id, xid, created_at_us } = row;
-            write_back.submit(RowChange { token, id, xid, created_at_us, what })?;
+            write_back.submit(token, RowUpdate { id, xid, created_at_us, kind })?;
             self.writing += 1;
         }
         Ok(())
@@ -208,23 +209,23 @@ impl Delivery {
         let Parcel { row, topic, purpose } =
             parcel.context("Kafka reported on a record that was never published")?;
         self.publishing -= 1;
-        let place = match outcome {
-            Ok(place) => place,
+        let at = match outcome {
+            Ok(PartitionOffset { partition, offset }) => RecordPosition { topic, partition, offset },
             Err(Failure::Refused(refusal)) => {
                 let was_dead_letter = matches!(purpose, Purpose::DeadLetter { .. });
                 return Ok(Delivered::Refused { token, id: row.id, refusal, was_dead_letter });
             }
             Err(Failure::Lost(error)) => return Ok(Delivered::Lost(error)),
         };
-        let what = match purpose {
-            Purpose::Live => What::Published { topic: Arc::clone(&topic), place },
-            Purpose::Planned => What::Resent { topic: Arc::clone(&topic), place },
+        let kind = match purpose {
+            Purpose::Live => RowUpdateKind::Published(at.clone()),
+            Purpose::Planned => RowUpdateKind::Resent(at.clone()),
             Purpose::DeadLetter { reason, sent } => {
-                self.write(token, row, What::Failed { reason, sent, head_of: None })?;
+                self.write(token, row, RowUpdateKind::Failed { reason, sent, head_of: None })?;
                 return Ok(Delivered::Buried(token));
             }
         };
-        self.write(token, row, what)?;
-        Ok(Delivered::Acknowledged(token, topic, place))
+        self.write(token, row, kind)?;
+        Ok(Delivered::Acknowledged(token, at))
     }
 }
