@@ -211,7 +211,7 @@ async fn a_right_that_is_taken_away_ends_the_work_with_the_grant_that_mends_it()
     submit(&mut write_back, 1);
     let refused = timeout(DEADLINE, write_back.written(&mut written)).await.expect("in time");
     let Err(WriteBackError::Store(error)) = refused else { panic!("{refused:?}") };
-    assert!(error.is_definite());
+    assert!(!error.is_retryable());
     let text = error.to_string();
     assert!(text.contains("grant the role SELECT and UPDATE") && !text.contains("secret"), "{text}");
 }

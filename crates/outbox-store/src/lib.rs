@@ -18,6 +18,8 @@ mod stuck_rows;
 mod verify_rows;
 mod write_back;
 
+pub use connection::backoff::Backoff;
+pub use connection::database::Database;
 pub use connection::error::StoreError;
 pub use connection::names::Names;
 pub use connection::session::{Session, Tls, connect, noticing_dead_peers};

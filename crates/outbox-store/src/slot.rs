@@ -34,7 +34,7 @@ pub async fn wal_flush_position(session: &Session) -> Result<Lsn, StoreError> {
         .map_err(StoreError::postgres("reading the log's position"))?;
     row.get::<_, Option<PgLsn>>(0)
         .map(lsn)
-        .ok_or_else(|| StoreError::transient("reading the log's position", "the server is a standby"))
+        .ok_or_else(|| StoreError::retryable("reading the log's position", "the server is a standby"))
 }
 
 /// How the slot stands; `None` if there is no slot of that name.

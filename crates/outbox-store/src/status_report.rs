@@ -316,7 +316,7 @@ pub async fn log_end(session: &Session) -> Result<Lsn, StoreError> {
         .map_err(StoreError::postgres("reading the log's position"))?;
     let end = row.get::<_, Option<PgLsn>>(0);
     end.map(|end| Lsn::from_u64(end.into())).ok_or_else(|| {
-        StoreError::transient(
+        StoreError::retryable(
             "reading the log's position",
             "the server is a standby that has replayed nothing",
         )

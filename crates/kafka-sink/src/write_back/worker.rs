@@ -56,7 +56,7 @@ impl<C: Connector> Worker<C> {
             };
             match outcome {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_definite() => return Err(error),
+                Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => self.outage_continues(&error),
             }
             sleep(retry.next()).await;

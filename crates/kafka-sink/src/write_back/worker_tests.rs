@@ -82,7 +82,7 @@ impl Scripted {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 Ok(BatchOutcome::default())
             }
-            Write::IsLost => Err(StoreError::transient("writing", "connection lost")),
+            Write::IsLost => Err(StoreError::retryable("writing", "connection lost")),
             Write::IsRejected => Err(StoreError::definite("writing", "permission denied", "grant it")),
             Write::Panics => panic!("scripted panic"),
         }
@@ -97,7 +97,7 @@ impl Connector for Scripted {
         script.connects += 1;
         if script.connects_fail > 0 {
             script.connects_fail -= 1;
-            return Err(StoreError::transient("connecting", "refused"));
+            return Err(StoreError::retryable("connecting", "refused"));
         }
         let written = script.written.clone();
         drop(script);

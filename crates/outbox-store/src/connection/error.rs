@@ -4,58 +4,67 @@ use std::io;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-/// What went wrong with the database, split at the place that knows into what passes and what does not.
+/// An error of a database operation, classified as retryable or not.
 ///
-/// Its text says what was being done, what the server said and what to do; it never holds a password, nor the
-/// values of a row.
+/// Its text names the operation, the server's message and the remedy. It never contains a password or a row's values.
 #[derive(Debug)]
 pub struct StoreError {
-    doing: String,
+    operation: String,
     cause: String,
     remedy: Option<String>,
-    definite: bool,
+    retryable: bool,
     code: Option<SqlState>,
 }
 
 impl StoreError {
-    /// Trying again may help: the connection was lost, the server is starting, a lock was not to be had.
-    pub fn transient(doing: impl Into<String>, cause: impl Into<String>) -> Self {
-        StoreError { doing: doing.into(), cause: cause.into(), remedy: None, definite: false, code: None }
-    }
-
-    /// Trying again does not help: somebody has to change something.
-    pub fn definite(doing: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// A retry can succeed: the connection was lost, the server is starting, a lock was not available.
+    pub fn retryable(operation: impl Into<String>, cause: impl Into<String>) -> Self {
         StoreError {
-            doing: doing.into(),
+            operation: operation.into(),
             cause: cause.into(),
-            remedy: Some(remedy.into()),
-            definite: true,
+            remedy: None,
+            retryable: true,
             code: None,
         }
     }
 
-    /// Whether the server takes no connections because it is shutting down or starting up.
+    /// A retry cannot succeed before the remedy is applied.
+    pub fn definite(
+        operation: impl Into<String>,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        StoreError {
+            operation: operation.into(),
+            cause: cause.into(),
+            remedy: Some(remedy.into()),
+            retryable: false,
+            code: None,
+        }
+    }
+
+    /// Whether the server rejects connections because it is shutting down or starting up.
     pub fn is_server_closed(&self) -> bool {
         let closed = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
         self.code.as_ref().is_some_and(|code| closed.contains(code))
     }
 
-    pub(crate) fn postgres(doing: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> StoreError {
-        let doing = doing.into();
+    pub(crate) fn postgres(operation: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) -> StoreError {
+        let operation = operation.into();
         move |error| match error.as_db_error() {
             Some(server) => StoreError {
-                cause: said(server),
+                cause: server_message(server),
                 remedy: remedy(server.code()).map(str::to_owned),
-                definite: is_definite(server.code()),
+                retryable: is_retryable(server.code()),
                 code: Some(server.code().clone()),
-                doing,
+                operation,
             },
             None => {
                 let cause = chain(&error);
-                let remedy = of_the_connection(&error, &cause);
+                let remedy = client_remedy(&error, &cause);
                 StoreError {
-                    doing,
-                    definite: remedy.is_some(),
+                    operation,
+                    retryable: remedy.is_none(),
                     remedy: remedy.map(str::to_owned),
                     cause,
                     code: None,
@@ -64,17 +73,17 @@ impl StoreError {
         }
     }
 
-    /// Whether trying again is of no use.
-    pub fn is_definite(&self) -> bool {
-        self.definite
+    /// Whether a retry can succeed without a change by an operator.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
     }
 
-    /// What somebody has to do, where that is known.
+    /// What an operator has to change, if known.
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
 
-    /// The server's SQLSTATE, where the server said anything (PostgreSQL documentation, appendix "PostgreSQL
+    /// The server's SQLSTATE, if the error came from the server (PostgreSQL documentation, appendix "PostgreSQL
     /// Error Codes").
     pub fn code(&self) -> Option<&str> {
         self.code.as_ref().map(SqlState::code)
@@ -88,7 +97,7 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.doing, self.cause)?;
+        write!(f, "{}: {}", self.operation, self.cause)?;
         match &self.remedy {
             Some(remedy) => write!(f, "; {remedy}"),
             None => Ok(()),
@@ -98,15 +107,15 @@ impl fmt::Display for StoreError {
 
 impl StdError for StoreError {}
 
-/// The server's own words. Of an integrity violation (class 23) the detail is left out: it shows the row.
-fn said(error: &DbError) -> String {
-    let mut said = format!("{} (SQLSTATE {})", error.message(), error.code().code());
+/// The server's message. The detail of an integrity violation (class 23) is omitted, because it contains the row.
+fn server_message(error: &DbError) -> String {
+    let mut message = format!("{} (SQLSTATE {})", error.message(), error.code().code());
     let detail = error.detail().filter(|_| !error.code().code().starts_with("23"));
     for more in [detail, error.hint()].into_iter().flatten() {
-        said.push_str(": ");
-        said.push_str(more);
+        message.push_str(": ");
+        message.push_str(more);
     }
-    said
+    message
 }
 
 fn chain(error: &tokio_postgres::Error) -> String {
@@ -123,18 +132,16 @@ fn chain(error: &tokio_postgres::Error) -> String {
     text
 }
 
-fn is_definite(code: &SqlState) -> bool {
+fn is_retryable(code: &SqlState) -> bool {
     let code = code.code();
-    let transient = match &code[..2] {
-        // Connection exceptions, rollbacks such as serialization failures and deadlocks, a lack of resources,
-        // an operator's intervention (shutdown, cancel, "starting up"), errors of the machine and internal ones,
-        // such as a catalog that changes while it is read.
+    match &code[..2] {
+        // Connection exception, transaction rollback, insufficient resources, operator intervention, system error,
+        // and internal error, such as a catalog that changes while it is read.
         "08" | "40" | "53" | "57" | "58" | "XX" => code != "57P04",
-        // Read-only (a failover is under way), idle-session and transaction timeouts, object in use, lock not
-        // available.
+        // Read-only transaction (during a failover), idle-in-transaction and transaction timeouts, object in use, lock
+        // not available.
         _ => matches!(code, "25006" | "25P03" | "25P04" | "55006" | "55P03"),
-    };
-    !transient
+    }
 }
 
 fn remedy(code: &SqlState) -> Option<&'static str> {
@@ -142,27 +149,27 @@ fn remedy(code: &SqlState) -> Option<&'static str> {
         "28P01" => "check the user and the password in postgres.url",
         "28000" => "check the user in postgres.url and the server's pg_hba.conf",
         "3D000" | "57P04" => "check the database in postgres.url",
-        "42501" => "grant the role what it lacks, or use another in postgres.url",
+        "42501" => "grant the role the missing privilege, or use another role in postgres.url",
         "42P01" | "42703" | "3F000" => "check the configured names, or run `postrider init`",
         "26000" => "connect to PostgreSQL itself: a pooler in transaction mode loses prepared statements",
         "25006" => "connect to the primary, for instance with target_session_attrs=read-write",
         "53300" => "raise max_connections, or free connections",
-        "53100" => "make room on the server's disk",
+        "53100" => "free space on the server's disk",
         "53400" => "raise max_replication_slots and restart the server, or drop a slot that is not used",
-        "55000" => "logical decoding takes wal_level = logical and a slot that is not lost",
+        "55000" => "logical decoding needs wal_level = logical and a slot that is not lost",
         code if code.starts_with("23") => {
-            "a constraint of the table refuses what Postrider writes; change it"
+            "a constraint of the table rejects the values that Postrider writes; change the constraint"
         }
         _ => return None,
     })
 }
 
-/// The remedy of an error without the server's word; with none, it is one that passes.
-fn of_the_connection(error: &tokio_postgres::Error, cause: &str) -> Option<&'static str> {
+/// The remedy of an error that the client raised; `None` if the error is retryable.
+fn client_remedy(error: &tokio_postgres::Error, cause: &str) -> Option<&'static str> {
     if error.is_closed() || has_io(error) {
         return None;
     }
-    // tokio-postgres keeps the kind of its errors to itself; these are the beginnings of their texts.
+    // The kind of a tokio-postgres error is private, so its text is compared.
     if cause.starts_with("error performing TLS handshake") {
         return Some("check sslmode and the certificates, here and at the server");
     }
@@ -172,8 +179,8 @@ fn of_the_connection(error: &tokio_postgres::Error, cause: &str) -> Option<&'sta
     if cause.starts_with("invalid con") {
         return Some("check postgres.url");
     }
-    let ours = ["error serializing", "error deserializing", "invalid column", "expected ", "query returned"];
-    ours.iter()
+    let bugs = ["error serializing", "error deserializing", "invalid column", "expected ", "query returned"];
+    bugs.iter()
         .any(|start| cause.starts_with(start))
         .then_some("this is a bug in Postrider; please report it")
 }
@@ -194,15 +201,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_waited_out_and_what_does_not_is_not() {
+    fn is_retryable_classifies_sqlstates() {
         for code in [
             "08006", "08P01", "57P01", "57P02", "57P03", "57014", "53300", "40001", "40P01", "25006",
             "55P03", "XX000",
         ] {
-            assert!(!is_definite(&SqlState::from_code(code)), "{code}");
+            assert!(is_retryable(&SqlState::from_code(code)), "{code}");
         }
         for code in ["42P01", "42703", "42501", "28P01", "28000", "42601", "3D000", "23514", "57P04"] {
-            assert!(is_definite(&SqlState::from_code(code)), "{code}");
+            assert!(!is_retryable(&SqlState::from_code(code)), "{code}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Sessions: how a connection is made, its errors, and quoting.
 
+pub(crate) mod backoff;
+pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod names;
 pub(crate) mod quote;

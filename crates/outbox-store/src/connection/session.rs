@@ -126,7 +126,7 @@ async fn open(
         session.run(SETTINGS, doing).await?;
         Ok(session)
     };
-    let timeout = StoreError::transient(doing, format!("no answer within {} s", SETUP_TIMEOUT.as_secs()));
+    let timeout = StoreError::retryable(doing, format!("no answer within {} s", SETUP_TIMEOUT.as_secs()));
     tokio::time::timeout(SETUP_TIMEOUT, opening).await.unwrap_or(Err(timeout))
 }
 

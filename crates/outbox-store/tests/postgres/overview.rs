@@ -126,7 +126,7 @@ async fn what_is_missing_says_what_makes_it() {
         known_partitions(session).await.err(),
     ];
     for error in errors.map(|error| error.expect("there is nothing")) {
-        assert!(error.is_definite() && error.to_string().contains("postrider init"), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains("postrider init"), "{error}");
     }
     assert_eq!(slot_state(session, &names.slot).await.expect("it is asked for"), None);
 }

@@ -107,7 +107,7 @@ async fn status_and_progress_are_written_atomically() {
     insert(&fixture, 1, "INIT").await;
     fixture.execute("alter table postrider.progress add check (\"offset\" < 100)").await;
     let error = write(&writer, [published(1, "t", 0, 100)]).await.expect_err("the check rejects it");
-    assert!(error.is_definite(), "{error}");
+    assert!(!error.is_retryable(), "{error}");
     assert_eq!(row(&fixture, 1).await, "INIT 0 f");
 }
 
@@ -171,7 +171,7 @@ async fn revoked_privilege_is_a_permanent_error_with_the_grant() {
         RowWriter::new(fixture.session, &fixture.names, BUCKET).await.expect("the privileges suffice");
     fixture.sql.batch_execute(&format!("revoke update on outbox from {role}")).await.expect("it is revoked");
     let error = write(&writer, [published(1, "t", 0, 0)]).await.expect_err("UPDATE is revoked");
-    assert!(error.is_definite());
+    assert!(!error.is_retryable());
     assert!(
         error.to_string().contains("grant the role SELECT and UPDATE on \"public\".\"outbox\""),
         "{error}"

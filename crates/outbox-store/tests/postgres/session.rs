@@ -5,11 +5,11 @@ use testbed::Postgres;
 use crate::fixture::{Fixture, server, tls};
 
 #[tokio::test]
-async fn a_wrong_password_is_definite_and_appears_nowhere() {
+async fn wrong_password_is_not_retryable_and_not_in_the_error() {
     let mut config: tokio_postgres::Config = server().url("postgres").parse().expect("a URL");
     config.password("hunter2");
     let error = connect(&config, &tls()).await.expect_err("it is wrong");
-    assert!(error.is_definite());
+    assert!(!error.is_retryable());
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     assert!(error.to_string().contains("check the user and the password in postgres.url"), "{error}");
 }
@@ -18,10 +18,10 @@ async fn a_wrong_password_is_definite_and_appears_nowhere() {
 async fn no_password_and_no_database_are_definite() {
     let mut config: tokio_postgres::Config =
         format!("host=127.0.0.1 port={} user=postgres", server().port()).parse().expect("a configuration");
-    assert!(connect(&config, &tls()).await.expect_err("a password is asked for").is_definite());
+    assert!(!connect(&config, &tls()).await.expect_err("a password is asked for").is_retryable());
     config.password(server().password()).dbname("not_there");
     let error = connect(&config, &tls()).await.expect_err("it is not there");
-    assert!(error.is_definite(), "{error}");
+    assert!(!error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
@@ -31,18 +31,18 @@ async fn a_server_that_is_away_is_transient() {
     let session = connect(&config, &tls()).await.expect("the server is there");
     server.stop().expect("it stops");
     let error = wal_flush_position(&session).await.expect_err("the connection is lost");
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
     let error = connect(&config, &tls()).await.expect_err("nobody listens");
-    assert!(!error.is_definite(), "{error}");
+    assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test]
-async fn a_server_that_demands_tls_of_a_client_without_trust_is_definite() {
+async fn tls_without_a_trusted_certificate_is_not_retryable() {
     let server = Postgres::builder().tls(true).start().expect("PostgreSQL starts");
     let mut config: tokio_postgres::Config = server.url("postgres").parse().expect("a URL");
     config.ssl_mode(tokio_postgres::config::SslMode::Require);
     let error = connect(&config, &tls()).await.expect_err("the certificate is not trusted");
-    assert!(error.is_definite(), "{error}");
+    assert!(!error.is_retryable(), "{error}");
 }
 
 #[tokio::test]

@@ -31,6 +31,6 @@ async fn rows_say_their_status_and_missing_ones_nothing() {
 async fn a_table_that_is_gone_is_a_definite_error() {
     let fixture = Fixture::empty().await;
     let error = statuses(&fixture.session, &fixture.names, &[]).await.expect_err("there is no table");
-    assert!(error.is_definite());
+    assert!(!error.is_retryable());
     assert!(error.to_string().contains("postrider init"), "{error}");
 }

@@ -105,7 +105,7 @@ impl Rows {
                     }
                     return Ok(answer);
                 }
-                Err(error) if error.is_definite() => return Err(error.into()),
+                Err(error) if !error.is_retryable() => return Err(error.into()),
                 Err(error) => {
                     if told.is_none_or(|told| told.elapsed() > TELL_AGAIN_AFTER) {
                         warn!("PostgreSQL cannot be asked: {error}; waiting");

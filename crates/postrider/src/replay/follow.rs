@@ -32,7 +32,7 @@ pub(super) async fn follow(config: &Config, id: Uuid, progress: &mut Progress) -
                 }
             }
             Ok(None) => bail!("there is no replay {id} any more"),
-            Err(error) if error.is_definite() => return Err(error.into()),
+            Err(error) if !error.is_retryable() => return Err(error.into()),
             Err(_) => {
                 watch = None;
                 sleep(RECONNECT_PAUSE).await;

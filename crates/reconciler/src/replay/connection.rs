@@ -68,7 +68,7 @@ impl Connection {
         answer: Result<T, StoreError>,
     ) -> Option<Result<T, StoreError>> {
         match self.noted(answer) {
-            Err(error) if !error.is_definite() => {
+            Err(error) if error.is_retryable() => {
                 self.tell(&error);
                 let pause = self.pauses.get_or_insert_with(pauses).next();
                 sleep(pause.unwrap_or(PAUSE_MAX)).await;

@@ -59,7 +59,7 @@ impl<'a> Account<'a> {
                 _ = saving.tick() => match self.save().await {
                     Ok(true) => {}
                     Ok(false) => return Counted::Cancelled,
-                    Err(error) if error.is_definite() => return Counted::Failed(error),
+                    Err(error) if !error.is_retryable() => return Counted::Failed(error),
                     Err(error) => self.connection.tell(&error),
                 },
                 more = self.count(planned) => match more {

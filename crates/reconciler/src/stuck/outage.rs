@@ -23,7 +23,7 @@ impl Outages {
     /// How long to wait. Tells of it once for as long as it lasts.
     pub(super) fn pause(&mut self, trouble: &Trouble) -> Duration {
         match trouble {
-            Trouble::Store(error) if error.is_definite() => {
+            Trouble::Store(error) if !error.is_retryable() => {
                 let text = error.to_string();
                 if self.told.as_ref() != Some(&text) {
                     tracing::error!("stuck rows are not looked for: {text}; trying again every minute");

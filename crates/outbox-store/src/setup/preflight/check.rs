@@ -44,7 +44,7 @@ pub async fn check_for_run(
 ) -> Result<RunCheck, StoreError> {
     let found = inspect(session, names).await?;
     if found.server.standby {
-        return Err(StoreError::transient("looking at what is in the database", "the server is a standby"));
+        return Err(StoreError::retryable("looking at what is in the database", "the server is a standby"));
     }
     Ok(problems_for_run(&found, names, needs))
 }

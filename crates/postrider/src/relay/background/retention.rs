@@ -89,7 +89,7 @@ impl Worker {
                     }
                     return !ahead.locked;
                 }
-                Err(error) if error.is_definite() => {
+                Err(error) if !error.is_retryable() => {
                     error!("the next partitions cannot be made: {error}");
                     return true;
                 }
@@ -107,7 +107,7 @@ impl Worker {
         loop {
             match self.delete(complete_after, &mut deleted).await {
                 Ok(()) => break,
-                Err(error) if error.is_definite() => {
+                Err(error) if !error.is_retryable() => {
                     self.tell_once(&error);
                     break;
                 }
@@ -140,7 +140,7 @@ impl Worker {
                 ),
                 Ok(Expired::Kept) => {}
                 Ok(Expired::Locked) => info!("{} is in use: {partition} is dropped later", rows.names.table),
-                Err(error) if error.is_definite() => self.tell_once(&error),
+                Err(error) if !error.is_retryable() => self.tell_once(&error),
                 Err(error) => return Err(error),
             }
         }

@@ -357,7 +357,7 @@ impl ConnectError {
     fn is_definite(&self) -> bool {
         match self {
             ConnectError::Stream(error) => !error.is_retryable(),
-            ConnectError::Store(error) => error.is_definite(),
+            ConnectError::Store(error) => !error.is_retryable(),
             ConnectError::OtherCluster { .. } => true,
             ConnectError::Standby | ConnectError::TimedOut | ConnectError::OtherLog(_) => false,
         }
