@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use outbox::shorten;
 use postgres_protocol::message::backend::{
     COMMAND_COMPLETE_TAG, DATA_ROW_TAG, ERROR_RESPONSE_TAG, NOTICE_RESPONSE_TAG, NOTIFICATION_RESPONSE_TAG,
     PARAMETER_STATUS_TAG, READY_FOR_QUERY_TAG, ROW_DESCRIPTION_TAG,
@@ -109,7 +110,8 @@ impl ReplicationConnection {
                 if tag == ERROR_RESPONSE_TAG || report.is_publication_skipped() {
                     return Err(report.into_error(self.phase, &self.identity));
                 }
-                tracing::info!(severity = report.severity, notice = %report, "PostgreSQL sent a notice");
+                let notice = report.to_string();
+                tracing::info!(severity = report.severity, notice = %shorten(&notice), "PostgreSQL sent a notice");
                 Ok(())
             }
         }
