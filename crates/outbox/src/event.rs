@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use crate::status::Status;
 
-/// One inserted outbox row: what a Kafka record is made of.
+/// One inserted outbox row.
 ///
-/// Texts are the UTF-8 bytes PostgreSQL sent, uncopied; `None` is SQL's NULL.
+/// Texts are the UTF-8 bytes that PostgreSQL sent, not copied; `None` is SQL NULL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The row's primary key; the only name by which a row is addressed.
+    /// The row's primary key, which addresses the row.
     pub id: Uuid,
     /// The kind of business object, such as `order`.
     pub aggregate_type: Option<Bytes>,
@@ -20,26 +20,25 @@ pub struct Event {
     pub event_type: Option<Bytes>,
     /// The record's value, byte for byte; `None` becomes a tombstone.
     pub payload: Option<Bytes>,
-    /// The record's further headers: the text of a JSON object.
+    /// Further headers of the record: the text of a JSON object.
     pub headers: Option<Bytes>,
-    /// The topic, where the row itself names it.
+    /// The topic; `None` if it is made from the template.
     pub topic: Option<Bytes>,
-    /// The record's key, where it is not `aggregate_id`.
+    /// The record's key; `None` if it is made from the template.
     pub partition_key: Option<Bytes>,
-    /// When the row was made, in microseconds since 1970-01-01 UTC.
+    /// When the row was created, in microseconds since 1970-01-01 UTC.
     pub created_at_us: Option<i64>,
-    /// The transaction that inserted the row, as the log names it. The log tells of a commit before other
-    /// transactions see its rows; `None` where the row was read as a row.
+    /// The transaction that inserted the row, which the WAL may bring before other transactions see the row. `None` if
+    /// the row was read from the table.
     pub xid: Option<u32>,
-    /// What the row said of itself when it was inserted; `None` for a text that is none of ours, and where the
-    /// table has no such column.
+    /// The status with which the row was inserted; `None` for an unknown text, or if the table has no status column.
     pub status: Option<Status>,
     /// The values of [`Columns::others`], in that order.
     pub others: Vec<Option<Bytes>>,
 }
 
 impl Event {
-    /// How much memory the event's values take on their way through, for the in-flight bound.
+    /// The bytes of the event's values, for the in-flight limits.
     pub fn size_bytes(&self) -> usize {
         let fields = [
             &self.aggregate_type,
@@ -55,9 +54,9 @@ impl Event {
     }
 }
 
-/// The names of the outbox table's columns, by the part each plays.
+/// The names of the outbox table's columns, by role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each field is the part it is named after")]
+#[allow(missing_docs, reason = "each field is named after the role of its column")]
 pub struct Columns {
     pub id: String,
     pub aggregate_type: String,
@@ -77,7 +76,7 @@ pub struct Columns {
     pub attempts: String,
     pub last_attempt_at: String,
     pub last_error: String,
-    /// Columns of the user's own that a topic or key template reads.
+    /// Further columns that a topic or key template reads.
     pub others: Vec<String>,
 }
 

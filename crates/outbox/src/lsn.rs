@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A log sequence number: a byte position in PostgreSQL's write-ahead log.
 ///
-/// Ordered as the log is. Prints and parses the way the server does, `16/B374D848`
+/// Ordered as the WAL is. Prints and parses the way the server does, `16/B374D848`
 /// (PostgreSQL documentation, "pg_lsn Type").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(u64);
@@ -24,7 +24,7 @@ impl Lsn {
         self.0
     }
 
-    /// How many bytes of log lie between `earlier` and this position; 0 if `earlier` is not earlier.
+    /// The bytes of WAL between `earlier` and this position; 0 if `earlier` is not earlier.
     pub const fn bytes_since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -36,9 +36,9 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// A text that is not of the form `16/B374D848`.
+/// The text is not of the form `16/B374D848`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no LSN; it has the form 16/B374D848")]
+#[error("'{0}' is not an LSN; an LSN has the form 16/B374D848")]
 pub struct ParseLsnError(String);
 
 impl FromStr for Lsn {

@@ -1,18 +1,17 @@
-//! What may be confirmed to the server.
+//! The position up to which the slot may be confirmed.
 
 use std::collections::BTreeMap;
 
 use crate::lsn::Lsn;
 
-/// Names a transaction in the order of commit, which is the order of the stream.
+/// A transaction, numbered in commit order, which is the order of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Transaction(u64);
 
-/// Keeps, for the transactions read from the stream, how far the slot may be confirmed: to the end of the
-/// longest prefix of transactions whose every event is settled.
+/// Computes the confirmable position: the end of the longest prefix of transactions whose every event is settled.
 ///
-/// An event is *settled* when nothing remains to be done for it that a crash could lose. Only transactions
-/// with unsettled events take memory; however many settle behind a stuck one, they are folded into it.
+/// An event is *settled* when a crash can no longer lose it. Memory is used by transactions with unsettled events only:
+/// transactions that settle behind an unsettled one are folded into it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     confirmable: Lsn,
@@ -24,32 +23,32 @@ pub struct Progress {
 #[derive(Clone, Debug, Default)]
 struct Unsettled {
     events: usize,
-    /// Once these events are settled, everything up to here is; `None` while the transaction is open.
+    /// The position up to which everything is settled once these events are; `None` while the transaction is open.
     settles: Option<Lsn>,
 }
 
 impl Progress {
-    /// Starts where the slot stands.
+    /// Starts at the slot's confirmed flush position.
     pub fn new(confirmed: Lsn) -> Self {
         Progress { confirmable: confirmed, next: 0, open: None, unsettled: BTreeMap::new() }
     }
 
-    /// The position up to which the slot may be confirmed. Never goes back.
+    /// The position up to which the slot may be confirmed. It never decreases.
     pub fn confirmable(&self) -> Lsn {
         self.confirmable
     }
 
-    /// The transaction that has begun and is not yet complete.
+    /// The open transaction.
     pub fn open(&self) -> Option<Transaction> {
         self.open
     }
 
-    /// Whether nothing that was read awaits anything.
+    /// Whether no transaction is open and every event is settled.
     pub fn is_idle(&self) -> bool {
         self.open.is_none() && self.unsettled.is_empty()
     }
 
-    /// A transaction begins. One that was open is forgotten: it never comes to its end.
+    /// A transaction begins. An open one is dropped, because its commit will not come.
     pub fn begin(&mut self) -> Transaction {
         let transaction = Transaction(self.next);
         self.next += 1;
@@ -57,7 +56,7 @@ impl Progress {
         transaction
     }
 
-    /// An event of the transaction awaits settling.
+    /// The transaction has one more unsettled event.
     pub fn event(&mut self, transaction: Transaction) {
         self.unsettled.entry(transaction).or_default().events += 1;
     }
@@ -85,8 +84,8 @@ impl Progress {
         }
     }
 
-    /// The server says that everything before `end` has been sent. That counts only when nothing is in
-    /// flight: what has been sent is not thereby delivered.
+    /// The server has sent everything before `end`. This advances the confirmable position only while nothing is in
+    /// flight: what was sent is not yet delivered.
     pub fn keepalive(&mut self, end: Lsn) {
         if self.is_idle() {
             self.confirmable = self.confirmable.max(end);
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_transaction_holds_back_a_keepalive() {
+    fn progress_ignores_a_keepalive_in_an_open_transaction() {
         let mut progress = Progress::new(lsn(10));
         progress.begin();
         progress.keepalive(lsn(50));
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn transactions_that_settle_behind_a_stuck_one_take_no_memory() {
+    fn progress_folds_transactions_that_settle_behind_an_unsettled_one() {
         let mut progress = Progress::new(lsn(0));
         let stuck = progress.begin();
         progress.event(stuck);
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_that_never_ends_confirms_nothing_of_its_own() {
+    fn progress_confirms_nothing_of_an_incomplete_transaction() {
         let mut progress = Progress::new(lsn(0));
         let lost = progress.begin();
         progress.event(lost);
@@ -155,7 +154,7 @@ mod tests {
     proptest! {
         /// Against the definition itself: walk the transactions from the first and stop at an unsettled event.
         #[test]
-        fn the_longest_settled_prefix_is_confirmable(
+        fn progress_confirms_the_longest_settled_prefix(
             sizes in proptest::collection::vec(0usize..4, 1..30),
             order in proptest::collection::vec(any::<prop::sample::Index>(), 120),
             early in proptest::collection::vec(any::<bool>(), 120),

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a row stands on its way. The order is the way: a row never goes back from a later state to an
-/// earlier one; `Failed` lies outside it and is left only by a person.
+/// The state of a row. States are ordered: a row never returns from a later state to an earlier one. `Failed` is outside
+/// of this order; a row leaves it by a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Committed with the business change; set by the service's INSERT.
     Init,
-    /// The broker acknowledged it; topic, partition and offset stand on the row.
+    /// Acknowledged by the broker; the row holds topic, partition and offset.
     Publish,
     /// Consumed.
     Complete,
-    /// Given up, with the reason on the row.
+    /// Not published; `last_error` holds the reason.
     Failed,
 }
 
@@ -35,9 +35,9 @@ impl fmt::Display for Status {
     }
 }
 
-/// A text that is none of `INIT`, `PUBLISH`, `COMPLETE`, `FAILED`.
+/// The text is none of `INIT`, `PUBLISH`, `COMPLETE`, `FAILED`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no status; a row is INIT, PUBLISH, COMPLETE or FAILED")]
+#[error("'{0}' is not a status; the statuses are INIT, PUBLISH, COMPLETE and FAILED")]
 pub struct ParseStatusError(String);
 
 impl FromStr for Status {
@@ -51,12 +51,11 @@ impl FromStr for Status {
     }
 }
 
-/// Whether an event that the server sends a second time after a restart is to be published again, given
-/// what its row says now.
+/// Whether an event needs publishing, given the status of its row; `None` if there is no such row.
 ///
-/// A row that says PUBLISH or COMPLETE was acknowledged by the broker, one that says FAILED was given up on
-/// record: neither is sent. INIT may or may not have reached the broker, a row that is gone says nothing,
-/// and nothing may be lost: both are sent.
+/// A PUBLISH or COMPLETE row was acknowledged by the broker, and a FAILED row records its failure: neither is published.
+/// An INIT row may or may not have reached the broker, and a deleted row leaves no evidence: both are published, so that
+/// nothing is lost.
 pub fn needs_publish(row: Option<Status>) -> bool {
     match row {
         None | Some(Status::Init) => true,

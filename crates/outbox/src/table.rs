@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A table's schema and name, unquoted as the catalog has them. Parses from `public.outbox` or `outbox`
-/// (then in `public`); a part in double quotes may hold any character.
+/// A table's schema and name, unquoted as in the catalog. Parses from `public.outbox` or `outbox` (in `public`); a part in
+/// double quotes may contain any character.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TableName {
     /// The schema.
     pub schema: String,
-    /// The table's own name.
+    /// The table's name.
     pub name: String,
 }
 
@@ -19,10 +19,10 @@ impl fmt::Display for TableName {
     }
 }
 
-/// A text that names no table.
+/// The text is not a table name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' names no table; it takes a name like public.outbox, with double quotes around a part that holds a dot"
+    "'{0}' is not a table name; write it like public.outbox, with double quotes around a part that contains a dot"
 )]
 pub struct ParseTableNameError(String);
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_table_is_refused() {
+    fn table_name_rejects_malformed_text() {
         for text in ["", ".", "a.", ".b", "a.b.c", "\"a", "\"\"", "a b", "a.\"b\"c"] {
             assert_eq!(parsed(text), None, "{text}");
         }
