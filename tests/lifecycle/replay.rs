@@ -22,7 +22,7 @@ fn sent_by(stage: &Stage<'_>, request: Option<&str>) -> usize {
 }
 
 #[test]
-fn a_running_relay_sends_again_what_is_asked_for_with_its_id_key_and_time_and_the_state_never_goes_back() {
+fn running_relay_resends_selected_rows_with_the_id_of_the_request_and_keeps_their_states() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     complete(&stage, 30);
@@ -41,19 +41,23 @@ fn a_running_relay_sends_again_what_is_asked_for_with_its_id_key_and_time_and_th
         );
         let row = stage.row(record.id());
         assert_eq!((row.status.as_str(), row.attempts), ("COMPLETE", 2));
-        assert_eq!(row.place.expect("a place").2, record.offset, "the place is the newest record's");
+        assert_eq!(
+            row.place.expect("a position").2,
+            record.offset,
+            "the position is that of the newest record"
+        );
     }
     let untouched = before.iter().filter(|row| row.aggregate_id != "3").count();
     assert_eq!(stage.rows().iter().filter(|row| row.attempts == 1).count(), untouched);
 }
 
 #[test]
-fn without_a_relay_the_command_sends_by_itself_and_nothing_else() {
+fn command_without_a_relay_sends_the_selected_rows_and_nothing_else() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     complete(&stage, 20);
     assert!(relay.stop().success());
-    // What waits in the log waits on.
+    // It waits in the WAL.
     stage.insert(&NewRow::of("again", 1, 100));
     let id = stage.rows()[0].id.to_string();
     let said = stage.says(&["replay", "--id", &id]);
@@ -66,7 +70,7 @@ fn without_a_relay_the_command_sends_by_itself_and_nothing_else() {
 }
 
 #[test]
-fn rows_that_are_in_the_log_are_sent_once_whoever_asks_for_them() {
+fn init_rows_replayed_without_a_relay_are_not_sent_again_by_the_relay() {
     let stage = Stage::builder().whole_life().build();
     for number in 0..100 {
         stage.insert(&NewRow::of("early", number % 5, number));
@@ -80,14 +84,14 @@ fn rows_that_are_in_the_log_are_sent_once_whoever_asks_for_them() {
 }
 
 #[test]
-fn two_replays_and_live_traffic_on_the_same_keys_leave_the_order_of_live_rows_intact() {
+fn replays_keep_the_order_of_live_rows_of_the_same_keys() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     let load = Load::default();
     let total = thread::scope(|scope| {
         let until_ended = load.until_dropped();
         let writer = scope.spawn(|| sell(&stage, &load));
-        wait_until("there is something to send again", || stage.count("COMPLETE") > 300);
+        wait_until("there are rows to replay", || stage.count("COMPLETE") > 300);
         let replays = [
             &["replay", "--all", "--limit", "300", "--wait"][..],
             &["replay", "--status", "COMPLETE", "--limit", "200", "--wait"],
@@ -110,7 +114,7 @@ fn two_replays_and_live_traffic_on_the_same_keys_leave_the_order_of_live_rows_in
 }
 
 #[test]
-fn a_replay_that_is_killed_goes_on_where_it_was_and_no_row_is_skipped() {
+fn killed_replay_is_resumed_without_skipping_a_row() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     complete(&stage, 400);
@@ -118,10 +122,10 @@ fn a_replay_that_is_killed_goes_on_where_it_was_and_no_row_is_skipped() {
     let rows: HashSet<_> = stage.rows().iter().map(|row| row.id).collect();
     for round in 1..=2 {
         let replay = stage.begin(&["replay", "--all", "--rate", "60"]);
-        wait_until("it is under way", || sent_by(&stage, None) > round * 60);
+        wait_until("it is running", || sent_by(&stage, None) > round * 60);
         replay.kill();
     }
-    // The relay finds it unfinished, and goes on.
+    // The relay resumes it.
     let relay = stage.relay();
     let unfinished = "select count(*) from postrider.replay where state in ('queued', 'running')";
     wait_until("it is finished", || {
@@ -132,14 +136,14 @@ fn a_replay_that_is_killed_goes_on_where_it_was_and_no_row_is_skipped() {
     records.retain(|record| record.header("postrider-replay").is_some());
     let sent: HashSet<_> = records.iter().map(integration_tests::Record::id).collect();
     assert_eq!(sent, rows, "no row is skipped");
-    assert!(records.len() < 800, "and it did not begin anew: {} records", records.len());
+    assert!(records.len() < 800, "it was resumed: {} records", records.len());
     let requests: i64 =
         stage.client().query_one("select count(*) from postrider.replay", &[]).expect("counted").get(0);
-    assert_eq!(requests, 1, "the same command goes on with the same request");
+    assert_eq!(requests, 1, "the same command resumes the same request");
 }
 
 #[test]
-fn a_dry_run_counts_and_touches_nothing() {
+fn dry_run_counts_and_changes_nothing() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     complete(&stage, 10);
@@ -157,7 +161,7 @@ fn a_dry_run_counts_and_touches_nothing() {
 }
 
 #[test]
-fn several_requests_queue_and_one_can_be_cancelled() {
+fn requests_are_queued_and_can_be_cancelled() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     complete(&stage, 100);
@@ -166,7 +170,7 @@ fn several_requests_queue_and_one_can_be_cancelled() {
     let ids = "select id::text from postrider.replay order by requested_at";
     let ids: Vec<String> =
         stage.client().query(ids, &[]).expect("read").iter().map(|row| row.get(0)).collect();
-    wait_until("the first is under way", || sent_by(&stage, Some(&ids[0])) > 0);
+    wait_until("the first is running", || sent_by(&stage, Some(&ids[0])) > 0);
     assert_eq!(sent_by(&stage, Some(&ids[1])), 0, "the second waits for its turn");
     assert!(stage.says(&["status"]).contains(&ids[1]));
     stage.says(&["replay", "--cancel", &ids[0]]);
@@ -175,24 +179,36 @@ fn several_requests_queue_and_one_can_be_cancelled() {
     assert!(relay.stop().success());
 }
 
-/// Any role may emit a message.
 #[test]
-fn a_message_that_announces_nothing_is_ignored_and_the_stream_goes_on() {
+fn request_inserted_by_sql_is_executed_after_its_commit_and_a_rolled_back_one_never() {
     let stage = Stage::builder().whole_life().build();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
-    for content in ["", "nonsense", "018f4c2e-0000-7000-8000-000000000000"] {
-        let sql = "select pg_logical_emit_message(true, 'postrider.replay', $1::text)";
-        stage.client().execute(sql, &[&content]).expect("emitted");
-    }
-    complete(&stage, 5);
-    relay.wait_for_log("ignored");
-    assert_eq!(sent_by(&stage, None), 0);
+    complete(&stage, 3);
+    let insert = |id: &str, slot: &str| {
+        format!("insert into postrider.replay (id, slot, created_before) values ('{id}', '{slot}', now())")
+    };
+    let [rolled_back, of_another_slot, committed] =
+        [1, 2, 3].map(|n| format!("00000000-0000-0000-0000-{n:012}"));
+    let mut client = stage.client();
+    client
+        .batch_execute(&format!(
+            "begin; {}; rollback; {}; {}",
+            insert(&rolled_back, stage.slot()),
+            insert(&of_another_slot, "another_slot"),
+            insert(&committed, stage.slot())
+        ))
+        .expect("inserted");
+    wait_until("the committed request is executed", || sent_by(&stage, Some(&committed)) == 3);
+    assert_eq!(sent_by(&stage, None), 3);
+    let queued = "select id::text from postrider.replay where state = 'queued'";
+    let queued: Vec<String> = client.query(queued, &[]).expect("read").iter().map(|row| row.get(0)).collect();
+    assert_eq!(queued, [of_another_slot]);
     assert!(relay.stop().success());
 }
 
 #[test]
-fn what_matches_nothing_says_so_and_is_no_failure() {
+fn replay_that_matches_no_row_succeeds() {
     let stage = Stage::builder().whole_life().build();
     let output = stage.postrider(&["replay", "--aggregate-type", "absent"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -26,13 +26,12 @@ pub use connection::session::{Session, Tls, connect, noticing_dead_peers};
 pub use event_rows::{EventRows, StoredPlace, StoredRow};
 pub use held::{HeldLane, forget_held, load_lanes, release_head, waiting_rows_of};
 pub use log_mark::mark_log;
+pub use replay::create_request::{Cancellation, cancel_replay, request_replay, request_skip};
 pub use replay::preview::{ReplayGroup, ReplayPreview, TemplatePart, preview_replay};
-pub use replay::requests::{
-    Announcement, Cancelled, REPLAY_CHANNEL, REPLAY_PREFIX, ReplayKind, ReplayProgress, ReplayRequest,
-    ReplayState, announced_replays, are_visible, cancel_replay, finish_replay, is_replay_wanted,
-    replay_request, request_replay, request_skip, save_replay, start_replay, unfinished_replays,
-};
+pub use replay::read_request::{are_transactions_visible, replay_request, unfinished_replays};
+pub use replay::request::{ReplayKind, ReplayProgress, ReplayRequest, ReplayState};
 pub use replay::rows::{ReplayKey, ReplayRow, ReplayRows, has_created_at, is_anything_selected};
+pub use replay::save_request::{finish_replay, is_replay_wanted, save_replay, start_replay};
 pub use replay::selection::{RowKey, Selection};
 pub use replay::watch::ReplayWatch;
 pub use retention::month::Month;

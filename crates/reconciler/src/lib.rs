@@ -1,9 +1,8 @@
-//! Stuck rows and replays: what is to be sent again, and why.
+//! The reconciler: finds stuck rows, executes replay requests, and decides which rows are published again.
 //!
-//! Nothing here publishes. What is planned goes through a [`Publisher`] to the pump that publishes live rows, so
-//! that there is one order of sending.
+//! It publishes nothing itself. Its commands go through a [`ResendQueue`] to the main loop that publishes live rows, so
+//! that one loop decides the order of all records.
 
-mod database;
 mod deadlines;
 mod evidence;
 mod replay;
@@ -11,14 +10,13 @@ mod resend_command;
 mod splitmix;
 mod stuck;
 
-pub use database::Database;
-pub use deadlines::{Account, BucketNumber, Deadlines, Kind, Overdue};
-pub use evidence::{
-    Bounds, Broker, BrokerAway, Facts, Look, Placed, RecordAt, Verdict, Why, infer, looks, verdict,
-};
+pub use deadlines::{BucketNumber, DeadlineTracker};
+pub use evidence::{EvidenceUnavailable, FoundRecord, KafkaEvidence, PartitionBounds};
 pub use replay::{
-    Announced, MalformedAnnouncement, Missed, ReplayCounts, ReplayOptions, Told, execute_replays,
-    parse_announcement,
+    ReplayNotice, ReplayNotices, ReplayNotifier, ReplayOptions, execute_replays, replay_notices,
 };
-pub use resend_command::{Intake, LifeOver, Origin, Outcome, Planned, Publisher, Work, planning};
-pub use stuck::{Backoff, ReconcileOptions, Resend, reconcile};
+pub use resend_command::{
+    QueuedCommand, ResendCause, ResendCommand, ResendIntake, ResendOutcome, ResendQueue, SessionClosed,
+    resend_queue,
+};
+pub use stuck::{ReconcileOptions, StartupScan, reconcile};

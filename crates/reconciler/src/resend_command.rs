@@ -1,125 +1,144 @@
-//! What is planned, on its way to the pump that publishes it.
+//! Commands to the main loop about rows that the WAL does not bring now.
 
 use outbox::{Event, Lsn};
 use outbox_store::StoredPlace;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-/// Something that is to be done to a row, although the log does not bring it now.
+/// A command and where its outcome goes.
 #[derive(Debug)]
-pub struct Planned {
-    /// What is to be done.
-    pub work: Work,
-    /// To be told what became of it. Dropped without a word when the life of the relay ends before that is known.
-    pub done: oneshot::Sender<Outcome>,
+pub struct QueuedCommand {
+    /// The command.
+    pub command: ResendCommand,
+    /// Receives the outcome; dropped without one if the session closes first.
+    pub done: oneshot::Sender<ResendOutcome>,
 }
 
-/// What is to be done to a row.
+/// What has to happen to a row.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "sending is the common one, and few wait at a time")]
-pub enum Work {
-    /// To send it, as it stands.
-    Send {
+#[expect(clippy::large_enum_variant, reason = "Resend is the common variant, and few wait at a time")]
+pub enum ResendCommand {
+    /// Publish it, as it was read from the table.
+    Resend {
         /// The row.
         event: Event,
-        /// Who wants it sent.
-        origin: Origin,
+        /// Why it is published.
+        cause: ResendCause,
     },
-    /// To mark it COMPLETE: its record at this place was consumed, and the receipt was missed.
+    /// Mark it COMPLETE: its record at this position was consumed and the receipt was missed.
     Complete {
         /// The row.
         id: Uuid,
-        /// Where its record is.
+        /// The position of its record.
         place: StoredPlace,
     },
-    /// To mark it FAILED, for this reason.
+    /// Mark it FAILED.
     GiveUp {
         /// The row.
         id: Uuid,
-        /// For the person who reads it on the row.
+        /// The text of `last_error`.
         reason: String,
     },
-    /// To let the rows that wait behind this one go on without it.
+    /// Release the rows that are held behind this one, without publishing it.
     Skip {
         /// The row at the head of its key.
         id: Uuid,
     },
 }
 
-/// Who wants a row sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A person, by this request.
-    Request(Uuid),
-    /// The reconciler, which found it stuck.
-    Reconciler,
-    /// It has waited behind a row of its key that is out of the way now. It has never been sent.
-    Held,
+impl ResendCommand {
+    /// The row.
+    pub fn id(&self) -> Uuid {
+        match self {
+            ResendCommand::Resend { event, .. } => event.id,
+            ResendCommand::Complete { id, .. }
+            | ResendCommand::GiveUp { id, .. }
+            | ResendCommand::Skip { id } => *id,
+        }
+    }
 }
 
-/// What became of a planned row.
+/// Why a row is published although the WAL does not bring it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResendCause {
+    /// The replay request with this id.
+    Replay(Uuid),
+    /// The reconciler found it stuck.
+    Reconciler,
+    /// It was held behind a failed row of its key and has never been sent.
+    HeldKey,
+}
+
+/// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done, durably: the broker has the record and its row says so, or the row says what it was to say.
+pub enum ResendOutcome {
+    /// It is done, durably: the record is acknowledged and the row is written, or the row is in the commanded state.
     Done,
-    /// It cannot be published, for this reason, which stands on its row.
-    Refused(String),
-    /// It was on its way already; nothing was done.
-    OnItsWay,
-    /// Its key is held back behind another row; it was put in line and will be sent in its turn.
-    InLine,
-    /// Nothing is held back behind the row that was to be skipped.
+    /// The row cannot be published. It is FAILED with this reason.
+    Failed(String),
+    /// The row was in flight already. Nothing was done.
+    AlreadyInFlight,
+    /// The row's key is held. It waits behind the failed row and is published once that is replayed or skipped.
+    Held,
+    /// No rows are held behind the row that was to be skipped.
     NothingHeld,
 }
 
-/// The life of the relay has ended; what is not known to be done is to be planned by the next.
+/// The session of the relay has closed. Commands without an outcome have to be submitted again in the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LifeOver;
+pub struct SessionClosed;
 
-/// The way to the pump, for those who plan. Clones share it.
+/// The sending end of the queue of commands. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Publisher {
-    planned: mpsc::Sender<Planned>,
+pub struct ResendQueue {
+    commands: mpsc::Sender<QueuedCommand>,
     settled: watch::Receiver<Lsn>,
 }
 
-/// The pump's end of it.
+/// The main loop's end of the queue. Dropping it closes the session for every [`ResendQueue`].
 #[derive(Debug)]
-pub struct Intake {
-    /// What is to be published, in the order in which it was planned.
-    pub planned: mpsc::Receiver<Planned>,
-    /// To be told up to where everything the log brought is settled.
+pub struct ResendIntake {
+    /// The commands, in the order in which they were submitted.
+    pub commands: mpsc::Receiver<QueuedCommand>,
+    /// The position before which everything that the WAL brought is settled.
     pub settled: watch::Sender<Lsn>,
 }
 
-/// A way to the pump on which at most `planned_max` rows wait.
-pub fn planning(planned_max: usize) -> (Publisher, Intake) {
-    let (to_pump, planned) = mpsc::channel(planned_max.max(1));
-    let (settled, known) = watch::channel(Lsn::ZERO);
-    (Publisher { planned: to_pump, settled: known }, Intake { planned, settled })
+/// A queue of at most `commands_max` commands.
+pub fn resend_queue(commands_max: usize) -> (ResendQueue, ResendIntake) {
+    let (sender, commands) = mpsc::channel(commands_max.max(1));
+    let (settled, settled_receiver) = watch::channel(Lsn::ZERO);
+    (ResendQueue { commands: sender, settled: settled_receiver }, ResendIntake { commands, settled })
 }
 
-impl Publisher {
-    /// Hands work over, waiting while the pump takes none. What becomes of it comes through the receiver.
+impl ResendQueue {
+    /// Submits a command, waiting while the queue is full. The receiver gets its outcome.
     ///
     /// # Errors
     ///
-    /// The life is over; the work was not taken.
-    pub async fn plan(&self, work: Work) -> Result<oneshot::Receiver<Outcome>, LifeOver> {
+    /// The session has closed; the command was not submitted.
+    pub async fn submit(
+        &self,
+        command: ResendCommand,
+    ) -> Result<oneshot::Receiver<ResendOutcome>, SessionClosed> {
         let (done, outcome) = oneshot::channel();
-        self.planned.send(Planned { work, done }).await.map_err(|_| LifeOver)?;
+        self.commands.send(QueuedCommand { command, done }).await.map_err(|_| SessionClosed)?;
         Ok(outcome)
     }
 
-    /// Waits until everything the log brought before `position` is settled: written to its row, or set aside.
-    /// A row that was visible when the log ended at `position` and says INIT afterwards is one that the log
-    /// does not bring any more.
+    /// Waits until everything that the WAL brought before `position` is settled: written to its row, failed or held.
+    /// A row that was visible when the WAL ended at `position` and is INIT afterwards is not in the WAL ahead.
     ///
     /// # Errors
     ///
-    /// The life is over.
-    pub async fn settled(&self, position: Lsn) -> Result<(), LifeOver> {
+    /// The session has closed.
+    pub async fn settled(&self, position: Lsn) -> Result<(), SessionClosed> {
         let mut settled = self.settled.clone();
-        settled.wait_for(|known| *known >= position).await.map(drop).map_err(|_| LifeOver)
+        settled.wait_for(|settled| *settled >= position).await.map(drop).map_err(|_| SessionClosed)
+    }
+
+    /// Waits until the session has closed. Cancel-safe.
+    pub async fn closed(&self) {
+        self.commands.closed().await;
     }
 }

@@ -1,32 +1,34 @@
 use tokio::sync::mpsc;
-use tokio_postgres::config::Config;
 use uuid::Uuid;
 
+use crate::connection::database::Database;
 use crate::connection::error::StoreError;
-use crate::connection::session::connect_listening;
-use crate::connection::session::{Session, Tls};
-use crate::replay::requests::{REPLAY_CHANNEL, ReplayRequest, replay_request};
+use crate::connection::session::{Session, connect_listening};
+use crate::replay::read_request::replay_request;
+use crate::replay::request::ReplayRequest;
+use crate::replay::request_sql::REPLAY_CHANNEL;
 
-/// Hears of a request's changes, on a connection of its own.
+/// Waits for changes of a request, with `LISTEN` on a connection of its own.
 #[derive(Debug)]
 pub struct ReplayWatch {
     session: Session,
-    changes: mpsc::Receiver<String>,
+    notifications: mpsc::Receiver<String>,
     id: Uuid,
 }
 
 impl ReplayWatch {
-    /// Begins to listen: no change after it is missed.
+    /// Opens the connection. Every change after it returns is noticed.
     ///
     /// # Errors
     ///
-    /// As of [`connect`](crate::connect).
-    pub async fn new(config: &Config, tls: &Tls, id: Uuid) -> Result<ReplayWatch, StoreError> {
-        let (session, changes) = connect_listening(config, tls, REPLAY_CHANNEL).await?;
-        Ok(ReplayWatch { session, changes, id })
+    /// As of [`Database::connect`].
+    pub async fn new(database: &Database, id: Uuid) -> Result<ReplayWatch, StoreError> {
+        let (session, notifications) =
+            connect_listening(&database.config, &database.tls, REPLAY_CHANNEL).await?;
+        Ok(ReplayWatch { session, notifications, id })
     }
 
-    /// The request as it stands; `None` where it is gone.
+    /// Reads the request; `None` if it was deleted.
     ///
     /// # Errors
     ///
@@ -35,13 +37,13 @@ impl ReplayWatch {
         replay_request(&self.session, self.id).await
     }
 
-    /// Waits until the request has changed, or the connection is gone. Cancel-safe.
+    /// Waits until the request has changed or the connection is lost. Cancel-safe.
     pub async fn changed(&mut self) {
         let id = self.id.to_string();
-        while let Some(changed) = self.changes.recv().await {
+        while let Some(changed) = self.notifications.recv().await {
             if changed == id {
-                // Of several changes only the last is of interest.
-                while self.changes.try_recv().is_ok() {}
+                // Only the latest of several changes counts.
+                while self.notifications.try_recv().is_ok() {}
                 return;
             }
         }

@@ -1,8 +1,8 @@
 use outbox::{Columns, Status};
 use outbox_store::{
-    Announcement, Names, ReplayGroup, ReplayKind, ReplayPreview, ReplayProgress, ReplayRows, ReplayState,
-    ReplayWatch, RowKey, Selection, TemplatePart, announced_replays, finish_replay, preview_replay,
-    replay_request, request_replay, save_replay, start_replay, unfinished_replays,
+    Database, Names, ReplayGroup, ReplayKind, ReplayPreview, ReplayProgress, ReplayRows, ReplayState,
+    ReplayWatch, RowKey, Selection, TemplatePart, finish_replay, preview_replay, replay_request,
+    request_replay, save_replay, start_replay, unfinished_replays,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ async fn requested(fixture: &Fixture, selection: &Selection) -> Uuid {
 }
 
 #[tokio::test]
-async fn a_request_is_read_as_it_was_made_and_announced_in_the_log_and_by_notification() {
+async fn request_is_read_back_as_inserted_and_its_changes_are_notified() {
     let fixture = Fixture::set_up().await;
     let selection = Selection {
         ids: vec![Uuid::from_u128(1), Uuid::from_u128(2)],
@@ -37,35 +37,26 @@ async fn a_request_is_read_as_it_was_made_and_announced_in_the_log_and_by_notifi
         rows_max: Some(3),
     };
     let id = requested(&fixture, &selection).await;
-    let request = replay_request(&fixture.session, id).await.expect("it is read").expect("it is there");
+    let request = replay_request(&fixture.session, id).await.expect("it is read").expect("it exists");
     let kind =
         ReplayKind::Replay { selection, requested_us: 1_767_225_600_000_001, rows_per_second: Some(7) };
     assert_eq!((request.kind, request.state), (kind, ReplayState::Queued));
-    let logged = fixture
-        .text(&format!(
-            "select string_agg(convert_from(substring(data from position('postrider.replay'::bytea in data) + 21), 'UTF8'), ',')
-             from pg_logical_slot_peek_binary_changes('{}', null, null, 'proto_version', '1', 'publication_names',
-                 'postrider', 'messages', 'true')
-             where position('postrider.replay'::bytea in data) > 0",
-            fixture.names.slot
-        ))
-        .await;
-    assert_eq!(logged, id.to_string());
 
     let config = server().url(&fixture.database).parse().expect("a URL");
-    let mut watch = ReplayWatch::new(&config, &tls(), id).await.expect("it listens");
-    assert!(start_replay(&fixture.session, id, 3).await.expect("it is noted"));
-    timeout(std::time::Duration::from_secs(10), watch.changed()).await.expect("it is told of");
-    let begun = watch.request().await.expect("it is read").expect("it is there");
-    assert_eq!((begun.state, begun.rows_total), (ReplayState::Running, Some(3)));
+    let database = Database { config, tls: tls(), names: fixture.names.clone() };
+    let mut watch = ReplayWatch::new(&database, id).await.expect("it listens");
+    assert!(start_replay(&fixture.session, id, 3).await.expect("it is saved"));
+    timeout(std::time::Duration::from_secs(10), watch.changed()).await.expect("a change is notified");
+    let running = watch.request().await.expect("it is read").expect("it exists");
+    assert_eq!((running.state, running.rows_total), (ReplayState::Running, Some(3)));
     // A later count does not replace the first.
-    assert!(start_replay(&fixture.session, id, 1).await.expect("it is noted"));
-    let again = watch.request().await.expect("it is read").expect("it is there");
+    assert!(start_replay(&fixture.session, id, 1).await.expect("it is saved"));
+    let again = watch.request().await.expect("it is read").expect("it exists");
     assert_eq!(again.rows_total, Some(3));
 }
 
 #[tokio::test]
-async fn without_an_end_or_with_one_to_come_a_replay_ends_when_it_was_requested() {
+async fn request_without_a_past_end_selects_rows_created_before_it() {
     let fixture = Fixture::set_up().await;
     let now = || async {
         fixture.text("select (extract(epoch from clock_timestamp()) * 1000000)::int8::text").await
@@ -74,7 +65,7 @@ async fn without_an_end_or_with_one_to_come_a_replay_ends_when_it_was_requested(
         let before: i64 = now().await.parse().expect("a number");
         let id = requested(&fixture, &Selection { to_us, ..Selection::default() }).await;
         let after: i64 = now().await.parse().expect("a number");
-        let request = replay_request(&fixture.session, id).await.expect("it is read").expect("it is there");
+        let request = replay_request(&fixture.session, id).await.expect("it is read").expect("it exists");
         let ReplayKind::Replay { selection, requested_us, .. } = request.kind else { panic!("a replay") };
         assert_eq!(selection, Selection::default());
         assert!((before..=after).contains(&requested_us));
@@ -82,7 +73,7 @@ async fn without_an_end_or_with_one_to_come_a_replay_ends_when_it_was_requested(
 }
 
 #[tokio::test]
-async fn progress_is_kept_until_the_request_is_finished_and_a_cancelled_one_stays_so() {
+async fn save_replay_keeps_progress_until_the_end_and_finish_replay_keeps_cancelled() {
     let fixture = Fixture::set_up().await;
     let (first, second) =
         (requested(&fixture, &Selection::default()).await, requested(&fixture, &Selection::default()).await);
@@ -93,42 +84,35 @@ async fn progress_is_kept_until_the_request_is_finished_and_a_cancelled_one_stay
     };
     assert_eq!(ids().await, [first, second]);
     for created_at_us in [Some(1_767_225_600_000_001), Some(i64::MIN), Some(i64::MAX), None] {
-        start_replay(&fixture.session, second, 9).await.expect("it is noted");
+        start_replay(&fixture.session, second, 9).await.expect("it is saved");
         let last = Some(RowKey { created_at_us, id: Uuid::from_u128(5) });
         let progress = ReplayProgress { sent: 4, failed: 2, passed: 1, last };
-        assert!(save_replay(&fixture.session, second, &progress).await.expect("it is noted"));
-        let found = replay_request(&fixture.session, second).await.expect("it is read").expect("it is there");
+        assert!(save_replay(&fixture.session, second, &progress).await.expect("it is saved"));
+        let found = replay_request(&fixture.session, second).await.expect("it is read").expect("it exists");
         assert_eq!(found.progress, progress);
     }
     assert_eq!(ids().await, [second, first]);
     let cancelled = outbox_store::cancel_replay(&fixture.session, &fixture.names.slot, second).await;
-    assert_eq!(cancelled.expect("it is asked"), outbox_store::Cancelled::Now);
+    assert_eq!(cancelled.expect("the query succeeds"), outbox_store::Cancellation::Cancelled);
     let progress = ReplayProgress { sent: 5, ..ReplayProgress::default() };
-    assert!(!save_replay(&fixture.session, second, &progress).await.expect("it is asked"));
-    assert!(!start_replay(&fixture.session, second, 9).await.expect("it is asked"));
-    finish_replay(&fixture.session, second, &progress, None).await.expect("it is noted");
-    let found = replay_request(&fixture.session, second).await.expect("it is read").expect("it is there");
+    assert!(!save_replay(&fixture.session, second, &progress).await.expect("the query succeeds"));
+    assert!(!start_replay(&fixture.session, second, 9).await.expect("the query succeeds"));
+    finish_replay(&fixture.session, second, &progress, None).await.expect("it is saved");
+    let found = replay_request(&fixture.session, second).await.expect("it is read").expect("it exists");
     assert_eq!((found.state, found.progress.sent), (ReplayState::Cancelled, 5));
-    finish_replay(&fixture.session, first, &progress, Some("why")).await.expect("it is noted");
-    let found = replay_request(&fixture.session, first).await.expect("it is read").expect("it is there");
+    finish_replay(&fixture.session, first, &progress, Some("why")).await.expect("it is saved");
+    let found = replay_request(&fixture.session, first).await.expect("it is read").expect("it exists");
     assert_eq!((found.state, found.last_error.as_deref()), (ReplayState::Failed, Some("why")));
     assert!(ids().await.is_empty());
-    let announced = [(Uuid::from_u128(9), Some(3)), (first, Some(3)), (second, None)];
-    let known = announced_replays(&fixture.session, &fixture.names.slot, &announced).await;
-    let known = known.expect("they are asked for");
-    let of = |id: Uuid| move |known: &Announcement| matches!(known, Announcement::Request(it) if it.id == id);
-    assert_eq!(known[0], Announcement::NoRequest);
-    assert!(of(first)(&known[1]) && of(second)(&known[2]), "{known:?}");
-    let another =
-        announced_replays(&fixture.session, "another", &announced).await.expect("they are asked for");
-    assert_eq!(another[1..], [Announcement::OfAnotherSlot, Announcement::OfAnotherSlot]);
 }
 
 #[tokio::test]
-async fn transactions_that_are_under_way_are_not_visible() {
+async fn are_transactions_visible_is_false_for_transactions_in_progress() {
     let fixture = Fixture::set_up().await;
     let visible = async |first, last| {
-        outbox_store::are_visible(&fixture.session, first, last).await.expect("it is asked")
+        outbox_store::are_transactions_visible(&fixture.session, first, last)
+            .await
+            .expect("the query succeeds")
     };
     fixture.execute("begin").await;
     let xid: u32 = fixture.text("select (pg_current_xact_id()::xid)::text").await.parse().expect("a number");
@@ -217,7 +201,7 @@ async fn a_table_without_times_or_with_times_without_a_zone_is_replayed_too() {
         let session = outbox_store::connect(&config, &tls()).await.expect("the server is there");
         let id =
             request_replay(&session, &fixture.names, &Selection::default(), None).await.expect("requested");
-        let request = replay_request(&session, id).await.expect("it is read").expect("it is there");
+        let request = replay_request(&session, id).await.expect("it is read").expect("it exists");
         let ReplayKind::Replay { selection, requested_us, .. } = request.kind else { panic!("a replay") };
         let mut rows =
             ReplayRows::new(&session, &fixture.names, &selection, requested_us).await.expect("looked at");

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Error, Result};
 use outbox::{Admission, Event, InFlightLedger, LookupOutcome, Lsn, Status, needs_publish};
-use reconciler::Planned;
+use reconciler::{QueuedCommand, ReplayNotifier};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use wal_reader::{Frame, Intake};
 
-use crate::relay::background::replay_requests::Announcements;
 use crate::relay::exit::Ending;
 use crate::relay::publish::dispatch::Dispatch;
 use crate::relay::publish::held_key_drain::{Released, Releases};
@@ -37,7 +36,7 @@ pub(super) struct Pump {
     stall: Stall,
     pub(super) planning: Planning,
     pub(super) releases: Releases,
-    pub(super) announced: Announcements,
+    pub(super) replays: ReplayNotifier,
     phase: Phase,
     delivered: Vec<Delivered>,
 }
@@ -52,12 +51,12 @@ pub(super) struct Parts {
     pub(super) ledger: InFlightLedger,
     pub(super) planning: Planning,
     pub(super) releases: Releases,
-    pub(super) announced: Announcements,
+    pub(super) replays: ReplayNotifier,
 }
 
 /// Where planned work comes from.
 pub(super) struct Planning {
-    pub(super) intake: reconciler::Intake,
+    pub(super) intake: reconciler::ResendIntake,
     /// Whether nothing else is done: the log is left unread.
     pub(super) alone: bool,
     /// The end of the log when the life began.
@@ -86,7 +85,7 @@ enum Happening {
     Answered(Vec<Answered>),
     Tick,
     Arrived(Arrival),
-    Planned(Planned),
+    Planned(QueuedCommand),
     Released(Released),
 }
 
@@ -101,7 +100,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(7);
 
 impl Pump {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { source, dispatch, inbox, rows, ledger, planning, releases, announced } = parts;
+        let Parts { source, dispatch, inbox, rows, ledger, planning, releases, replays } = parts;
         let server = ServerWatch::start(rows.postgres.clone(), rows.tls.clone());
         Pump {
             source,
@@ -114,7 +113,7 @@ impl Pump {
             stall: Stall::default(),
             planning,
             releases,
-            announced,
+            replays,
             phase: Phase::Streaming,
             delivered: Vec::new(),
         }
@@ -141,7 +140,6 @@ impl Pump {
                 let rows = &self.rows;
                 self.resent.ask(|ids| Box::pin(rows.clone().statuses(ids)));
                 self.let_go();
-                self.announced.flush();
             }
             self.tell_settled();
         }
@@ -162,7 +160,7 @@ impl Pump {
         // Neither the log nor those who plan may keep the other waiting, so chance decides between them.
         let work = async {
             tokio::select! {
-                Some(planned) = planning.intake.planned.recv(), if takes_planned => Ok(Happening::Planned(planned)),
+                Some(planned) = planning.intake.commands.recv(), if takes_planned => Ok(Happening::Planned(planned)),
                 arrival = source.next(intake) => arrival.map(Happening::Arrived),
             }
         };
@@ -224,14 +222,14 @@ impl Pump {
         matches!(self.phase, Phase::Streaming) && !self.dispatch.is_waiting() && self.ledger.has_room()
     }
 
-    fn take_planned(&mut self, first: Planned) -> Result<()> {
+    fn take_planned(&mut self, first: QueuedCommand) -> Result<()> {
         self.dispatch.plan(first, &mut self.ledger)?;
         for _ in 1..PLANNED_PER_TURN_MAX {
             self.offer();
             if !self.has_room() {
                 break;
             }
-            let Ok(planned) = self.planning.intake.planned.try_recv() else { break };
+            let Ok(planned) = self.planning.intake.commands.try_recv() else { break };
             self.dispatch.plan(planned, &mut self.ledger)?;
         }
         Ok(())
@@ -283,9 +281,7 @@ impl Pump {
                 Letter::Begin { final_lsn } => self.ledger.begin(final_lsn)?,
                 Letter::Commit { end_lsn } => self.ledger.commit(end_lsn)?,
                 Letter::Row(event) => self.take_row(event)?,
-                Letter::Message { prefix, content, xid, final_lsn } => {
-                    self.announced.take(&prefix, &content, xid, final_lsn);
-                }
+                Letter::ReplayRequest(notice) => self.replays.notify(notice),
                 Letter::Other => {}
             },
         }

@@ -11,7 +11,6 @@ mod source;
 mod stall;
 mod store;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,7 +19,10 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
+use reconciler::StartupScan;
+
 use crate::config::Config;
+use background::tasks;
 use publish::rejections::Verdicts;
 use session::{Batching, Ended, Life};
 use shutdown::Shutdown;
@@ -70,11 +72,12 @@ async fn live(config: &Config, purpose: Purpose) -> Result<Alone> {
     let mut pauses = new_pauses();
     let mut batching = Batching::Usual;
     let mut verdicts = Verdicts::default();
-    let counts = Arc::default();
+    let deadlines = tasks::deadlines(config);
+    let startup = StartupScan::default();
     let mut is_first = true;
     loop {
         let began = Instant::now();
-        let life = Life { config, purpose, batching, counts: &counts, is_first };
+        let life = Life { config, purpose, batching, deadlines: &deadlines, startup: &startup, is_first };
         is_first = false;
         batching = Batching::Usual;
         let reason = match life.live(&mut verdicts, &mut shutdown).await? {
@@ -87,7 +90,10 @@ async fn live(config: &Config, purpose: Purpose) -> Result<Alone> {
                 error.to_string()
             }
             Ended::ProducerLost(error) => return Err(error.into()),
-            Ended::OtherLog(reason) => reason,
+            Ended::OtherLog(reason) => {
+                startup.reset();
+                reason
+            }
         };
         warn!("{reason}; starting anew from the slot's position, what is published already is skipped");
         if began.elapsed() > LIFE_STEADY {

@@ -6,14 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
 use outbox::{InFlightLedger, Lsn};
-use reconciler::{ReplayCounts, planning};
+use reconciler::{DeadlineTracker, StartupScan, replay_notices, resend_queue};
 use tokio::time::timeout;
 use tracing::{info, warn};
 use wal_reader::Intake;
 
 use crate::config::{Config, Policy};
 use crate::relay::Purpose;
-use crate::relay::background::replay_requests::Announcements;
 use crate::relay::background::tasks::{self, Workers};
 use crate::relay::exit::Ending;
 use crate::relay::main_loop::{Parts, Planning, Pump};
@@ -32,7 +31,9 @@ pub(super) struct Life<'a> {
     pub(super) config: &'a Config,
     pub(super) purpose: Purpose,
     pub(super) batching: Batching,
-    pub(super) counts: &'a Arc<ReplayCounts>,
+    /// Both outlive the session.
+    pub(super) deadlines: &'a DeadlineTracker,
+    pub(super) startup: &'a StartupScan,
     /// Whether there was none before it in this process: a slot that is taken then is another's.
     pub(super) is_first: bool,
 }
@@ -95,10 +96,10 @@ impl Life<'_> {
                 "keys are held back behind rows that could not be published; see `postrider status`"
             );
         }
-        let account = tasks::account(config);
-        let (publisher, intake) = planning(PLANNED_MAX);
-        let (announce, announced) = tokio::sync::mpsc::channel(tasks::ANNOUNCED_MAX);
-        let width = Duration::from_micros(account.publish_width_us());
+        let deadlines = self.deadlines.clone();
+        let (resends, intake) = resend_queue(PLANNED_MAX);
+        let (replays, notices) = replay_notices();
+        let width = Duration::from_micros(deadlines.publish_width_us());
         let write_back = config.writeback.then(|| write_back(config, width));
         let receipts = match (&write_back, is_relay) {
             (Some(write_back), true) => tasks::receipts(config, write_back.receipts(), &partitions)?,
@@ -108,17 +109,17 @@ impl Life<'_> {
             rows: &rows,
             partitioned,
             horizon: taken.horizon,
-            account: account.clone(),
-            publisher: publisher.clone(),
-            announced,
-            counts: Arc::clone(self.counts),
+            deadlines: deadlines.clone(),
+            startup: self.startup.clone(),
+            resends: resends.clone(),
+            notices,
         };
         let workers = Workers::start(config, self.purpose, start);
         let dispatch = Dispatch::new(dispatch::Start {
             delivery: Delivery::new(sink(config, self.batching)?, write_back),
             verdicts: std::mem::take(verdicts),
             lanes,
-            account,
+            deadlines,
             receipts,
             policy: config.failure.policy,
             dead_letter_topic: config.failure.dead_letter_topic.as_deref().map(Arc::from),
@@ -127,18 +128,23 @@ impl Life<'_> {
         let mut pump = Pump::new(Parts {
             source,
             dispatch,
-            inbox: Inbox::new(config.postgres.table.clone(), oid, config.columns.clone()),
+            inbox: Inbox::new(
+                config.postgres.table.clone(),
+                oid,
+                config.columns.clone(),
+                config.postgres.slot.clone(),
+            ),
             ledger,
             planning: Planning { intake, alone: !is_relay, horizon: taken.horizon },
-            releases: Releases::new(rows.clone(), publisher),
-            announced: Announcements::new(announce, Arc::clone(self.counts)),
+            releases: Releases::new(rows.clone(), resends),
+            replays,
             rows,
         });
         let mut until = shutdown.or_when(workers.finished());
         let ending = pump.run(&mut until).await;
-        let Pump { source, dispatch, planning, releases, announced, .. } = pump;
+        let Pump { source, dispatch, planning, releases, replays, .. } = pump;
         // Those who plan learn by it that the life is over.
-        drop((planning, releases, announced));
+        drop((planning, releases, replays));
         let (spent, finished) = tokio::join!(farewell(source, dispatch), workers.end());
         *verdicts = spent;
         let finished = finished?;

@@ -1,8 +1,7 @@
-//! What a replay would send, for people.
+//! The output of `replay --dry-run`.
 
 use outbox_store::ReplayPreview;
 
-/// The lines of `--dry-run`.
 pub(super) fn text(preview: &ReplayPreview) -> String {
     let rows: u64 = preview.groups.iter().map(|group| group.rows).sum();
     let mut text = String::new();
@@ -26,15 +25,15 @@ pub(super) fn text(preview: &ReplayPreview) -> String {
             if keys == 1 { "has" } else { "have" },
             if keys == 1 { "it" } else { "them" },
         )),
-        None => text.push_str("whether keys have newer rows cannot be told: the table has no created_at\n"),
+        None => text.push_str("the table has no created_at: keys with newer rows cannot be counted\n"),
     }
     if preview.waiting > 0 {
         text.push_str(&format!(
-            "{} in line behind a failed row and would be passed over\n",
+            "{} held behind a failed row and would be passed over\n",
             if preview.waiting == 1 {
-                "1 row waits".to_owned()
+                "1 row is".to_owned()
             } else {
-                format!("{} rows wait", preview.waiting)
+                format!("{} rows are", preview.waiting)
             }
         ));
     }
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_stand_in_columns_and_what_a_person_must_know_below() {
+    fn text_lists_groups_in_columns_and_remarks_below() {
         let group = |topic: Option<&str>, status: &str, rows| ReplayGroup {
             topic: topic.map(str::to_owned),
             status: Some(status.to_owned()),
@@ -71,6 +70,6 @@ mod tests {
         assert_eq!(lines[2], "13 rows of 1 key would be sent");
         assert!(lines[3].contains("cannot be sent"), "{text}");
         assert!(lines[4].starts_with("1 key has a newer row"), "{text}");
-        assert_eq!(lines[5], "3 rows wait in line behind a failed row and would be passed over");
+        assert_eq!(lines[5], "3 rows are held behind a failed row and would be passed over");
     }
 }

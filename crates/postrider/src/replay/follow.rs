@@ -1,37 +1,40 @@
-//! Waiting for a request's end.
+//! Waiting for the end of a request.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use outbox_store::{ReplayRequest, ReplayWatch};
+use outbox_store::{Database, ReplayRequest, ReplayWatch, StoreError};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::progress::Progress;
-use crate::config::Config;
+use crate::replay::progress::ProgressDisplay;
 
-/// A notification may be lost with its connection; the request's own row is then looked at after this time.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A notification may be lost with its connection, so the request is read again after this time.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Shows how a request stands until it is finished.
+/// Shows the progress of a request until it is finished.
 ///
 /// # Errors
 ///
-/// The request is gone, or the database refuses for good. What passes is waited out.
-pub(super) async fn follow(config: &Config, id: Uuid, progress: &mut Progress) -> Result<ReplayRequest> {
+/// The request was deleted, or the database rejects a query. Outages are retried.
+pub(super) async fn follow(
+    database: &Database,
+    id: Uuid,
+    progress: &mut ProgressDisplay,
+) -> Result<ReplayRequest> {
     let mut watch = None;
     loop {
-        match look(config, id, &mut watch).await {
+        match read(database, id, &mut watch).await {
             Ok(Some(request)) => {
                 progress.show(&request);
                 if request.state.is_finished() {
                     return Ok(request);
                 }
             }
-            Ok(None) => bail!("there is no replay {id} any more"),
+            Ok(None) => bail!("replay {id} was deleted from postrider.replay"),
             Err(error) if !error.is_retryable() => return Err(error.into()),
             Err(_) => {
                 watch = None;
@@ -40,28 +43,25 @@ pub(super) async fn follow(config: &Config, id: Uuid, progress: &mut Progress) -
             }
         }
         if let Some(watch) = &mut watch {
-            let _ = timeout(LOOK_AGAIN_AFTER, watch.changed()).await;
+            let _ = timeout(READ_AGAIN_AFTER, watch.changed()).await;
         }
     }
 }
 
-/// Shows how a request stands while somebody else brings it to its end.
-pub(super) async fn show(config: &Config, id: Uuid, progress: &mut Progress) -> Infallible {
-    let _ = follow(config, id, progress).await;
+/// Shows the progress of a request, without an end.
+pub(super) async fn show(database: &Database, id: Uuid, progress: &mut ProgressDisplay) -> Infallible {
+    let _ = follow(database, id, progress).await;
     std::future::pending().await
 }
 
-async fn look(
-    config: &Config,
+async fn read(
+    database: &Database,
     id: Uuid,
     watch: &mut Option<ReplayWatch>,
-) -> Result<Option<ReplayRequest>, outbox_store::StoreError> {
+) -> Result<Option<ReplayRequest>, StoreError> {
     let watch = match watch {
         Some(watch) => watch,
-        None => {
-            let postgres = &config.postgres;
-            watch.insert(ReplayWatch::new(&postgres.connection, &postgres.tls, id).await?)
-        }
+        None => watch.insert(ReplayWatch::new(database, id).await?),
     };
     watch.request().await
 }

@@ -1,4 +1,4 @@
-//! How far a replay has come: a bar on a terminal, plain lines elsewhere.
+//! The progress of a replay: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -6,29 +6,28 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use outbox_store::{ReplayRequest, ReplayState};
 
-/// How often a line says where it is where there is no bar.
-const PLAIN_LINE: Duration = Duration::from_secs(5);
+/// The interval of plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Shown until it is dropped.
-pub(super) struct Progress {
+pub(super) struct ProgressDisplay {
     bar: Option<ProgressBar>,
-    /// Where it was when it was first seen under way.
+    /// When the request was first seen running, and how many of its rows were finished then.
     began: Option<(Instant, u64)>,
-    said_at: Option<Instant>,
+    line_at: Option<Instant>,
 }
 
-impl Progress {
+impl ProgressDisplay {
     pub(super) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
-            bar.set_message("waiting for its turn");
+            bar.set_message("queued");
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Progress { bar, began: None, said_at: None }
+        ProgressDisplay { bar, began: None, line_at: None }
     }
 
-    /// Shows how the request stands.
     pub(super) fn show(&mut self, request: &ReplayRequest) {
         if request.state == ReplayState::Queued {
             return;
@@ -54,15 +53,15 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position(rows);
             bar.set_message(notes);
-        } else if self.said_at.is_none_or(|said| said.elapsed() >= PLAIN_LINE) {
-            self.said_at = Some(Instant::now());
+        } else if self.line_at.is_none_or(|line_at| line_at.elapsed() >= LINE_EVERY) {
+            self.line_at = Some(Instant::now());
             let elapsed = at.elapsed();
             eprintln!("{}", line(rows, request.rows_total, &notes, rows.saturating_sub(before), elapsed));
         }
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -80,13 +79,13 @@ fn notes(request: &ReplayRequest) -> String {
     notes
 }
 
-/// `lately` rows took `elapsed`; what came before was not watched.
-fn line(rows: u64, total: Option<u64>, notes: &str, lately: u64, elapsed: Duration) -> String {
+/// The rate is that of the `recent` rows, which took `elapsed`.
+fn line(rows: u64, total: Option<u64>, notes: &str, recent: u64, elapsed: Duration) -> String {
     let of = total.map_or_else(String::new, |total| format!(" of {total}"));
     let mut line = format!("{rows}{of} rows{notes}");
-    if lately > 0 && elapsed >= Duration::from_secs(1) {
-        let rate = lately as f64 / elapsed.as_secs_f64();
-        line.push_str(&format!(", {rate:.0} a second"));
+    if recent > 0 && elapsed >= Duration::from_secs(1) {
+        let rate = recent as f64 / elapsed.as_secs_f64();
+        line.push_str(&format!(", {rate:.0} per second"));
         if let Some(left) = total.map(|total| total.saturating_sub(rows)).filter(|left| *left > 0) {
             let left = Duration::from_secs((left as f64 / rate).ceil() as u64);
             line.push_str(&format!(", {} left", humantime::format_duration(left)));
@@ -100,11 +99,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_counts_rate_and_what_is_left() {
+    fn line_contains_counts_rate_and_time_left() {
         let ten = Duration::from_secs(10);
         assert_eq!(
             line(3000, Some(9000), ", 2 failed", 1000, ten),
-            "3000 of 9000 rows, 2 failed, 100 a second, 1m left"
+            "3000 of 9000 rows, 2 failed, 100 per second, 1m left"
         );
         assert_eq!(line(0, Some(9000), "", 0, ten), "0 of 9000 rows");
         assert_eq!(line(5, None, "", 5, Duration::ZERO), "5 rows");

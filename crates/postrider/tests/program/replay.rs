@@ -69,7 +69,7 @@ fn what_can_be_answered_without_a_relay_is() {
 
     let run = place.run(&["replay", "--all"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
-    assert!(run.out.contains("no row of public.outbox is selected; nothing was requested"), "{}", run.out);
+    assert!(run.out.contains("no row of public.outbox matches; nothing was requested"), "{}", run.out);
     nothing_requested();
 
     let insert = "insert into outbox (id, aggregate_type, aggregate_id, event_type, status)
@@ -87,5 +87,5 @@ fn what_can_be_answered_without_a_relay_is() {
     assert!(run.err.contains("has no replay"), "{}", run.err);
     let run = place.run(&["replay", "--skip", ID]);
     assert_eq!(run.code, Some(1));
-    assert!(run.err.contains("nothing is held back behind row"), "{}", run.err);
+    assert!(run.err.contains("no rows are held behind row"), "{}", run.err);
 }

@@ -1,39 +1,39 @@
-//! Rows counted by the time at which they came.
+//! Counts of rows by the time at which they entered.
 
 use std::collections::BTreeMap;
 
 use outbox::CreatedRange;
 
-// Far more than a deadline has buckets. Beyond it nobody has asked what is overdue for a long time, and the oldest
-// will be looked at together anyway.
+// Far more than a deadline has buckets. More exist only if checks were impossible for a long time, and then the oldest
+// are checked together anyway.
 const BUCKETS_MAX: usize = 256;
 
-/// Non-empty buckets, each of one or several adjacent numbers that no other has.
+/// Non-empty buckets. Each covers one or several adjacent numbers; no two overlap.
 #[derive(Debug)]
-pub(crate) struct Buckets {
+pub(crate) struct TimeBuckets {
     width_us: u64,
-    by_first: BTreeMap<i64, Bucket>,
+    by_first: BTreeMap<i64, TimeBucket>,
 }
 
-/// Rows that came in one stretch of time.
+/// Rows that entered within one interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bucket {
-    /// The last number that belongs to it.
+pub(crate) struct TimeBucket {
+    /// The last number that it covers.
     pub(crate) last: i64,
     pub(crate) rows: u64,
     pub(crate) created: CreatedRange,
-    /// When the newest of them came; at most a width after the first, even where the clock that names buckets goes
-    /// back and rows come to an old one again.
+    /// When the newest row entered; at most a width after the first, even if the database's clock goes back and rows
+    /// enter an old bucket again.
     pub(crate) entered_us: u64,
     first_us: u64,
 }
 
-impl Buckets {
+impl TimeBuckets {
     pub(crate) fn new(width_us: u64) -> Self {
-        Buckets { width_us, by_first: BTreeMap::new() }
+        TimeBuckets { width_us, by_first: BTreeMap::new() }
     }
 
-    /// Counts rows in; says whether the bucket is a new one.
+    /// Adds rows. Returns whether the bucket is new.
     pub(crate) fn enter(&mut self, number: i64, rows: u64, created: CreatedRange, now_us: u64) -> bool {
         if rows == 0 {
             return false;
@@ -46,15 +46,15 @@ impl Buckets {
             bucket.entered_us = bucket.entered_us.max(now_us.min(latest_us));
             return false;
         }
-        let bucket = Bucket { last: number, rows, created, entered_us: now_us, first_us: now_us };
+        let bucket = TimeBucket { last: number, rows, created, entered_us: now_us, first_us: now_us };
         self.by_first.insert(number, bucket);
         if self.by_first.len() > BUCKETS_MAX {
-            self.join_oldest();
+            self.merge_oldest();
         }
         true
     }
 
-    /// Counts rows out. Those of a bucket that is not there any more were counted otherwise.
+    /// Removes rows. Those of a bucket that was taken out count in a recheck.
     pub(crate) fn leave(&mut self, number: i64, rows: u64) {
         if let Some((first, bucket)) = self.bucket(number) {
             bucket.rows = bucket.rows.saturating_sub(rows);
@@ -64,21 +64,21 @@ impl Buckets {
         }
     }
 
-    /// Takes out the oldest bucket that nothing has entered after `limit_us`, with those right behind it of which
-    /// the same is true, as one; and its first number.
-    pub(crate) fn take(&mut self, limit_us: u64) -> Option<(i64, Bucket)> {
+    /// Takes out the oldest bucket that no row has entered after `limit_us`, merged with the adjacent ones of which
+    /// that is true too. Returns its first number as well.
+    pub(crate) fn take(&mut self, limit_us: u64) -> Option<(i64, TimeBucket)> {
         let (&first, _) = self.by_first.iter().find(|(_, bucket)| bucket.entered_us <= limit_us)?;
         let mut taken = self.by_first.remove(&first)?;
         while let Some(next) = taken.last.checked_add(1)
             && self.by_first.get(&next).is_some_and(|bucket| bucket.entered_us <= limit_us)
             && let Some(bucket) = self.by_first.remove(&next)
         {
-            taken.join(bucket);
+            taken.merge(bucket);
         }
         Some((first, taken))
     }
 
-    /// Since when the bucket has been complete that is overdue next.
+    /// When the newest row of the bucket entered that is overdue first.
     pub(crate) fn earliest_us(&self) -> Option<u64> {
         self.by_first.values().map(|bucket| bucket.entered_us).min()
     }
@@ -88,17 +88,17 @@ impl Buckets {
         self.by_first.len()
     }
 
-    fn bucket(&mut self, number: i64) -> Option<(i64, &mut Bucket)> {
+    fn bucket(&mut self, number: i64) -> Option<(i64, &mut TimeBucket)> {
         let (first, bucket) = self.by_first.range_mut(..=number).next_back()?;
         (bucket.last >= number).then_some((*first, bucket))
     }
 
-    fn join_oldest(&mut self) {
+    fn merge_oldest(&mut self) {
         if let Some((first, mut bucket)) = self.by_first.pop_first() {
             if let Some((_, next)) = self.by_first.pop_first() {
-                // The elder of the two must not wait for longer.
+                // The older of the two must not wait longer.
                 let entered_us = bucket.entered_us.min(next.entered_us);
-                bucket.join(next);
+                bucket.merge(next);
                 bucket.entered_us = entered_us;
             }
             self.by_first.insert(first, bucket);
@@ -106,8 +106,8 @@ impl Buckets {
     }
 }
 
-impl Bucket {
-    fn join(&mut self, later: Bucket) {
+impl TimeBucket {
+    fn merge(&mut self, later: TimeBucket) {
         self.last = later.last;
         self.rows = self.rows.saturating_add(later.rows);
         self.created = self.created.and(later.created);
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_come_as_one_and_a_gap_parts_them() {
-        let mut buckets = Buckets::new(10);
+    fn take_merges_adjacent_buckets_and_stops_at_a_gap() {
+        let mut buckets = TimeBuckets::new(10);
         for (number, now_us) in [(1, 10), (2, 20), (4, 40), (5, 50)] {
             assert!(buckets.enter(number, 2, at(number), now_us));
         }
@@ -140,8 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bucket_is_not_there() {
-        let mut buckets = Buckets::new(10);
+    fn leave_removes_an_empty_bucket_and_ignores_an_unknown_one() {
+        let mut buckets = TimeBuckets::new(10);
         buckets.enter(1, 2, at(0), 0);
         buckets.leave(1, 5);
         buckets.leave(9, 1);
@@ -149,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn many_buckets_are_joined_and_still_left() {
-        let mut buckets = Buckets::new(10);
+    fn enter_merges_the_oldest_beyond_the_maximum_and_leave_finds_their_rows() {
+        let mut buckets = TimeBuckets::new(10);
         let many = 3 * BUCKETS_MAX as i64;
         for number in 0..many {
             buckets.enter(2 * number, 1, at(number), number as u64);

@@ -1,4 +1,4 @@
-//! Deadlines of rows in INIT and PUBLISH, counted in buckets of time.
+//! The deadlines of INIT and PUBLISH rows, kept as counts per time bucket.
 
 mod buckets;
 pub(crate) mod schedule;
@@ -6,5 +6,5 @@ pub(crate) mod schedule;
 mod schedule_tests;
 pub(crate) mod tracker;
 
-pub use schedule::{BucketNumber, Deadlines, Kind, Overdue};
-pub use tracker::Account;
+pub use schedule::BucketNumber;
+pub use tracker::DeadlineTracker;

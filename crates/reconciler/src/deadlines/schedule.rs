@@ -1,131 +1,139 @@
-//! Which rows are overdue: known by counting, without remembering any of them.
+//! Which rows are overdue: counted in buckets of time, without remembering any of them.
 
 use std::collections::BTreeMap;
 
 use outbox::{CreatedRange, WriteBackSummary};
 
-use crate::deadlines::buckets::Buckets;
+use crate::deadlines::buckets::TimeBuckets;
 use crate::splitmix::splitmix64;
 
-// A bucket is overdue when its newest row is, so a row is looked at up to a bucket's width late: an eighth of its
-// deadline. Narrower ones would cost more queries when many rows are stuck.
+// A bucket is overdue when its newest row is, so a row is checked up to the width of a bucket late: an eighth of its
+// deadline. Narrower buckets would cost more queries when many rows are stuck.
 const BUCKETS_PER_DEADLINE: u64 = 8;
 
-// With the default of 5 min, what waits for a consumer is looked at once an hour in the end.
+// With the default of 5 min, rows that wait for a consumer are checked once an hour in the end.
 const PAUSE_MAX_DEADLINES: u64 = 12;
 
-// After as many looks the pause is the longest.
-const LOOKS_MAX: u32 = 4;
+// After this many checks the pause is the longest.
+const CHECKS_MAX: u32 = 4;
 
-/// The state in which rows have waited for too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Seen in the log, or found, and not written back.
+/// Which of its two deadlines a row has missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum DeadlineKind {
+    /// Read from the WAL, or found in the table, and still INIT.
+    #[default]
     Init,
     /// Published and not consumed.
     Publish,
 }
 
-/// Where an INIT row is counted until it is settled.
+/// The bucket in which an INIT row counts until it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BucketNumber(i64);
 
-/// Where rows that are overdue can be found.
+/// Where in the table rows that are overdue can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overdue {
-    /// What they say.
-    pub kind: Kind,
-    /// When they were created.
-    pub created: CreatedRange,
-    /// When they were sent last, by the database's clock in microseconds, both ends included. `None` where that is
-    /// not known: then it is any row of the range that has waited for long enough by its own times.
-    pub attempted: Option<(i64, i64)>,
+pub(crate) struct Overdue {
+    pub(crate) kind: DeadlineKind,
+    /// The range of their `created_at`.
+    pub(crate) created: CreatedRange,
+    /// The range of their `last_attempt_at` in microseconds, both ends included. `None` if unknown: then every row of
+    /// the range counts whose own timestamps say that it is overdue.
+    pub(crate) attempted: Option<(i64, i64)>,
     /// How many there are at most.
-    pub rows: u64,
-    /// How often these have been looked at before.
-    pub looks: u32,
+    pub(crate) rows: u64,
+    /// How often they were checked before.
+    pub(crate) checks: u32,
 }
 
-/// The account of all rows that wait, in buckets of time.
+impl Default for Overdue {
+    /// No row, of an unlimited range.
+    fn default() -> Self {
+        let (kind, created) = (DeadlineKind::default(), CreatedRange::of(None));
+        Overdue { kind, created, attempted: None, rows: 0, checks: 0 }
+    }
+}
+
+/// The counts of all rows in INIT and PUBLISH, in buckets of time.
 ///
-/// `now_us` is a monotonic clock of the relay's, in microseconds from any start. A count may be too high, which costs
-/// a query, and is never too low, which would forget a row.
+/// `now_us` is the relay's monotonic clock in microseconds. A count may be too high, which costs a query; it is never
+/// too low, which would forget a row.
 #[derive(Debug)]
-pub struct Deadlines {
+pub(crate) struct DeadlineSchedule {
     init_after_us: u64,
-    /// `None` where rows are not followed beyond PUBLISH.
+    /// `None` if rows are not followed beyond PUBLISH.
     publish_after_us: Option<u64>,
     /// By the relay's clock.
-    init: Buckets,
+    init: TimeBuckets,
     /// By the database's clock.
-    publish: Buckets,
-    /// What was looked at and still waits, and what was found and is not overdue yet. Rows do not leave it one by
-    /// one: a completion may have been counted by the look already.
-    again: BTreeMap<Turn, Again>,
-    /// In PUBLISH buckets from this number on every row that says PUBLISH was counted in. In earlier ones there are
-    /// rows of other lives, and what they leave would be taken from the count of this life's.
+    publish: TimeBuckets,
+    /// Rows that were checked and still wait, and rows that were found and are not overdue yet. They do not leave one
+    /// by one: a check may have counted a completion already.
+    rechecks: BTreeMap<RecheckKey, Recheck>,
+    /// PUBLISH buckets from this number on contain every PUBLISH row. Earlier ones share their time with rows sent by
+    /// other processes, whose completions would be subtracted from the count of this one.
     counted_from: i64,
-    /// Until the first write-back, which tells the database's time: rows may say PUBLISH, as of now, that were not
+    /// Until the first write-back, whose time is the database's, there may be PUBLISH rows of any time that were not
     /// counted.
     uncounted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
+struct RecheckKey {
     due_us: u64,
-    kind: Kind,
+    kind: DeadlineKind,
     by_attempt: bool,
-    looks: u32,
+    checks: u32,
 }
 
 #[derive(Debug)]
-struct Again {
+struct Recheck {
     created: CreatedRange,
     attempted: Option<(i64, i64)>,
     rows: u64,
 }
 
-impl Deadlines {
-    /// With nothing in it. `publish_after_us` is `None` where nobody follows rows beyond PUBLISH.
-    pub fn new(init_after_us: u64, publish_after_us: Option<u64>) -> Self {
+impl DeadlineSchedule {
+    /// Without any rows. `publish_after_us` is `None` if rows are not followed beyond PUBLISH.
+    pub(crate) fn new(init_after_us: u64, publish_after_us: Option<u64>) -> Self {
         let init_after_us = init_after_us.max(1);
         let publish_after_us = publish_after_us.map(|after| after.max(1));
-        Deadlines {
+        DeadlineSchedule {
             init_after_us,
             publish_after_us,
-            init: Buckets::new(width(init_after_us)),
-            publish: Buckets::new(width(publish_after_us.unwrap_or(u64::MAX))),
-            again: BTreeMap::new(),
+            init: TimeBuckets::new(width(init_after_us)),
+            publish: TimeBuckets::new(width(publish_after_us.unwrap_or(u64::MAX))),
+            rechecks: BTreeMap::new(),
             counted_from: i64::MIN,
             uncounted: true,
         }
     }
 
-    /// The width in microseconds by which a [`WriteBackSummary`] names PUBLISH buckets.
-    pub fn publish_width_us(&self) -> u64 {
+    /// The width of the PUBLISH buckets of a [`WriteBackSummary`], in microseconds.
+    pub(crate) fn publish_width_us(&self) -> u64 {
         width(self.publish_after_us.unwrap_or(u64::MAX))
     }
 
-    /// The log brought a row. Returns its bucket, and whether the next deadline may have changed.
-    pub fn seen(&mut self, now_us: u64, created: CreatedRange) -> (BucketNumber, bool) {
+    /// The WAL brought a row. Returns its bucket, and whether the next deadline may have changed.
+    pub(crate) fn seen(&mut self, now_us: u64, created: CreatedRange) -> (BucketNumber, bool) {
         let number = signed(now_us / width(self.init_after_us));
         (BucketNumber(number), self.init.enter(number, 1, created, now_us))
     }
 
-    /// A row that was seen is durably written, or set aside.
-    pub fn settled(&mut self, bucket: BucketNumber) {
+    /// The state of a row that was seen is durable.
+    pub(crate) fn settled(&mut self, bucket: BucketNumber) {
         self.init.leave(bucket.0, 1);
     }
 
     /// A write-back was committed. Returns whether the next deadline may have changed.
-    pub fn written(&mut self, now_us: u64, summary: &WriteBackSummary) -> bool {
+    pub(crate) fn written(&mut self, now_us: u64, summary: &WriteBackSummary) -> bool {
         if self.publish_after_us.is_none() {
             return false;
         }
         let number = summary.at_us.div_euclid(signed(self.publish_width_us()));
         if self.uncounted {
-            // Rows that were not counted were sent before now: up to this bucket, or up to the next one, if they
-            // were written by another server whose clock is ahead.
+            // Rows that were not counted were sent before now: in buckets up to this one, or up to the next one if
+            // another server with a clock ahead wrote them.
             self.counted_from = self.counted_from.max(number.saturating_add(2));
             self.uncounted = false;
         }
@@ -139,22 +147,23 @@ impl Deadlines {
         new
     }
 
-    /// The log brought a row that says PUBLISH already. Returns whether the next deadline may have changed.
-    pub fn inserted_published(&mut self, now_us: u64, created: CreatedRange) -> bool {
-        self.found(Kind::Publish, self.publish_after_us.map(|after| now_us.saturating_add(after)), created, 1)
+    /// The WAL brought a row that was inserted as PUBLISH. Returns whether the next deadline may have changed.
+    pub(crate) fn inserted_published(&mut self, now_us: u64, created: CreatedRange) -> bool {
+        let due_us = self.publish_after_us.map(|after| now_us.saturating_add(after));
+        self.found(DeadlineKind::Publish, due_us, created, 1)
     }
 
-    /// Rows were found in the table that will be overdue at `due_us`.
+    /// Rows were found in the table that are due at `due_us`. Returns whether the next deadline may have changed.
     pub(crate) fn found(
         &mut self,
-        kind: Kind,
+        kind: DeadlineKind,
         due_us: Option<u64>,
         created: CreatedRange,
         rows: u64,
     ) -> bool {
         let (Some(after_us), Some(due_us)) = (self.after_us(kind), due_us) else { return false };
         let due_us = due_us.div_ceil(width(after_us)).saturating_mul(width(after_us));
-        self.look_again(due_us, Overdue { kind, created, attempted: None, rows, looks: 0 })
+        self.schedule_recheck(due_us, Overdue { kind, created, attempted: None, rows, checks: 0 })
     }
 
     /// The time from which on every PUBLISH row was counted when it was sent, by the database's clock in
@@ -163,13 +172,14 @@ impl Deadlines {
         (!self.uncounted).then(|| self.counted_from.saturating_mul(signed(self.publish_width_us())))
     }
 
-    /// What is overdue now, if anything, and is to be [`judged`](Self::judged): adjacent buckets as one.
-    pub fn due(&mut self, now_us: u64) -> Option<Overdue> {
+    /// Takes out rows that are overdue, adjacent buckets as one. The caller checks them and calls
+    /// [`checked`](Self::checked) or [`put_back`](Self::put_back).
+    pub(crate) fn due(&mut self, now_us: u64) -> Option<Overdue> {
         if let Some(limit_us) = now_us.checked_sub(self.init_after_us)
             && let Some((_, taken)) = self.init.take(limit_us)
         {
             let (created, rows) = (taken.created, taken.rows);
-            return Some(Overdue { kind: Kind::Init, created, attempted: None, rows, looks: 0 });
+            return Some(Overdue { kind: DeadlineKind::Init, created, attempted: None, rows, checks: 0 });
         }
         if let Some(limit_us) = self.publish_after_us.and_then(|after| now_us.checked_sub(after))
             && let Some((first, taken)) = self.publish.take(limit_us)
@@ -178,72 +188,83 @@ impl Deadlines {
             let width = signed(self.publish_width_us());
             let end = taken.last.saturating_add(1).saturating_mul(width).saturating_sub(1);
             return Some(Overdue {
-                kind: Kind::Publish,
+                kind: DeadlineKind::Publish,
                 created: taken.created,
                 attempted: Some((first.saturating_mul(width), end)),
                 rows: taken.rows,
-                looks: 0,
+                checks: 0,
             });
         }
-        let turn = self.again.first_entry().filter(|turn| turn.key().due_us <= now_us)?;
-        let (Turn { kind, looks, .. }, Again { created, attempted, rows }) = turn.remove_entry();
-        Some(Overdue { kind, created, attempted, rows, looks })
+        let first = self.rechecks.first_entry().filter(|recheck| recheck.key().due_us <= now_us)?;
+        let (RecheckKey { kind, checks, .. }, Recheck { created, attempted, rows }) = first.remove_entry();
+        Some(Overdue { kind, created, attempted, rows, checks })
     }
 
-    /// What was overdue was looked at, and `remaining` of its rows wait on. They are to be looked at again after a
-    /// pause that grows from look to look, or after `again_after_us` if that is sooner.
-    pub fn judged(&mut self, now_us: u64, overdue: Overdue, remaining: u64, again_after_us: Option<u64>) {
+    /// Overdue rows were checked, and `remaining` of them still wait. They are checked again after a pause that grows
+    /// from check to check, or after `again_after_us` if that is sooner.
+    pub(crate) fn checked(
+        &mut self,
+        now_us: u64,
+        overdue: Overdue,
+        remaining: u64,
+        again_after_us: Option<u64>,
+    ) {
         let Some(after_us) = self.after_us(overdue.kind) else { return };
-        let deadlines = (1_u64 << overdue.looks.min(LOOKS_MAX)).min(PAUSE_MAX_DEADLINES);
+        let deadlines = (1_u64 << overdue.checks.min(CHECKS_MAX)).min(PAUSE_MAX_DEADLINES);
         let longest_us = after_us.saturating_mul(deadlines);
         let pause_us = longest_us - jitter(now_us, longest_us / 8);
         let (pause_us, grid_us) = match again_after_us {
             Some(sooner) if sooner < pause_us => (sooner, width(after_us)),
             _ => (pause_us, (longest_us / 4).max(1)),
         };
-        // What is looked at again at about the same time is looked at together.
+        // On a grid, so that rechecks due at about the same time become one query.
         let due_us = now_us.saturating_add(pause_us).div_ceil(grid_us).saturating_mul(grid_us);
-        let looks = overdue.looks.saturating_add(1).min(LOOKS_MAX);
-        self.look_again(due_us, Overdue { rows: remaining, looks, ..overdue });
+        let checks = overdue.checks.saturating_add(1).min(CHECKS_MAX);
+        self.schedule_recheck(due_us, Overdue { rows: remaining, checks, ..overdue });
     }
 
-    /// When something is overdue next, if nothing leaves or enters before.
-    pub fn next_due(&self) -> Option<u64> {
+    /// Overdue rows were not checked: they are due at once.
+    pub(crate) fn put_back(&mut self, now_us: u64, overdue: Overdue) {
+        self.schedule_recheck(now_us, overdue);
+    }
+
+    /// When rows become overdue next, unless rows leave or enter before.
+    pub(crate) fn next_due(&self) -> Option<u64> {
         let init = self.init.earliest_us().map(|entered| entered.saturating_add(self.init_after_us));
         let publish = self.publish.earliest_us().zip(self.publish_after_us).map(|(e, a)| e.saturating_add(a));
-        let again = self.again.first_key_value().map(|(turn, _)| turn.due_us);
-        [init, publish, again].into_iter().flatten().min()
+        let recheck = self.rechecks.first_key_value().map(|(key, _)| key.due_us);
+        [init, publish, recheck].into_iter().flatten().min()
     }
 
-    fn look_again(&mut self, due_us: u64, of: Overdue) -> bool {
-        if of.rows == 0 {
+    fn schedule_recheck(&mut self, due_us: u64, rows: Overdue) -> bool {
+        if rows.rows == 0 {
             return false;
         }
-        let turn = Turn { due_us, kind: of.kind, by_attempt: of.attempted.is_some(), looks: of.looks };
-        let new = !self.again.contains_key(&turn);
-        let again =
-            self.again.entry(turn).or_insert(Again { created: of.created, attempted: of.attempted, rows: 0 });
-        again.rows = again.rows.saturating_add(of.rows);
-        again.created = again.created.and(of.created);
-        again.attempted = again.attempted.zip(of.attempted).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1)));
+        let Overdue { kind, created, attempted, rows, checks } = rows;
+        let key = RecheckKey { due_us, kind, by_attempt: attempted.is_some(), checks };
+        let new = !self.rechecks.contains_key(&key);
+        let recheck = self.rechecks.entry(key).or_insert(Recheck { created, attempted, rows: 0 });
+        recheck.rows = recheck.rows.saturating_add(rows);
+        recheck.created = recheck.created.and(created);
+        recheck.attempted = recheck.attempted.zip(attempted).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1)));
         new
     }
 
-    fn after_us(&self, kind: Kind) -> Option<u64> {
+    fn after_us(&self, kind: DeadlineKind) -> Option<u64> {
         match kind {
-            Kind::Init => Some(self.init_after_us),
-            Kind::Publish => self.publish_after_us,
+            DeadlineKind::Init => Some(self.init_after_us),
+            DeadlineKind::Publish => self.publish_after_us,
         }
     }
 
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> (usize, usize, usize) {
-        (self.init.len(), self.publish.len(), self.again.len())
+        (self.init.len(), self.publish.len(), self.rechecks.len())
     }
 }
 
+/// At most `i64::MAX`, because the database computes with it too.
 fn width(after_us: u64) -> u64 {
-    // A width is a number of the database's too.
     (after_us / BUCKETS_PER_DEADLINE).clamp(1, i64::MAX.unsigned_abs())
 }
 
@@ -251,7 +272,7 @@ fn signed(us: u64) -> i64 {
     i64::try_from(us).unwrap_or(i64::MAX)
 }
 
-/// Between 0 and `most_us`, spread by the time: rows that came together need not all be asked about together.
+/// Between 0 and `most_us`: buckets that became due together need not all be queried together.
 fn jitter(now_us: u64, most_us: u64) -> u64 {
     splitmix64(now_us) % most_us.saturating_add(1)
 }

@@ -1,13 +1,13 @@
-//! The account against a model that remembers every row.
+//! The schedule against a model that remembers every row.
 
 use outbox::{CreatedRange, WriteBackSummary};
 use proptest::prelude::*;
 
-use crate::deadlines::schedule::{BucketNumber, Deadlines, Kind, Overdue};
+use crate::deadlines::schedule::{BucketNumber, DeadlineKind, DeadlineSchedule, Overdue};
 
 const INIT_AFTER: u64 = 800;
 const PUBLISH_AFTER: u64 = 1600;
-// A bucket's width, and the step of the model's clock.
+// The width of a bucket plus one step of the model's clock.
 const LATE: u64 = PUBLISH_AFTER / 8 + STEP;
 const STEP: u64 = 60;
 const EPOCH: i64 = 1_000_000;
@@ -16,9 +16,9 @@ const EPOCH: i64 = 1_000_000;
 struct Row {
     created: Option<i64>,
     state: State,
-    /// When it began to wait.
+    /// When it entered its state; `u64::MAX` if another process counted it.
     since: u64,
-    looked: Option<u64>,
+    checked_at: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ enum State {
     Published {
         attempted: i64,
     },
-    /// Inserted as PUBLISH, without saying when it was sent.
+    /// Inserted as PUBLISH, without a `last_attempt_at`.
     Uncounted,
 }
 
@@ -39,13 +39,13 @@ enum Act {
     },
     /// Writes back the oldest INIT rows.
     WriteBack(usize),
-    /// Receipts of some rows, of those beginning at a fraction of all.
+    /// Receipts of some rows, beginning at `from` 256ths of all.
     Complete {
         from: u8,
         count: usize,
     },
     InsertPublished,
-    /// The database's clock moves by something else than the relay's.
+    /// The database's clock jumps against the relay's.
     ClockJumps(i64),
     Wait(u64),
 }
@@ -63,32 +63,32 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 struct Model {
-    deadlines: Deadlines,
+    deadlines: DeadlineSchedule,
     rows: Vec<Row>,
     now: u64,
-    /// The database's clock is the relay's and this.
+    /// How far the database's clock is ahead of the relay's.
     ahead: i64,
-    /// Rows of an earlier life, which nobody has counted; their receipts come too.
-    looks: usize,
+    check_count: usize,
 }
 
 impl Model {
-    fn new(strangers: usize) -> Self {
+    /// With `uncounted` PUBLISH rows of another process, whose receipts come too.
+    fn new(uncounted: usize) -> Self {
         let mut model = Model {
-            deadlines: Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER)),
+            deadlines: DeadlineSchedule::new(INIT_AFTER, Some(PUBLISH_AFTER)),
             rows: Vec::new(),
             now: 1000,
             ahead: EPOCH,
-            looks: 0,
+            check_count: 0,
         };
-        for n in 0..strangers {
+        for n in 0..uncounted {
             let attempted = model.database_now() - n as i64 * 40;
             let since = u64::MAX;
             model.rows.push(Row {
                 created: Some(5),
                 state: State::Published { attempted },
                 since,
-                looked: None,
+                checked_at: None,
             });
         }
         model
@@ -112,7 +112,7 @@ impl Model {
                     let created = created.map(|created| created + n as i64);
                     let (bucket, _) = self.deadlines.seen(self.now, CreatedRange::of(created));
                     let state = State::Seen(bucket);
-                    self.rows.push(Row { created, state, since: self.now, looked: None });
+                    self.rows.push(Row { created, state, since: self.now, checked_at: None });
                 }
             }
             Act::WriteBack(count) => {
@@ -125,7 +125,7 @@ impl Model {
                     }
                     self.deadlines.settled(bucket);
                     row.since = self.now;
-                    row.looked = None;
+                    row.checked_at = None;
                     row.state = State::Published { attempted: at };
                     published.push(row.clone());
                 }
@@ -151,26 +151,26 @@ impl Model {
             Act::InsertPublished => {
                 let (created, state) = (Some(self.now as i64), State::Uncounted);
                 self.deadlines.inserted_published(self.now, CreatedRange::of(created));
-                self.rows.push(Row { created, state, since: self.now, looked: None });
+                self.rows.push(Row { created, state, since: self.now, checked_at: None });
             }
             Act::ClockJumps(by) => self.ahead += by,
             Act::Wait(steps) => {
                 for _ in 0..*steps {
                     self.now += STEP;
-                    self.look();
+                    self.check();
                 }
             }
         }
     }
 
-    /// What the reconciler does: half of what it finds waits on, the other half is dealt with.
-    fn look(&mut self) {
+    /// Checks as the reconciler does: half of the rows still wait, the other half is settled.
+    fn check(&mut self) {
         let mut turns = 0;
         assert!(self.deadlines.next_due().is_none_or(|due| due > self.now) || self.deadlines_is_due());
         while let Some(overdue) = self.deadlines.due(self.now) {
             turns += 1;
             assert!(turns < 1000, "it has an end");
-            self.looks += 1;
+            self.check_count += 1;
             let now = self.now;
             let mut remaining = 0;
             let mut number = 0;
@@ -178,20 +178,20 @@ impl Model {
                 if !is_in(row, &overdue) {
                     return true;
                 }
-                row.looked = Some(now);
+                row.checked_at = Some(now);
                 number += 1;
-                // INIT rows are settled before they are judged.
-                let stays = overdue.kind == Kind::Publish && number % 2 == 0;
+                // INIT rows are settled before they are checked.
+                let stays = overdue.kind == DeadlineKind::Publish && number % 2 == 0;
                 remaining += u64::from(stays);
                 stays
             });
-            self.deadlines.judged(now, overdue, remaining, None);
+            self.deadlines.checked(now, overdue, remaining, None);
         }
         for row in self.rows.iter().filter(|row| row.since != u64::MAX) {
-            let (deadline, from) = match (&row.state, row.looked) {
+            let (deadline, from) = match (&row.state, row.checked_at) {
                 (State::Seen(_), _) => (INIT_AFTER, row.since),
                 (_, None) => (PUBLISH_AFTER, row.since),
-                (_, Some(looked)) => (PUBLISH_AFTER * 12 * 5 / 4, looked),
+                (_, Some(checked_at)) => (PUBLISH_AFTER * 12 * 5 / 4, checked_at),
             };
             assert!(self.now <= from + deadline + LATE, "{row:?} was forgotten at {}", self.now);
         }
@@ -209,11 +209,11 @@ fn is_in(row: &Row, overdue: &Overdue) -> bool {
         None => overdue.created == CreatedRange::of(None),
     };
     let matches = match (&row.state, overdue.kind) {
-        (State::Seen(_), Kind::Init) => true,
-        (State::Published { attempted }, Kind::Publish) => {
+        (State::Seen(_), DeadlineKind::Init) => true,
+        (State::Published { attempted }, DeadlineKind::Publish) => {
             overdue.attempted.is_none_or(|(from, to)| (from..=to).contains(attempted))
         }
-        (State::Uncounted, Kind::Publish) => overdue.attempted.is_none(),
+        (State::Uncounted, DeadlineKind::Publish) => overdue.attempted.is_none(),
         _ => false,
     };
     created && matches
@@ -222,27 +222,27 @@ fn is_in(row: &Row, overdue: &Overdue) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    // Rows of earlier lives, whose receipts come in this one, and clocks that jump included.
+    // Includes PUBLISH rows of other processes, whose receipts come to this one, and clocks that jump.
     #[test]
-    fn no_row_that_waits_is_ever_forgotten(
-        strangers in 0..6_usize,
+    fn schedule_returns_every_waiting_row_in_time(
+        uncounted in 0..6_usize,
         acts in proptest::collection::vec(act(), 1..150),
     ) {
-        let mut model = Model::new(strangers);
+        let mut model = Model::new(uncounted);
         for act in &acts {
             model.act(act);
         }
-        // Whatever is left is looked at in the end.
+        // All that is left is checked in the end.
         model.act(&Act::Wait(40));
     }
 
     #[test]
-    fn memory_is_by_the_bucket(
+    fn schedule_memory_grows_with_buckets_only(
         rate in 1..2000_u64,
         days in 1..20_u64,
         lagging in any::<bool>(),
     ) {
-        let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
+        let mut deadlines = DeadlineSchedule::new(INIT_AFTER, Some(PUBLISH_AFTER));
         let mut queries = 0;
         for now in (0..days * 40_000).step_by(100) {
             deadlines.seen(now, CreatedRange::of(Some(now as i64)));
@@ -254,26 +254,26 @@ proptest! {
             };
             deadlines.written(now, &summary);
             while let Some(overdue) = deadlines.due(now) {
-                queries += u64::from(overdue.kind == Kind::Publish);
-                let remaining = if lagging && overdue.kind == Kind::Publish { overdue.rows } else { 0 };
-                deadlines.judged(now, overdue, remaining, None);
+                queries += u64::from(overdue.kind == DeadlineKind::Publish);
+                let remaining = if lagging && overdue.kind == DeadlineKind::Publish { overdue.rows } else { 0 };
+                deadlines.checked(now, overdue, remaining, None);
             }
             let (init, publish, again) = deadlines.sizes();
             prop_assert!(init <= 10 && publish <= 10, "{} {}", init, publish);
             prop_assert!(again <= 30, "{}", again);
         }
-        // One for each bucket when it is overdue, and those that look again.
+        // One per overdue bucket, and the rechecks.
         let buckets = days * 40_000 / (PUBLISH_AFTER / 8);
         prop_assert!(queries <= buckets * 3, "{} for {} buckets", queries, buckets);
     }
 
     #[test]
-    fn what_leaves_in_time_costs_no_query(
+    fn rows_that_settle_in_time_cost_no_query(
         rows in proptest::collection::vec((1..20_u64, 0..INIT_AFTER - STEP, 0..PUBLISH_AFTER - STEP), 1..200),
     ) {
-        let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
+        let mut deadlines = DeadlineSchedule::new(INIT_AFTER, Some(PUBLISH_AFTER));
         let width = deadlines.publish_width_us() as i64;
-        // The first buckets of a life may be shared with rows of another and are looked at once.
+        // The first buckets may contain rows of other processes and are checked once.
         deadlines.written(0, &WriteBackSummary { at_us: EPOCH, published: 0, created: None, completed: Vec::new() });
         enum Event { Seen, Settled(usize), Completed(usize) }
         let mut events = Vec::new();
@@ -311,44 +311,44 @@ proptest! {
 }
 
 #[test]
-fn what_waits_on_is_looked_at_less_and_less() {
-    let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
+fn checked_rows_that_wait_are_rechecked_after_growing_pauses() {
+    let mut deadlines = DeadlineSchedule::new(INIT_AFTER, Some(PUBLISH_AFTER));
     let created = CreatedRange::of(Some(7));
     deadlines.written(
         0,
         &WriteBackSummary { at_us: EPOCH, published: 3, created: Some(created), completed: Vec::new() },
     );
-    let mut looks = Vec::new();
-    while looks.len() < 8 {
+    let mut checks = Vec::new();
+    while checks.len() < 8 {
         let now = deadlines.next_due().expect("it waits");
         assert_eq!(deadlines.due(now - 1), None);
         let overdue = deadlines.due(now).expect("it is due");
-        assert_eq!((overdue.kind, overdue.created, overdue.rows), (Kind::Publish, created, 3));
+        assert_eq!((overdue.kind, overdue.created, overdue.rows), (DeadlineKind::Publish, created, 3));
         assert!(overdue.attempted.is_some_and(|(from, to)| (from..=to).contains(&EPOCH)));
-        looks.push(now);
-        deadlines.judged(now, overdue, 3, None);
+        checks.push(now);
+        deadlines.checked(now, overdue, 3, None);
     }
-    assert_eq!(looks[0], PUBLISH_AFTER);
-    for (pair, deadlines) in looks.windows(2).zip([1, 2, 4, 8, 12, 12, 12]) {
+    assert_eq!(checks[0], PUBLISH_AFTER);
+    for (pair, deadlines) in checks.windows(2).zip([1, 2, 4, 8, 12, 12, 12]) {
         let (pause, longest) = (pair[1] - pair[0], PUBLISH_AFTER * deadlines);
         assert!(pause >= longest * 7 / 8 && pause <= longest * 5 / 4, "{pause} of {longest}");
     }
 }
 
 #[test]
-fn a_row_that_backs_off_is_looked_at_when_it_may_be_sent() {
-    let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
+fn checked_schedules_the_recheck_for_the_end_of_a_backoff() {
+    let mut deadlines = DeadlineSchedule::new(INIT_AFTER, Some(PUBLISH_AFTER));
     deadlines.inserted_published(0, CreatedRange::of(Some(1)));
     let now = deadlines.next_due().expect("it waits");
     let overdue = deadlines.due(now).expect("it is due");
-    deadlines.judged(now, Overdue { looks: 4, ..overdue }, 1, Some(500));
-    let due = deadlines.next_due().expect("it waits on");
+    deadlines.checked(now, Overdue { checks: 4, ..overdue }, 1, Some(500));
+    let due = deadlines.next_due().expect("it still waits");
     assert!((now + 500..now + 500 + PUBLISH_AFTER / 8).contains(&due), "{due}");
 }
 
 #[test]
-fn without_receipts_nothing_is_followed_beyond_publish() {
-    let mut deadlines = Deadlines::new(INIT_AFTER, None);
+fn schedule_without_receipts_ignores_publish_rows() {
+    let mut deadlines = DeadlineSchedule::new(INIT_AFTER, None);
     let created = CreatedRange::of(Some(7));
     deadlines.written(
         0,
@@ -358,11 +358,11 @@ fn without_receipts_nothing_is_followed_beyond_publish() {
     assert_eq!(deadlines.next_due(), None);
 }
 
-// What leaves a bucket that was judged may be in what the look has counted; a row that came to it later, because the
-// database's clock went back, must not be taken for it.
+// A completion in a bucket that was checked may have been counted by the check. It must not be subtracted for a row
+// that entered the bucket later because the database's clock went back.
 #[test]
-fn a_row_in_a_bucket_that_was_judged_is_not_counted_out_for_another() {
-    let mut deadlines = Deadlines::new(INIT_AFTER, Some(PUBLISH_AFTER));
+fn written_ignores_completions_in_a_bucket_that_was_checked() {
+    let mut deadlines = DeadlineSchedule::new(INIT_AFTER, Some(PUBLISH_AFTER));
     let written = |published: u64, completed: Vec<(i64, u64)>| WriteBackSummary {
         at_us: EPOCH + 10 * PUBLISH_AFTER as i64,
         published,
@@ -372,10 +372,10 @@ fn a_row_in_a_bucket_that_was_judged_is_not_counted_out_for_another() {
     deadlines.written(0, &WriteBackSummary { at_us: EPOCH, ..written(0, Vec::new()) });
     deadlines.written(0, &written(1, Vec::new()));
     let overdue = deadlines.due(PUBLISH_AFTER).expect("it is due");
-    deadlines.judged(PUBLISH_AFTER, overdue, 1, None);
+    deadlines.checked(PUBLISH_AFTER, overdue, 1, None);
     deadlines.written(PUBLISH_AFTER, &written(1, Vec::new()));
     let number = (EPOCH + 10 * PUBLISH_AFTER as i64).div_euclid(deadlines.publish_width_us() as i64);
     deadlines.written(PUBLISH_AFTER, &written(0, vec![(number, 1)]));
     let mut due = std::iter::from_fn(|| deadlines.due(2 * PUBLISH_AFTER));
-    assert!(due.any(|overdue| overdue.looks == 0), "the later one is looked at in its turn");
+    assert!(due.any(|overdue| overdue.checks == 0), "the later row is due too");
 }

@@ -1,116 +1,115 @@
-//! What Kafka knows of a row that says PUBLISH, and what follows from it.
-
-use std::fmt;
+//! Judging a PUBLISH row by the evidence about its record.
 
 use outbox_store::StoredPlace;
 use uuid::Uuid;
 
-use crate::evidence::kafka_evidence::{Bounds, RecordAt};
+use crate::evidence::kafka_evidence::{FoundRecord, PartitionBounds};
 
-/// What is known of the record at a row's place.
+/// What was found at the position of a row's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Nobody has looked, or need look.
-    NotNeeded,
-    /// It carries the row's id.
-    Ours,
+pub(crate) enum Probe {
+    /// The record was not read.
+    NotProbed,
+    /// The record carries the id of the row.
+    Match,
     /// Another record is there.
-    Other,
-    /// No record is there, though the log reaches there: compaction took it.
+    Mismatch,
+    /// No record is there although the offset is within the bounds: it was compacted.
     Absent,
 }
 
-impl Look {
-    /// What is at a row's place, for this row.
-    pub fn of(row: Uuid, found: RecordAt) -> Self {
+impl Probe {
+    /// Compares what was found with the row's id.
+    pub(crate) fn of(row: Uuid, found: FoundRecord) -> Self {
         match found {
-            RecordAt::Row(id) if id == row => Look::Ours,
-            RecordAt::Row(_) | RecordAt::Foreign => Look::Other,
-            RecordAt::Absent => Look::Absent,
+            FoundRecord::Row(id) if id == row => Probe::Match,
+            FoundRecord::Row(_) | FoundRecord::Foreign => Probe::Mismatch,
+            FoundRecord::Absent => Probe::Absent,
         }
     }
 }
 
-/// What is known about the place of a row.
+/// The evidence about one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// `None`: there is no such topic or partition.
-    pub bounds: Option<Bounds>,
-    /// Up to where the partition was consumed: the next offset that is to be. 0 where nobody has said.
-    pub committed: i64,
-    /// The record.
-    pub record: Look,
+pub(crate) struct RecordFacts {
+    /// `None` if the topic or partition does not exist.
+    pub(crate) bounds: Option<PartitionBounds>,
+    /// The next offset to consume; 0 where nothing was committed.
+    pub(crate) committed: i64,
+    pub(crate) probe: Probe,
 }
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It waits to be consumed, or the record of its key that came after it does. There is nothing to do.
-    Lagging,
-    /// It was consumed, and nobody has told the row.
-    Missed,
-    /// It is not there, and was not consumed.
-    Gone(Why),
-    /// The record itself has to be looked at.
-    Look,
+pub(crate) enum Judgement {
+    /// It, or the record of its key that replaced it, was not consumed yet. Nothing has to be done.
+    ConsumerLag,
+    /// It was consumed; the row has to become COMPLETE.
+    ReceiptMissed,
+    /// It is not in the log and was not consumed; the row has to be published again.
+    Lost(LossReason),
+    /// The record has to be read.
+    NeedsProbe,
 }
 
-/// Why a record counts as gone.
+/// Why a record counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The row does not say where it was.
-    NoPlace,
-    /// Its topic or partition is not there.
+pub(crate) enum LossReason {
+    /// The row has no position.
+    NoPosition,
+    /// The topic or partition does not exist.
     NoPartition,
-    /// The log ends before its offset: it was made anew.
+    /// Its offset is beyond the log end offset: the topic was created again.
     BeyondEnd(i64),
-    /// The log starts after its offset: it was deleted before it was consumed.
+    /// Its offset is before the log start offset: it was deleted before it was consumed.
     BeforeStart(i64),
     /// Another record is at its offset.
-    NotOurs,
+    Mismatch,
 }
 
-/// Judges a row by the offset it says and by what is known of its partition.
-pub fn verdict(offset: i64, facts: &Facts) -> Verdict {
-    let Some(bounds) = facts.bounds else { return Verdict::Gone(Why::NoPartition) };
+/// Judges a row by the offset of its position and the evidence about it.
+pub(crate) fn judge(offset: i64, facts: &RecordFacts) -> Judgement {
+    let Some(bounds) = facts.bounds else { return Judgement::Lost(LossReason::NoPartition) };
     if offset < 0 {
-        return Verdict::Gone(Why::NoPlace);
+        return Judgement::Lost(LossReason::NoPosition);
     }
     if offset >= bounds.end {
-        return Verdict::Gone(Why::BeyondEnd(bounds.end));
+        return Judgement::Lost(LossReason::BeyondEnd(bounds.end));
     }
-    let consumed = facts.committed > offset;
+    let is_consumed = facts.committed > offset;
     if offset < bounds.start {
-        return if consumed { Verdict::Missed } else { Verdict::Gone(Why::BeforeStart(bounds.start)) };
+        return match is_consumed {
+            true => Judgement::ReceiptMissed,
+            false => Judgement::Lost(LossReason::BeforeStart(bounds.start)),
+        };
     }
-    match facts.record {
-        Look::NotNeeded => Verdict::Look,
-        Look::Other => Verdict::Gone(Why::NotOurs),
-        // Compaction takes a record for a newer one of its key, behind which it must not be sent again, and a tombstone
-        // when its time is over.
-        Look::Ours | Look::Absent if consumed => Verdict::Missed,
-        Look::Ours | Look::Absent => Verdict::Lagging,
+    match facts.probe {
+        Probe::NotProbed => Judgement::NeedsProbe,
+        Probe::Mismatch => Judgement::Lost(LossReason::Mismatch),
+        // Compaction removes a record once there is a newer one of its key, after which it must not be sent again, and
+        // a tombstone after `delete.retention.ms`.
+        Probe::Match | Probe::Absent if is_consumed => Judgement::ReceiptMissed,
+        Probe::Match | Probe::Absent => Judgement::ConsumerLag,
     }
 }
 
-impl Why {
-    /// What was found, of a row that says this place.
-    pub(crate) fn of(self, place: Option<&StoredPlace>) -> String {
+impl LossReason {
+    /// The text for `last_error` of a row with this position.
+    pub(crate) fn text(self, place: Option<&StoredPlace>) -> String {
         let Some(StoredPlace { topic, partition, offset }) = place else {
-            return "it does not say where its record is".to_owned();
+            return "the row has no position of its record".to_owned();
         };
-        let partition: &dyn fmt::Display = partition;
         match self {
-            Why::NoPlace => "it does not say where its record is".to_owned(),
-            Why::NoPartition => format!("there is no partition {partition} of topic {topic}"),
-            Why::BeyondEnd(end) => format!(
-                "its record is gone (the log of partition {partition} of topic {topic} ends at {end}, its record was at {offset})"
+            LossReason::NoPosition => "the row has no position of its record".to_owned(),
+            LossReason::NoPartition => format!("topic {topic} has no partition {partition}"),
+            LossReason::BeyondEnd(end) => format!(
+                "its record is lost (the log of partition {partition} of topic {topic} ends at {end}, its record was at {offset})"
             ),
-            Why::BeforeStart(start) => format!(
-                "its record is gone (the log of partition {partition} of topic {topic} starts at {start}, its record was at {offset})"
+            LossReason::BeforeStart(start) => format!(
+                "its record is lost (the log of partition {partition} of topic {topic} starts at {start}, its record was at {offset})"
             ),
-            Why::NotOurs => format!(
-                "its record is gone (another is at offset {offset} of partition {partition} of topic {topic})"
+            LossReason::Mismatch => format!(
+                "its record is lost (another record is at offset {offset} of partition {partition} of topic {topic})"
             ),
         }
     }
@@ -121,55 +120,55 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_case_of_the_table() {
-        let log = Some(Bounds { start: 10, end: 20 });
+    fn judge_covers_every_case() {
+        let log = Some(PartitionBounds { start: 10, end: 20 });
         let cases = [
-            (5, None, 0, Look::NotNeeded, Verdict::Gone(Why::NoPartition)),
-            (-1, log, 15, Look::NotNeeded, Verdict::Gone(Why::NoPlace)),
-            (20, log, 30, Look::NotNeeded, Verdict::Gone(Why::BeyondEnd(20))),
-            (25, log, 0, Look::Ours, Verdict::Gone(Why::BeyondEnd(20))),
-            (5, log, 6, Look::NotNeeded, Verdict::Missed),
-            (5, log, 5, Look::NotNeeded, Verdict::Gone(Why::BeforeStart(10))),
-            (15, log, 16, Look::NotNeeded, Verdict::Look),
-            (15, log, 0, Look::NotNeeded, Verdict::Look),
-            (15, log, 16, Look::Ours, Verdict::Missed),
-            (15, log, 15, Look::Ours, Verdict::Lagging),
-            (15, log, 16, Look::Other, Verdict::Gone(Why::NotOurs)),
-            (10, log, 0, Look::Ours, Verdict::Lagging),
-            (15, log, 16, Look::Absent, Verdict::Missed),
-            (15, log, 15, Look::Absent, Verdict::Lagging),
-            (10, log, 0, Look::Absent, Verdict::Lagging),
-            (19, log, 0, Look::Absent, Verdict::Lagging),
-            (20, log, 30, Look::Absent, Verdict::Gone(Why::BeyondEnd(20))),
-            (9, log, 9, Look::Absent, Verdict::Gone(Why::BeforeStart(10))),
-            (9, log, 10, Look::Absent, Verdict::Missed),
-            (15, None, 30, Look::Absent, Verdict::Gone(Why::NoPartition)),
+            (5, None, 0, Probe::NotProbed, Judgement::Lost(LossReason::NoPartition)),
+            (-1, log, 15, Probe::NotProbed, Judgement::Lost(LossReason::NoPosition)),
+            (20, log, 30, Probe::NotProbed, Judgement::Lost(LossReason::BeyondEnd(20))),
+            (25, log, 0, Probe::Match, Judgement::Lost(LossReason::BeyondEnd(20))),
+            (5, log, 6, Probe::NotProbed, Judgement::ReceiptMissed),
+            (5, log, 5, Probe::NotProbed, Judgement::Lost(LossReason::BeforeStart(10))),
+            (15, log, 16, Probe::NotProbed, Judgement::NeedsProbe),
+            (15, log, 0, Probe::NotProbed, Judgement::NeedsProbe),
+            (15, log, 16, Probe::Match, Judgement::ReceiptMissed),
+            (15, log, 15, Probe::Match, Judgement::ConsumerLag),
+            (15, log, 16, Probe::Mismatch, Judgement::Lost(LossReason::Mismatch)),
+            (10, log, 0, Probe::Match, Judgement::ConsumerLag),
+            (15, log, 16, Probe::Absent, Judgement::ReceiptMissed),
+            (15, log, 15, Probe::Absent, Judgement::ConsumerLag),
+            (10, log, 0, Probe::Absent, Judgement::ConsumerLag),
+            (19, log, 0, Probe::Absent, Judgement::ConsumerLag),
+            (20, log, 30, Probe::Absent, Judgement::Lost(LossReason::BeyondEnd(20))),
+            (9, log, 9, Probe::Absent, Judgement::Lost(LossReason::BeforeStart(10))),
+            (9, log, 10, Probe::Absent, Judgement::ReceiptMissed),
+            (15, None, 30, Probe::Absent, Judgement::Lost(LossReason::NoPartition)),
         ];
-        for (offset, bounds, committed, record, expected) in cases {
-            let facts = Facts { bounds, committed, record };
-            assert_eq!(verdict(offset, &facts), expected, "{offset} {facts:?}");
+        for (offset, bounds, committed, probe, expected) in cases {
+            let facts = RecordFacts { bounds, committed, probe };
+            assert_eq!(judge(offset, &facts), expected, "{offset} {facts:?}");
         }
     }
 
     #[test]
-    fn a_record_is_ours_anothers_or_absent() {
+    fn probe_compares_the_record_with_the_row() {
         let id = Uuid::from_u128;
-        assert_eq!(Look::of(id(1), RecordAt::Row(id(1))), Look::Ours);
-        assert_eq!(Look::of(id(1), RecordAt::Row(id(2))), Look::Other);
-        assert_eq!(Look::of(id(1), RecordAt::Foreign), Look::Other);
-        assert_eq!(Look::of(id(1), RecordAt::Absent), Look::Absent);
+        assert_eq!(Probe::of(id(1), FoundRecord::Row(id(1))), Probe::Match);
+        assert_eq!(Probe::of(id(1), FoundRecord::Row(id(2))), Probe::Mismatch);
+        assert_eq!(Probe::of(id(1), FoundRecord::Foreign), Probe::Mismatch);
+        assert_eq!(Probe::of(id(1), FoundRecord::Absent), Probe::Absent);
     }
 
     #[test]
-    fn what_was_found_is_said() {
+    fn loss_reason_names_the_position_and_the_bounds() {
         let place = StoredPlace { topic: "t".to_owned(), partition: 3, offset: 17 };
         assert_eq!(
-            Why::BeforeStart(120).of(Some(&place)),
-            "its record is gone (the log of partition 3 of topic t starts at 120, its record was at 17)"
+            LossReason::BeforeStart(120).text(Some(&place)),
+            "its record is lost (the log of partition 3 of topic t starts at 120, its record was at 17)"
         );
         assert_eq!(
-            Why::NotOurs.of(Some(&place)),
-            "its record is gone (another is at offset 17 of partition 3 of topic t)"
+            LossReason::Mismatch.text(Some(&place)),
+            "its record is lost (another record is at offset 17 of partition 3 of topic t)"
         );
     }
 }

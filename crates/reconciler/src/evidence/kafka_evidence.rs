@@ -1,4 +1,4 @@
-//! What the reconciler asks Kafka.
+//! The questions that the reconciler asks Kafka.
 
 use std::fmt;
 use std::future::Future;
@@ -7,68 +7,76 @@ use std::sync::Arc;
 use outbox_store::StoredPlace;
 use uuid::Uuid;
 
-/// What a partition holds at present.
+/// The offsets that a partition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The log's start: the first offset that has not been deleted.
+pub struct PartitionBounds {
+    /// The log start offset.
     pub start: i64,
-    /// The log's end: the offset that the next record gets.
+    /// The log end offset: the offset of the next record.
     pub end: i64,
 }
 
 /// What is at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordAt {
+pub enum FoundRecord {
     /// The record of the row with this id.
     Row(Uuid),
-    /// A record that is no row's.
+    /// A record without the id of a row.
     Foreign,
-    /// No record, although there may be some before and behind it.
+    /// No record, although there may be some before and after it.
     Absent,
 }
 
-/// Answers about topics. An answer is never a guess: whoever cannot be sure says [`BrokerAway`].
-pub trait Broker: Send + Sync {
-    /// The log of a partition; `None` if there is no such topic or partition.
+/// Reads the evidence about records from Kafka. Every answer is certain; what cannot be read is an
+/// [`EvidenceUnavailable`].
+pub trait KafkaEvidence: Send + Sync {
+    /// The offsets of a partition; `None` if the topic or partition does not exist.
     fn bounds(
         &self,
         topic: &str,
         partition: i32,
-    ) -> impl Future<Output = Result<Option<Bounds>, BrokerAway>> + Send;
+    ) -> impl Future<Output = Result<Option<PartitionBounds>, EvidenceUnavailable>> + Send;
 
-    /// Up to where each of these partitions was consumed by everybody who counts: the next offset. In their order;
-    /// 0 where nothing was committed.
+    /// The offset up to which every group that counts has consumed each of these partitions: the lowest next offset,
+    /// in the order of `partitions`; 0 where a group has committed nothing.
     fn committed(
         &self,
         partitions: &[(String, i32)],
-    ) -> impl Future<Output = Result<Vec<i64>, BrokerAway>> + Send;
+    ) -> impl Future<Output = Result<Vec<i64>, EvidenceUnavailable>> + Send;
 
-    /// What is at a place. [`RecordAt::Absent`] also where the log does not reach by now.
-    fn record_at(&self, place: &StoredPlace) -> impl Future<Output = Result<RecordAt, BrokerAway>> + Send;
+    /// The record at a position; [`FoundRecord::Absent`] also outside the bounds of the partition.
+    fn record_at(
+        &self,
+        place: &StoredPlace,
+    ) -> impl Future<Output = Result<FoundRecord, EvidenceUnavailable>> + Send;
 }
 
-impl<B: Broker> Broker for Arc<B> {
-    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<Bounds>, BrokerAway> {
+impl<E: KafkaEvidence> KafkaEvidence for Arc<E> {
+    async fn bounds(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
         self.as_ref().bounds(topic, partition).await
     }
 
-    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, BrokerAway> {
+    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, EvidenceUnavailable> {
         self.as_ref().committed(partitions).await
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAt, BrokerAway> {
+    async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
         self.as_ref().record_at(place).await
     }
 }
 
-/// Kafka could not be asked, for this reason. It decides nothing about any row.
+/// Kafka could not be read, for this reason. Nothing follows from it for any row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAway(pub String);
+pub struct EvidenceUnavailable(pub String);
 
-impl fmt::Display for BrokerAway {
+impl fmt::Display for EvidenceUnavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for BrokerAway {}
+impl std::error::Error for EvidenceUnavailable {}

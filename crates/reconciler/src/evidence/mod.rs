@@ -4,6 +4,4 @@ pub(crate) mod judgement;
 pub(crate) mod kafka_evidence;
 pub(crate) mod probes;
 
-pub use judgement::{Facts, Look, Verdict, Why, verdict};
-pub use kafka_evidence::{Bounds, Broker, BrokerAway, RecordAt};
-pub use probes::{Placed, infer, looks};
+pub use kafka_evidence::{EvidenceUnavailable, FoundRecord, KafkaEvidence, PartitionBounds};

@@ -2,70 +2,68 @@
 
 use std::collections::HashSet;
 
-use crate::evidence::judgement::Look;
-use crate::evidence::kafka_evidence::Bounds;
+use crate::evidence::judgement::Probe;
+use crate::evidence::kafka_evidence::PartitionBounds;
 
-/// One of several rows that say they are in the same partition.
+/// The position that a row claims for its record, among others of the same partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// The offset it says.
-    pub offset: i64,
-    /// When it was sent last, by the database's clock.
-    pub attempted_at_us: Option<i64>,
-    /// What is known of its record.
-    pub record: Look,
+pub(crate) struct ClaimedRecord {
+    pub(crate) offset: i64,
+    /// The row's `last_attempt_at`.
+    pub(crate) attempted_at_us: Option<i64>,
+    pub(crate) probe: Probe,
 }
 
-/// Which of these rows' records have to be looked at next, as indices; none when nothing more is needed.
+/// The indices of the records that have to be read next; empty when no more are needed.
 ///
-/// A partition is written in the order of its offsets, so where the lowest and the highest within the log are ours,
-/// those between them are too, or were until compaction took them, which comes to the same: [`infer`] says so of them.
-/// One that is absent tells nothing of others, so the next one is looked at in its stead. That holds while the order of
-/// sending agrees with that of the offsets and no two share one; otherwise the topic was made anew between them, and
-/// each is looked at.
-pub fn looks(rows: &[Placed], bounds: Bounds) -> Vec<usize> {
+/// A partition is written in the order of its offsets. So if the lowest and the highest record within the bounds match
+/// their rows, those between them do too, or did until they were compacted, which is judged alike: [`infer`] marks them.
+/// An absent record proves nothing about others, so the next one is read instead. This holds as long as the rows were
+/// sent in the order of their offsets and no two have the same offset. Otherwise the topic was created again between
+/// them, and each record is read.
+pub(crate) fn next_probes(rows: &[ClaimedRecord], bounds: PartitionBounds) -> Vec<usize> {
     let within = within(rows, bounds);
-    let unknown = |index: &usize| rows[*index].record == Look::NotNeeded;
+    let not_probed = |index: &usize| rows[*index].probe == Probe::NotProbed;
     if !is_one_log(rows, &within) {
-        return within.into_iter().filter(unknown).collect();
+        return within.into_iter().filter(not_probed).collect();
     }
-    let mut telling = within.iter().copied().filter(|&index| rows[index].record != Look::Absent);
-    let Some(lowest) = telling.next() else { return Vec::new() };
-    let highest = telling.next_back().unwrap_or(lowest);
+    let mut present = within.iter().copied().filter(|&index| rows[index].probe != Probe::Absent);
+    let Some(lowest) = present.next() else { return Vec::new() };
+    let highest = present.next_back().unwrap_or(lowest);
     let mut ends = vec![lowest, highest];
     ends.dedup();
-    ends.retain(unknown);
+    ends.retain(not_probed);
     if !ends.is_empty() {
         return ends;
     }
-    if rows[lowest].record == Look::Ours && rows[highest].record == Look::Ours {
+    if rows[lowest].probe == Probe::Match && rows[highest].probe == Probe::Match {
         return Vec::new();
     }
-    within.into_iter().filter(unknown).collect()
+    within.into_iter().filter(not_probed).collect()
 }
 
-/// Draws the conclusion for rows that [`looks`] has not asked for.
-pub fn infer(rows: &mut [Placed], bounds: Bounds) {
+/// Marks the records that [`next_probes`] did not need as matching.
+pub(crate) fn infer(rows: &mut [ClaimedRecord], bounds: PartitionBounds) {
     for index in within(rows, bounds) {
-        if rows[index].record == Look::NotNeeded {
-            rows[index].record = Look::Ours;
+        if rows[index].probe == Probe::NotProbed {
+            rows[index].probe = Probe::Match;
         }
     }
 }
 
-/// The rows whose offsets are within the log, by their offsets.
-fn within(rows: &[Placed], bounds: Bounds) -> Vec<usize> {
+/// The rows whose offsets are within the bounds, in the order of their offsets.
+fn within(rows: &[ClaimedRecord], bounds: PartitionBounds) -> Vec<usize> {
     let is_within = |index: &usize| (bounds.start..bounds.end).contains(&rows[*index].offset);
     let mut within: Vec<usize> = (0..rows.len()).filter(is_within).collect();
     within.sort_by_key(|index| rows[*index].offset);
     within
 }
 
-fn is_one_log(rows: &[Placed], by_offset: &[usize]) -> bool {
+fn is_one_log(rows: &[ClaimedRecord], by_offset: &[usize]) -> bool {
     let mut offsets = HashSet::new();
     let mut latest = i64::MIN;
     by_offset.iter().all(|index| {
-        let Placed { offset, attempted_at_us, .. } = rows[*index];
+        let ClaimedRecord { offset, attempted_at_us, .. } = rows[*index];
         let at = attempted_at_us.unwrap_or(latest);
         let in_order = at >= latest && offsets.insert(offset);
         latest = at;
@@ -78,20 +76,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::evidence::judgement::{Facts, Verdict, verdict};
+    use crate::evidence::judgement::{Judgement, RecordFacts, judge};
 
-    /// Looks until nothing more is needed; returns what is known then and how often a record was looked at.
-    fn judge(rows: &mut [Placed], bounds: Bounds, found: impl Fn(usize) -> Look) -> usize {
+    /// Probes until no more is needed. Returns the number of records read.
+    fn probe(rows: &mut [ClaimedRecord], bounds: PartitionBounds, found: impl Fn(usize) -> Probe) -> usize {
         let mut count = 0;
         loop {
-            let next = looks(rows, bounds);
+            let next = next_probes(rows, bounds);
             if next.is_empty() {
                 infer(rows, bounds);
                 return count;
             }
             for index in next {
-                assert_eq!(rows[index].record, Look::NotNeeded, "nothing is looked at twice");
-                rows[index].record = found(index);
+                assert_eq!(rows[index].probe, Probe::NotProbed, "a record is read once");
+                rows[index].probe = found(index);
                 count += 1;
             }
         }
@@ -99,69 +97,71 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_log_takes_two_looks(offsets in proptest::collection::btree_set(0_i64..100, 1..50)) {
-            let mut rows: Vec<Placed> = offsets
+        fn next_probes_reads_two_records_of_an_intact_log(offsets in proptest::collection::btree_set(0_i64..100, 1..50)) {
+            let mut rows: Vec<ClaimedRecord> = offsets
                 .iter()
-                .map(|&offset| Placed { offset, attempted_at_us: Some(offset / 7), record: Look::NotNeeded })
+                .map(|&offset| ClaimedRecord { offset, attempted_at_us: Some(offset / 7), probe: Probe::NotProbed })
                 .collect();
-            let bounds = Bounds { start: 10, end: 90 };
-            prop_assert!(judge(&mut rows, bounds, |_| Look::Ours) <= 2);
+            let bounds = PartitionBounds { start: 10, end: 90 };
+            prop_assert!(probe(&mut rows, bounds, |_| Probe::Match) <= 2);
             for row in rows {
-                prop_assert_eq!(row.record == Look::Ours, (10..90).contains(&row.offset));
+                prop_assert_eq!(row.probe == Probe::Match, (10..90).contains(&row.offset));
             }
         }
 
         #[test]
-        fn what_compaction_took_costs_a_look_each_at_most_and_decides_nothing(
+        fn next_probes_reads_each_compacted_record_at_most_once_and_it_changes_no_judgement(
             kept in proptest::collection::btree_map(0_i64..100, any::<bool>(), 1..50),
             committed in 0_i64..100,
         ) {
-            let row = |&offset: &i64| Placed { offset, attempted_at_us: Some(offset), record: Look::NotNeeded };
-            let mut rows: Vec<Placed> = kept.keys().map(row).collect();
-            let bounds = Bounds { start: 10, end: 90 };
+            let row = |&offset: &i64| ClaimedRecord { offset, attempted_at_us: Some(offset), probe: Probe::NotProbed };
+            let mut rows: Vec<ClaimedRecord> = kept.keys().map(row).collect();
+            let bounds = PartitionBounds { start: 10, end: 90 };
             let is_kept: Vec<bool> = kept.values().copied().collect();
-            let found = |index: usize| if is_kept[index] { Look::Ours } else { Look::Absent };
-            let count = judge(&mut rows, bounds, found);
+            let found = |index: usize| if is_kept[index] { Probe::Match } else { Probe::Absent };
+            let count = probe(&mut rows, bounds, found);
             prop_assert!(count <= 2 + is_kept.iter().filter(|is_kept| !**is_kept).count());
-            for Placed { offset, record, .. } in rows {
-                let verdict = verdict(offset, &Facts { bounds: Some(bounds), committed, record });
+            for ClaimedRecord { offset, probe, .. } in rows {
+                let judgement = judge(offset, &RecordFacts { bounds: Some(bounds), committed, probe });
                 if (10..90).contains(&offset) {
-                    prop_assert_eq!(verdict, if committed > offset { Verdict::Missed } else { Verdict::Lagging });
+                    let expected =
+                        if committed > offset { Judgement::ReceiptMissed } else { Judgement::ConsumerLag };
+                    prop_assert_eq!(judgement, expected);
                 }
             }
         }
 
-        // Rows of a topic's first life, and of its second, whose log has grown over the offsets of the first. Of some
-        // of those nothing is left.
+        // Rows of a topic, and of one that was created again under its name and has grown over the same offsets. Some
+        // records were compacted.
         #[test]
-        fn a_topic_made_anew_is_noticed(
+        fn next_probes_detects_a_topic_that_was_created_again(
             first in proptest::collection::btree_set(0_i64..60, 1..30),
             second in proptest::collection::btree_set(0_i64..60, 0..30),
             taken in proptest::collection::hash_set(0_i64..60, 0..30),
             committed in 0_i64..60,
         ) {
-            let rows_of = |offsets: &std::collections::BTreeSet<i64>, life: i64| -> Vec<Placed> {
-                let row = |&offset: &i64| Placed {
+            let rows_of = |offsets: &std::collections::BTreeSet<i64>, life: i64| -> Vec<ClaimedRecord> {
+                let row = |&offset: &i64| ClaimedRecord {
                     offset,
                     attempted_at_us: Some(life * 1000 + offset),
-                    record: Look::NotNeeded,
+                    probe: Probe::NotProbed,
                 };
                 offsets.iter().map(row).collect()
             };
             let mut rows = rows_of(&first, 0);
             let lost = rows.len();
             rows.extend(rows_of(&second, 1));
-            let bounds = Bounds { start: 0, end: 60 };
+            let bounds = PartitionBounds { start: 0, end: 60 };
             let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
             let found = |index: usize| match taken.contains(&offsets[index]) {
-                true => Look::Absent,
-                false if index >= lost => Look::Ours,
-                false => Look::Other,
+                true => Probe::Absent,
+                false if index >= lost => Probe::Match,
+                false => Probe::Mismatch,
             };
-            judge(&mut rows, bounds, found);
+            probe(&mut rows, bounds, found);
             for (index, row) in rows.iter().enumerate() {
-                let of = |record| verdict(row.offset, &Facts { bounds: Some(bounds), committed, record });
-                prop_assert_eq!(of(row.record), of(found(index)), "row {} of {:?}", index, row);
+                let of = |probe| judge(row.offset, &RecordFacts { bounds: Some(bounds), committed, probe });
+                prop_assert_eq!(of(row.probe), of(found(index)), "row {} of {:?}", index, row);
             }
         }
     }

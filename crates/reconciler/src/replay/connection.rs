@@ -1,115 +1,104 @@
-use std::time::Duration;
+use std::time::Instant;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use outbox_store::{ReplayRows, Session, StoreError, connect};
-use tokio::time::{Instant, sleep};
+use outbox::OutageLog;
+use outbox_store::{Backoff, Database, ReplayRows, Session, StoreError};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::database::Database;
-
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// An outage that lasts is told of again, so that the last lines of the log name it.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
-
-/// A connection that is made when it is needed and again when it was lost.
-pub(super) struct Connection {
+/// A connection that is opened when it is needed, and again after it was lost.
+pub(super) struct ReplayConnection {
     pub(super) database: Database,
     reads_pages: bool,
     session: Option<Session>,
-    told: Option<Instant>,
-    /// Of the outage under way.
-    pauses: Option<ExponentialBackoff>,
+    outage: OutageLog,
+    backoff: Backoff,
 }
 
-/// Asks once: `ask_once!(connection, session => question(session))`. Closures that borrow would keep the future from
-/// being spawned (rust-lang/rust issue 100013), hence macros.
-macro_rules! ask_once {
-    ($connection:expr, $session:ident => $question:expr) => {{
-        let answer = match $connection.session().await {
-            Ok($session) => $question.await,
+/// Runs a query once: `once!(connection, session => query(session))`. A macro, because closures that borrow the session
+/// keep the future from being `Send` (rust-lang/rust issue 100013).
+macro_rules! once {
+    ($connection:expr, $session:ident => $query:expr) => {{
+        let result = match $connection.session().await {
+            Ok($session) => $query.await,
             Err(error) => Err(error),
         };
-        $connection.noted(answer)
+        $connection.observe(result)
     }};
 }
 
-/// Asks until there is an answer; whatever passes is waited out, so that every error is a definite one.
-macro_rules! ask {
-    ($connection:expr, $session:ident => $question:expr) => {
+/// Runs a query until it succeeds or fails with an error that is not retryable.
+macro_rules! retry {
+    ($connection:expr, $session:ident => $query:expr) => {
         loop {
-            let answer = match $connection.session().await {
-                Ok($session) => $question.await,
+            let result = match $connection.session().await {
+                Ok($session) => $query.await,
                 Err(error) => Err(error),
             };
-            if let Some(answer) = $connection.waited_out(answer).await {
-                break answer;
+            if let Some(result) = $connection.finished(result).await {
+                break result;
             }
         }
     };
 }
 
-pub(super) use {ask, ask_once};
+pub(super) use {once, retry};
 
-impl Connection {
-    /// For looking things up and noting them.
+impl ReplayConnection {
+    /// For the requests and their progress.
     pub(super) fn new(database: Database) -> Self {
-        Connection { database, reads_pages: false, session: None, told: None, pauses: None }
+        let (outage, backoff) = (OutageLog::default(), Backoff::default());
+        ReplayConnection { database, reads_pages: false, session: None, outage, backoff }
     }
 
     /// For the pages of a replay.
     pub(super) fn for_pages(database: Database) -> Self {
-        Connection { reads_pages: true, ..Connection::new(database) }
+        ReplayConnection { reads_pages: true, ..ReplayConnection::new(database) }
     }
 
-    /// Takes an answer in: `None` is one that passes, whose pause is over then; it is to be asked again.
-    pub(super) async fn waited_out<T>(
+    /// Observes the result of a query. After a retryable error it waits for the backoff and returns `None`.
+    pub(super) async fn finished<T>(
         &mut self,
-        answer: Result<T, StoreError>,
+        result: Result<T, StoreError>,
     ) -> Option<Result<T, StoreError>> {
-        match self.noted(answer) {
+        match self.observe(result) {
             Err(error) if error.is_retryable() => {
-                self.tell(&error);
-                let pause = self.pauses.get_or_insert_with(pauses).next();
-                sleep(pause.unwrap_or(PAUSE_MAX)).await;
+                self.log_outage(&error);
+                sleep(self.backoff.next_delay()).await;
                 None
             }
-            answer => Some(answer),
+            result => Some(result),
         }
     }
 
-    /// Takes an answer in, which is to be asked for once only.
-    pub(super) fn noted<T>(&mut self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        match &answer {
+    /// Observes the result of a query: the connection of a failed one is closed.
+    pub(super) fn observe<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
             Err(_) => self.session = None,
             Ok(_) => {
-                self.pauses = None;
-                if self.told.take().is_some() {
-                    info!("PostgreSQL answers again, the replay goes on");
+                self.backoff = Backoff::default();
+                if let Some(lasted) = self.outage.recovered(Instant::now()) {
+                    info!(outage_s = lasted.as_secs(), "PostgreSQL answers queries again; replay resumed");
                 }
             }
         }
-        answer
+        result
     }
 
-    /// Tells of an outage, now and then.
-    pub(super) fn tell(&mut self, error: &StoreError) {
-        if self.told.is_none_or(|told| told.elapsed() > TELL_AGAIN_AFTER) {
-            warn!("replay: PostgreSQL cannot be asked: {error}; waiting");
-            self.told = Some(Instant::now());
+    pub(super) fn log_outage(&mut self, error: &StoreError) {
+        let reason = error.to_string();
+        if self.outage.failed(&reason, Instant::now()) {
+            warn!(error = reason, "replay waits for PostgreSQL");
         }
     }
 
-    /// The connection.
-    ///
     /// # Errors
     ///
-    /// It cannot be made.
+    /// As of [`Database::connect`].
     pub(super) async fn session(&mut self) -> Result<&Session, StoreError> {
         let session = match self.session.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
             None => {
-                let session = connect(&self.database.config, &self.database.tls).await?;
+                let session = self.database.connect().await?;
                 if self.reads_pages {
                     ReplayRows::prepare(&session).await?;
                 }
@@ -118,13 +107,4 @@ impl Connection {
         };
         Ok(self.session.insert(session))
     }
-}
-
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(PAUSE_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }

@@ -1,99 +1,92 @@
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_store::{
-    Announcement, ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, ReplayState, Selection, StoreError,
-    announced_replays, are_visible, finish_replay, replay_request, start_replay, unfinished_replays,
+    ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, ReplayState, Selection, StoreError,
+    are_transactions_visible, finish_replay, replay_request, start_replay, unfinished_replays,
 };
 use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
-use tracing::{error, info, warn};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, info};
 use uuid::Uuid;
 
-use crate::database::Database;
-use crate::replay::connection::{Connection, ask};
-use crate::replay::counts::ReplayCounts;
-use crate::replay::notice::{Announced, Missed, Told};
-use crate::replay::notice_queue::Queue;
+use crate::replay::connection::{ReplayConnection, retry};
+use crate::replay::notice::{CoalescedNotices, ReplayNotice};
+use crate::replay::notice_queue::{NextNotice, ReplayNotices};
 use crate::replay::options::ReplayOptions;
-use crate::replay::pending_notices::Unfound;
-use crate::replay::progress_tracker::{Account, Counted};
-use crate::replay::row_feed::{Feed, Stopped};
-use crate::resend_command::{LifeOver, Outcome, Publisher, Work};
+use crate::replay::progress_tracker::{ReplayProgressTracker, TrackingEnd};
+use crate::replay::replay_error::ReplayError;
+use crate::replay::row_feed::RowFeed;
+use crate::resend_command::{ResendCommand, ResendOutcome, ResendQueue, SessionClosed};
+use outbox_store::Database;
 
-/// Rows that were planned and are not counted yet, at most; the pump has its own limits.
-const PLANNED_MAX: usize = 8192;
+/// Rows submitted and not counted yet. The main loop has limits of its own.
+const UNCOUNTED_MAX: usize = 8192;
 
-/// Requests that are looked for in the table at a time.
+/// Requests read from the table at a time.
 const REQUESTS_MAX: usize = 500;
 
-/// For noting how far a request has come once the life is over.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// Timeout for saving the progress once the session has closed.
+const LAST_SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Carries requests out for one life of the relay: those that the table has unfinished, and then those that are
-/// announced, one after the other. Nothing is asked of the database while there are none.
+// A commit waits between its WAL record and its visibility for a synchronous standby: usually milliseconds, hours
+// while that is down.
+const VISIBILITY_PAUSE_MIN: Duration = Duration::from_millis(10);
+const VISIBILITY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Executes replay requests for one session of the relay, one after the other: first the unfinished ones of the table,
+/// then those read from the WAL, in commit order. Without requests it runs no query.
 ///
-/// How far a request has come is noted as it goes, and always for a beginning of its rows: whoever carries it on, after
-/// any end, repeats what was not noted yet and skips nothing. It never returns before the life is over (`None`), or
-/// with [`ReplayOptions::alone`] before that request is finished, which it then returns as it stands, unless its
-/// life is over before that.
+/// The progress of a request is saved as it goes, always as a prefix of its rows: the next session repeats the rows
+/// since the last save and skips none. Returns `None` when the session closes.
 ///
-/// The announcements are taken as they come, however long a request takes; the life is also over for requests to come
-/// when nobody announces any more.
+/// With [`ReplayOptions::standalone`] it ignores `notices` and returns that request once it is finished.
 ///
 /// # Errors
 ///
-/// Only with [`ReplayOptions::alone`]: the database refuses for good. Otherwise that is logged and the next request
-/// follows.
+/// Only with [`ReplayOptions::standalone`], if the database rejects a query. Otherwise that fails the one request.
 pub async fn execute_replays(
     database: Database,
-    publisher: Publisher,
-    announced: mpsc::Receiver<Announced>,
+    resends: ResendQueue,
+    notices: ReplayNotices,
     options: ReplayOptions,
-    counts: Arc<ReplayCounts>,
 ) -> Result<Option<ReplayRequest>, StoreError> {
-    let connection = Connection::new(database);
-    let mut executor = Executor { connection, publisher, options, counts };
-    if let Some(id) = options.alone {
-        return executor.up_to(id).await;
-    }
-    let queue = Queue::default();
-    // The one who collects never ends, and is polled whatever the other waits for.
-    tokio::select! {
-        biased;
-        never = queue.collect(announced) => never,
-        LifeOver = executor.all_of(&queue) => Ok(None),
+    let connection = ReplayConnection::new(database);
+    let mut executor = Executor { connection, resends, options };
+    match options.standalone {
+        Some(id) => executor.execute_up_to(id).await,
+        None => {
+            let SessionClosed = executor.execute_all(notices).await;
+            Ok(None)
+        }
     }
 }
 
 struct Executor {
-    connection: Connection,
-    publisher: Publisher,
+    connection: ReplayConnection,
+    resends: ResendQueue,
     options: ReplayOptions,
-    counts: Arc<ReplayCounts>,
 }
 
-/// How a request came to its end.
-enum Ended {
+/// How a request ended.
+enum RequestEnd {
     Done,
     Failed(String),
     Cancelled,
 }
 
 impl Executor {
-    async fn up_to(&mut self, last: Uuid) -> Result<Option<ReplayRequest>, StoreError> {
+    async fn execute_up_to(&mut self, last: Uuid) -> Result<Option<ReplayRequest>, StoreError> {
         loop {
             let unfinished = self.unfinished().await?;
             if !unfinished.iter().any(|request| request.id == last) && unfinished.len() < REQUESTS_MAX {
-                return ask!(self.connection, session => replay_request(session, last));
+                return retry!(self.connection, session => replay_request(session, last));
             }
             for request in unfinished {
                 let id = request.id;
                 match self.execute(request).await {
                     Ok(()) => {}
-                    Err(Stopped::LifeOver) => return Ok(None),
-                    Err(Stopped::Failed(error)) => return Err(error),
+                    Err(ReplayError::SessionClosed) => return Ok(None),
+                    Err(ReplayError::Store(error)) => return Err(error),
                 }
                 if id == last {
                     break;
@@ -102,236 +95,226 @@ impl Executor {
         }
     }
 
-    async fn all_of(&mut self, queue: &Queue) -> LifeOver {
-        let mut unfound = Unfound::from_before();
+    async fn execute_all(&mut self, mut notices: ReplayNotices) -> SessionClosed {
+        let mut result = self.execute_unfinished().await;
         loop {
-            match self.look_for(&mut unfound).await {
+            match result {
                 Ok(()) => {}
-                Err(Stopped::LifeOver) => return LifeOver,
-                Err(Stopped::Failed(error)) => error!("replay: {error}"),
+                Err(ReplayError::SessionClosed) => return SessionClosed,
+                Err(ReplayError::Store(error)) => error!(%error, "could not read the replay requests"),
             }
-            unfound.looked();
-            let Some(news) = queue.next(unfound.due()).await else { return LifeOver };
-            unfound.add(news);
-            if let Some(allowed) = unfound.allowed() {
-                sleep_until(allowed).await;
-            }
+            result = match notices.next().await {
+                Some(NextNotice::Request(notice)) => self.execute_noticed(notice).await,
+                Some(NextNotice::Overflow(notices)) => self.execute_overflow(notices).await,
+                None => return SessionClosed,
+            };
         }
     }
 
-    /// Looks for what was announced, and carries out what there is of it. One look is for all, so that messages that
-    /// announce nothing cost little, however many there are.
-    async fn look_for(&mut self, unfound: &mut Unfound) -> Result<(), Stopped> {
-        let (told, missed) = unfound.take();
-        let found = match told.is_empty() {
-            true => Vec::new(),
-            false => self.found(told, unfound).await?,
-        };
-        for Told { id, lsn, .. } in found {
-            self.publisher.settled(lsn).await?;
-            self.carry_out(id).await?;
+    async fn execute_noticed(&mut self, notice: ReplayNotice) -> Result<(), ReplayError> {
+        let ReplayNotice { id, xid, commit_lsn } = notice;
+        self.wait_until_visible(xid, xid).await?;
+        self.resends.settled(commit_lsn).await?;
+        self.execute_if_unfinished(id).await
+    }
+
+    async fn execute_overflow(&mut self, notices: CoalescedNotices) -> Result<(), ReplayError> {
+        self.wait_until_visible(notices.first_xid, notices.last_xid).await?;
+        self.resends.settled(notices.commit_lsn).await?;
+        self.execute_unfinished().await
+    }
+
+    async fn execute_unfinished(&mut self) -> Result<(), ReplayError> {
+        let mut first_of_page = None;
+        loop {
+            let requests = self.unfinished().await?;
+            for request in &requests {
+                self.execute_if_unfinished(request.id).await?;
+            }
+            // A page comes again if its requests can be neither executed nor marked as failed.
+            let first = requests.first().map(|request| request.id);
+            if requests.len() < REQUESTS_MAX || first == first_of_page {
+                return Ok(());
+            }
+            first_of_page = first;
         }
-        if let Some(missed) = missed {
-            self.publisher.settled(missed.lsn).await?;
-            self.search(missed, unfound).await?;
+    }
+
+    /// The WAL contains a commit before other sessions see it.
+    async fn wait_until_visible(&mut self, first_xid: u32, last_xid: u32) -> Result<(), ReplayError> {
+        let mut pause = VISIBILITY_PAUSE_MIN;
+        while !retry!(self.connection, session => are_transactions_visible(session, first_xid, last_xid))? {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.resends.closed() => return Err(ReplayError::SessionClosed),
+            }
+            pause = (pause * 2).min(VISIBILITY_PAUSE_MAX);
         }
         Ok(())
-    }
-
-    /// Those that there are to be carried out, in their order, each once.
-    async fn found(&mut self, told: Vec<Told>, unfound: &mut Unfound) -> Result<Vec<Told>, StoreError> {
-        let slot = self.connection.database.names.slot.clone();
-        let announced: Vec<_> = told.iter().map(|told| (told.id, told.xid)).collect();
-        let announcements = ask!(self.connection, session => announced_replays(session, &slot, &announced))?;
-        let mut ids = HashSet::new();
-        let mut found = Vec::new();
-        for (told, announcement) in told.into_iter().zip(announcements) {
-            match announcement {
-                Announcement::Request(request) => {
-                    if !request.state.is_finished() && ids.insert(told.id) {
-                        found.push(told);
-                    }
-                }
-                Announcement::OfAnotherSlot => {}
-                Announcement::NoRequest => self.unknown(told.id),
-                Announcement::NotVisibleYet => unfound.again(Announced::Request(told)),
-            }
-        }
-        Ok(found)
-    }
-
-    fn unknown(&self, id: Uuid) {
-        if let Some(messages) = self.counts.count_unknown() {
-            warn!(messages, last = %id, "the log announced replays that were never requested; ignored");
-        }
-    }
-
-    /// Looks for all that there is to be carried out.
-    async fn search(&mut self, missed: Missed, unfound: &mut Unfound) -> Result<(), Stopped> {
-        // Before the look, which then finds what they have made.
-        let are_seen = match missed.xids {
-            None => true,
-            Some((first, last)) => ask!(self.connection, session => are_visible(session, first, last))?,
-        };
-        let requests = self.unfinished().await?;
-        if !are_seen || requests.len() == REQUESTS_MAX {
-            unfound.again(Announced::Missed(missed));
-        }
-        for request in requests {
-            self.carry_out(request.id).await?;
-        }
-        Ok(())
-    }
-
-    /// Carries a request out if that is still wanted. That it cannot be is told.
-    async fn carry_out(&mut self, id: Uuid) -> Result<(), LifeOver> {
-        let carried_out = async {
-            match ask!(self.connection, session => replay_request(session, id))? {
-                Some(request) if !request.state.is_finished() => self.execute(request).await,
-                _ => Ok(()),
-            }
-        };
-        match carried_out.await {
-            Ok(()) => Ok(()),
-            Err(Stopped::LifeOver) => Err(LifeOver),
-            Err(Stopped::Failed(error)) => {
-                error!(%id, "replay: {error}");
-                Ok(())
-            }
-        }
     }
 
     async fn unfinished(&mut self) -> Result<Vec<ReplayRequest>, StoreError> {
         let slot = self.connection.database.names.slot.clone();
-        ask!(self.connection, session => unfinished_replays(session, &slot, REQUESTS_MAX))
+        retry!(self.connection, session => unfinished_replays(session, &slot, REQUESTS_MAX))
     }
 
-    /// Carries a request out, or on, to its end. A request that fails does so on its own row, where that can be
-    /// written.
-    async fn execute(&mut self, request: ReplayRequest) -> Result<(), Stopped> {
+    /// The WAL may bring a request again that is finished, cancelled, or deleted since.
+    async fn execute_if_unfinished(&mut self, id: Uuid) -> Result<(), ReplayError> {
+        let execution = async {
+            match retry!(self.connection, session => replay_request(session, id))? {
+                Some(request) if !request.state.is_finished() => self.execute(request).await,
+                Some(_) => Ok(()),
+                None => {
+                    debug!(%id, "the replay request was deleted");
+                    Ok(())
+                }
+            }
+        };
+        match execution.await {
+            Err(ReplayError::Store(error)) => {
+                error!(%id, %error, "replay stopped; it is resumed at the next start of the relay");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Executes or resumes a request. A failure is recorded in its row.
+    async fn execute(&mut self, request: ReplayRequest) -> Result<(), ReplayError> {
         let id = request.id;
-        let (ended, progress) = match request.kind {
+        let (end, progress) = match request.kind {
             ReplayKind::Skip(row) => self.skip(id, row, request.state == ReplayState::Running).await?,
             ReplayKind::Replay { selection, requested_us, rows_per_second } => {
-                let rows = Rows { selection, requested_us, rows_per_second };
+                let rows = SelectedRows { selection, requested_us, rows_per_second };
                 self.replay(id, request.progress, request.rows_total, rows).await?
             }
         };
         let ReplayProgress { sent, failed, passed, .. } = progress;
-        let failure = match &ended {
-            Ended::Failed(reason) => Some(reason.as_str()),
-            Ended::Done | Ended::Cancelled => None,
+        let failure = match &end {
+            RequestEnd::Failed(reason) => Some(reason.as_str()),
+            RequestEnd::Done | RequestEnd::Cancelled => None,
         };
-        ask!(self.connection, session => finish_replay(session, id, &progress, failure))?;
-        match ended {
-            Ended::Done => info!(%id, sent, failed, passed, "replay done"),
-            Ended::Cancelled => info!(%id, sent, failed, passed, "replay cancelled"),
-            Ended::Failed(reason) => error!(%id, sent, failed, passed, "replay failed: {reason}"),
+        retry!(self.connection, session => finish_replay(session, id, &progress, failure))?;
+        match end {
+            RequestEnd::Done => info!(%id, sent, failed, passed, "replay done"),
+            RequestEnd::Cancelled => info!(%id, sent, failed, passed, "replay cancelled"),
+            RequestEnd::Failed(reason) => error!(%id, sent, failed, passed, reason, "replay failed"),
         }
         Ok(())
     }
 
-    /// One that was `begun` before may have been carried out: then nothing is held any more.
-    async fn skip(&mut self, id: Uuid, row: Uuid, begun: bool) -> Result<(Ended, ReplayProgress), Stopped> {
+    /// A skip that was running before may have released the rows already: then nothing is held any more.
+    async fn skip(
+        &mut self,
+        id: Uuid,
+        row: Uuid,
+        was_running: bool,
+    ) -> Result<(RequestEnd, ReplayProgress), ReplayError> {
         let mut progress = ReplayProgress::default();
-        if !ask!(self.connection, session => start_replay(session, id, 1))? {
-            return Ok((Ended::Cancelled, progress));
+        if !retry!(self.connection, session => start_replay(session, id, 1))? {
+            return Ok((RequestEnd::Cancelled, progress));
         }
-        let outcome = self.publisher.plan(Work::Skip { id: row }).await?;
-        let ended = match outcome.await.map_err(|_| LifeOver)? {
-            outcome if outcome == Outcome::Done || begun && outcome == Outcome::NothingHeld => {
+        let outcome = self.resends.submit(ResendCommand::Skip { id: row }).await?;
+        let end = match outcome.await.map_err(|_| SessionClosed)? {
+            outcome
+                if outcome == ResendOutcome::Done || was_running && outcome == ResendOutcome::NothingHeld =>
+            {
                 progress.passed = 1;
-                Ended::Done
+                RequestEnd::Done
             }
-            Outcome::Refused(reason) => Ended::Failed(reason),
-            Outcome::Done | Outcome::NothingHeld | Outcome::OnItsWay | Outcome::InLine => {
-                Ended::Failed(format!("nothing is held back behind row {row}"))
-            }
+            ResendOutcome::Failed(reason) => RequestEnd::Failed(reason),
+            ResendOutcome::Done
+            | ResendOutcome::NothingHeld
+            | ResendOutcome::AlreadyInFlight
+            | ResendOutcome::Held => RequestEnd::Failed(format!("no rows are held behind row {row}")),
         };
-        Ok((ended, progress))
+        Ok((end, progress))
     }
 
     async fn replay(
         &mut self,
         id: Uuid,
-        done: ReplayProgress,
+        progress: ReplayProgress,
         rows_total: Option<u64>,
-        rows: Rows,
-    ) -> Result<(Ended, ReplayProgress), Stopped> {
+        rows: SelectedRows,
+    ) -> Result<(RequestEnd, ReplayProgress), ReplayError> {
         match self.start(id, rows_total, &rows).await {
-            Ok(Some(rows_total)) => {
-                info!(%id, rows_total, done = done.rows(), "replay begins");
-            }
-            Ok(None) => return Ok((Ended::Cancelled, done)),
-            Err(error) => return Ok((Ended::Failed(error.to_string()), done)),
+            Ok(Some(rows_total)) => info!(%id, rows_total, finished = progress.rows(), "replay started"),
+            Ok(None) => return Ok((RequestEnd::Cancelled, progress)),
+            Err(error) => return Ok((RequestEnd::Failed(error.to_string()), progress)),
         }
-        let feed = Feed {
-            connection: Connection::for_pages(self.connection.database.clone()),
-            publisher: self.publisher.clone(),
+        let feed = RowFeed {
+            connection: ReplayConnection::for_pages(self.connection.database.clone()),
+            resends: self.resends.clone(),
             request: id,
             selection: rows.selection,
             requested_us: rows.requested_us,
             rows_per_second: rows.rows_per_second,
-            done,
-            alone: self.options.alone.is_some(),
+            progress,
+            is_standalone: self.options.standalone.is_some(),
         };
-        let (planned, mut to_count) = mpsc::channel(PLANNED_MAX);
-        let mut account = Account::new(&mut self.connection, Arc::clone(&self.counts), id, done);
-        let mut feeding = Some(Box::pin(feed.run(planned)));
+        let (to_tracker, mut submitted) = mpsc::channel(UNCOUNTED_MAX);
+        let mut tracker = ReplayProgressTracker::new(&mut self.connection, id, progress);
+        let mut feeding = Some(Box::pin(feed.run(to_tracker)));
         let mut fed = Ok(());
-        let counted = {
-            let counting = account.run(&mut to_count, self.options.save_every);
-            tokio::pin!(counting);
+        let tracked = {
+            let tracking = tracker.run(&mut submitted, self.options.save_every);
+            tokio::pin!(tracking);
             loop {
                 match &mut feeding {
-                    None => break counting.await,
+                    None => break tracking.await,
                     Some(feed) => tokio::select! {
-                        counted = &mut counting => break counted,
-                        end = feed => {
-                            fed = end;
+                        tracked = &mut tracking => break tracked,
+                        result = feed => {
+                            fed = result;
                             feeding = None;
                         }
                     },
                 }
             }
         };
-        // What was planned and not taken yet is published nevertheless, hence counted.
         drop(feeding);
-        if matches!(counted, Counted::Cancelled | Counted::Failed(_)) {
-            account.drain(&mut to_count).await;
+        // Rows that were submitted are published even so, and have to be counted.
+        if matches!(tracked, TrackingEnd::Cancelled | TrackingEnd::Failed(_)) {
+            tracker.drain(&mut submitted).await;
         }
-        match (counted, fed) {
-            (Counted::Cancelled, _) => Ok((Ended::Cancelled, account.progress)),
-            (Counted::Failed(error), _) | (_, Err(Stopped::Failed(error))) => {
-                Ok((Ended::Failed(error.to_string()), account.progress))
+        match (tracked, fed) {
+            (TrackingEnd::Cancelled, _) => Ok((RequestEnd::Cancelled, tracker.progress)),
+            (TrackingEnd::Failed(error), _) | (_, Err(ReplayError::Store(error))) => {
+                Ok((RequestEnd::Failed(error.to_string()), tracker.progress))
             }
-            (Counted::All, Ok(())) => Ok((Ended::Done, account.progress)),
-            (Counted::LifeOver, _) | (_, Err(Stopped::LifeOver)) => {
-                if !matches!(timeout(FAREWELL_MAX, account.save()).await, Ok(Ok(_))) {
-                    info!(%id, "how far the replay has come could not be noted; a little of it comes twice");
+            (TrackingEnd::Complete, Ok(())) => Ok((RequestEnd::Done, tracker.progress)),
+            (TrackingEnd::SessionClosed, _) | (_, Err(ReplayError::SessionClosed)) => {
+                if !matches!(timeout(LAST_SAVE_TIMEOUT, tracker.save()).await, Ok(Ok(_))) {
+                    info!(%id, "could not save replay progress; some rows may be sent twice");
                 }
-                Err(Stopped::LifeOver)
+                Err(ReplayError::SessionClosed)
             }
         }
     }
 
-    /// Counts the rows, unless that has been done. `None` where the request is not wanted any more.
-    async fn start(&mut self, id: Uuid, known: Option<u64>, rows: &Rows) -> Result<Option<u64>, StoreError> {
+    /// Counts the rows of a request unless they were counted before. `None` if it was cancelled.
+    async fn start(
+        &mut self,
+        id: Uuid,
+        rows_total: Option<u64>,
+        selected: &SelectedRows,
+    ) -> Result<Option<u64>, StoreError> {
         let names = self.connection.database.names.clone();
-        let rows_total = match known {
-            Some(known) => known,
+        let rows_total = match rows_total {
+            Some(rows_total) => rows_total,
             None => {
-                let of = ask!(self.connection, session => ReplayRows::new(session, &names, &rows.selection, rows.requested_us))?;
-                ask!(self.connection, session => of.count(session))?
+                let SelectedRows { selection, requested_us, .. } = selected;
+                let rows = retry!(self.connection, session => ReplayRows::new(session, &names, selection, *requested_us))?;
+                retry!(self.connection, session => rows.count(session))?
             }
         };
-        let wanted = ask!(self.connection, session => start_replay(session, id, rows_total))?;
-        Ok(wanted.then_some(rows_total))
+        let is_wanted = retry!(self.connection, session => start_replay(session, id, rows_total))?;
+        Ok(is_wanted.then_some(rows_total))
     }
 }
 
-/// Which rows, and how fast.
-struct Rows {
+struct SelectedRows {
     selection: Selection,
     requested_us: i64,
     rows_per_second: Option<u32>,

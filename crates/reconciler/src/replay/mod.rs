@@ -1,20 +1,16 @@
-//! Carrying out requests to send rows again, one after the other.
+//! Executing replay requests, the rows of table `postrider.replay`, one after the other.
 
-mod announcement;
 mod connection;
-mod counts;
 mod executor;
 mod notice;
 mod notice_queue;
 mod options;
-mod pace;
-mod pending_notices;
 mod progress_tracker;
+mod rate_limiter;
+mod replay_error;
 mod row_feed;
-mod throttled_warning;
 
-pub use announcement::{MalformedAnnouncement, parse_announcement};
-pub use counts::ReplayCounts;
 pub use executor::execute_replays;
-pub use notice::{Announced, Missed, Told};
+pub use notice::ReplayNotice;
+pub use notice_queue::{ReplayNotices, ReplayNotifier, replay_notices};
 pub use options::ReplayOptions;

@@ -1,92 +1,99 @@
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
 
-use crate::replay::notice::{Announced, Missed, Told};
+use crate::replay::notice::{CoalescedNotices, ReplayNotice};
 
-/// Any role may announce, and nobody is to fill the memory with it: what is beyond this is looked for in the table.
-pub(super) const ANNOUNCED_MAX: usize = 1000;
+/// A replay may take hours, and requests are read from the WAL meanwhile.
+const NOTICES_MAX: usize = 1000;
 
-/// What has been announced and not looked at, in order. The announcements of the log are taken at any time, so that
-/// whoever reads the log never waits for a replay.
-#[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+/// A queue of replay requests, from the loop that reads the WAL to [`execute_replays`](crate::execute_replays).
+pub fn replay_notices() -> (ReplayNotifier, ReplayNotices) {
+    let shared = Arc::new(Shared::default());
+    (ReplayNotifier { shared: Arc::clone(&shared) }, ReplayNotices { shared })
+}
+
+/// The sending end. Dropping it ends the execution of replays after those in the queue.
+#[derive(Debug)]
+pub struct ReplayNotifier {
+    shared: Arc<Shared>,
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub struct ReplayNotices {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<QueueState>,
     changed: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    news: News,
+#[derive(Debug, Default)]
+struct QueueState {
+    notices: VecDeque<ReplayNotice>,
+    /// Requests that found the queue full. All of them follow those in the queue.
+    overflow: Option<CoalescedNotices>,
     closed: bool,
 }
 
-/// What has been announced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    pub(super) told: VecDeque<Told>,
-    /// Those that were too many to be remembered, all of them after those that were not.
-    pub(super) missed: Option<Missed>,
+/// What is executed next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NextNotice {
+    Request(ReplayNotice),
+    /// Requests that have to be read from the table.
+    Overflow(CoalescedNotices),
 }
 
-impl News {
-    pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty() && self.missed.is_none()
-    }
-
-    pub(super) fn add(&mut self, announced: Announced) {
-        match announced {
-            Announced::Request(told) if self.missed.is_none() && self.told.len() < ANNOUNCED_MAX => {
-                self.told.push_back(told);
+impl ReplayNotifier {
+    /// Adds a request. Never blocks: beyond the capacity of the queue only the position and the range of transactions
+    /// are kept, and the requests are read from the table.
+    pub fn notify(&self, notice: ReplayNotice) {
+        {
+            let mut state = self.shared.state();
+            match state.overflow {
+                None if state.notices.len() < NOTICES_MAX => state.notices.push_back(notice),
+                None => state.overflow = Some(notice.into()),
+                Some(overflow) => state.overflow = Some(overflow.merge(notice.into())),
             }
-            Announced::Request(told) => self.miss(Missed::of(&told)),
-            Announced::Missed(missed) => self.miss(missed),
         }
-    }
-
-    fn miss(&mut self, more: Missed) {
-        self.missed = Some(self.missed.map_or(more, |missed| missed.and(more)));
+        self.shared.changed.notify_one();
     }
 }
 
-impl Queue {
-    /// Takes announcements for ever.
-    pub(super) async fn collect<T>(&self, mut announced: mpsc::Receiver<Announced>) -> T {
-        while let Some(announced) = announced.recv().await {
-            self.state().news.add(announced);
-            self.changed.notify_one();
-        }
-        self.state().closed = true;
-        self.changed.notify_one();
-        std::future::pending().await
+impl Drop for ReplayNotifier {
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        self.shared.changed.notify_one();
     }
+}
 
-    /// Waits for news, until `due` at most, and takes all there are; `None` when there are none and nobody announces
-    /// any more. For one waiter.
-    pub(super) async fn next(&self, due: Option<Instant>) -> Option<News> {
+impl ReplayNotices {
+    /// Waits for the next request; `None` once the sending end is dropped and the queue is empty. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<NextNotice> {
         loop {
             {
-                let mut state = self.state();
-                if !state.news.is_empty() {
-                    return Some(std::mem::take(&mut state.news));
+                let mut state = self.shared.state();
+                if let Some(notice) = state.notices.pop_front() {
+                    return Some(NextNotice::Request(notice));
+                }
+                if let Some(overflow) = state.overflow.take() {
+                    return Some(NextNotice::Overflow(overflow));
                 }
                 if state.closed {
                     return None;
                 }
             }
-            match due {
-                None => self.changed.notified().await,
-                Some(due) => tokio::select! {
-                    () = self.changed.notified() => {}
-                    () = sleep_until(due) => return Some(std::mem::take(&mut self.state().news)),
-                },
-            }
+            self.shared.changed.notified().await;
         }
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,40 +105,28 @@ mod tests {
 
     use super::*;
 
-    fn told(number: usize) -> Told {
+    fn notice(number: usize) -> ReplayNotice {
         let xid = u32::try_from(number).expect("a small number");
-        Told { id: Uuid::from_u128(number as u128), xid: Some(xid), lsn: Lsn::from_u64(number as u64) }
+        ReplayNotice { id: Uuid::from_u128(number as u128), xid, commit_lsn: Lsn::from_u64(number as u64) }
     }
 
     #[tokio::test]
-    async fn what_is_too_much_is_missed_and_where_that_ends_is_known() {
-        let queue = Queue::default();
-        let (sender, receiver) = mpsc::channel(2 * ANNOUNCED_MAX);
-        for number in 0..ANNOUNCED_MAX + 5 {
-            sender.try_send(Announced::Request(told(number))).expect("there is room");
+    async fn notices_beyond_the_capacity_are_coalesced_behind_the_queue() {
+        let (notifier, mut notices) = replay_notices();
+        for number in 0..NOTICES_MAX + 5 {
+            notifier.notify(notice(number));
         }
-        drop(sender);
-        tokio::select! {
-            biased;
-            () = queue.collect(receiver) => {}
-            () = async {
-                while !queue.state().closed {
-                    tokio::task::yield_now().await;
-                }
-            } => {}
+        assert_eq!(notices.next().await, Some(NextNotice::Request(notice(0))));
+        // There is room again, but the order of requests is kept.
+        notifier.notify(notice(NOTICES_MAX + 5));
+        for number in 1..NOTICES_MAX {
+            assert_eq!(notices.next().await, Some(NextNotice::Request(notice(number))));
         }
-        let news = queue.next(None).await.expect("there are news");
-        assert!(news.told.iter().copied().eq((0..ANNOUNCED_MAX).map(told)));
-        let (lsn, first, last) =
-            (told(ANNOUNCED_MAX + 4).lsn, ANNOUNCED_MAX as u32, ANNOUNCED_MAX as u32 + 4);
-        assert_eq!(news.missed, Some(Missed { lsn, xids: Some((first, last)) }));
-        assert_eq!(queue.next(None).await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_news_the_wait_is_over_when_it_is_due() {
-        let queue = Queue::default();
-        let due = Instant::now() + std::time::Duration::from_secs(1);
-        assert_eq!(queue.next(Some(due)).await, Some(News::default()));
+        let overflow = CoalescedNotices::from(notice(NOTICES_MAX)).merge(notice(NOTICES_MAX + 5).into());
+        assert_eq!(notices.next().await, Some(NextNotice::Overflow(overflow)));
+        notifier.notify(notice(1));
+        drop(notifier);
+        assert_eq!(notices.next().await, Some(NextNotice::Request(notice(1))));
+        assert_eq!(notices.next().await, None);
     }
 }

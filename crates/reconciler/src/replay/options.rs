@@ -2,17 +2,18 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-/// How requests are carried out.
+/// How replay requests are executed.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayOptions {
-    /// Nobody else publishes, the log is not read, and it is over once this request is finished.
-    pub alone: Option<Uuid>,
-    /// How often it is noted how far a request has come, and looked whether it was called off.
+    /// Without a relay: the WAL is not read and nothing else is published. Only the unfinished requests up to this one
+    /// are executed.
+    pub standalone: Option<Uuid>,
+    /// How often the progress of a request is saved, and its cancellation noticed.
     pub save_every: Duration,
 }
 
 impl Default for ReplayOptions {
     fn default() -> Self {
-        ReplayOptions { alone: None, save_every: Duration::from_secs(1) }
+        ReplayOptions { standalone: None, save_every: Duration::from_secs(1) }
     }
 }

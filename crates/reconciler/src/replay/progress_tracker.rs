@@ -1,131 +1,108 @@
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use outbox_store::{ReplayProgress, StoreError, is_replay_wanted, save_replay};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
-use crate::replay::connection::{Connection, ask_once};
-use crate::replay::counts::ReplayCounts;
-use crate::replay::row_feed::Awaited;
-use crate::resend_command::Outcome;
+use crate::replay::connection::{ReplayConnection, once};
+use crate::replay::row_feed::SubmittedRow;
+use crate::resend_command::{ResendOutcome, SessionClosed};
 
-/// Counts rows in the order in which they were planned, so that what is noted is always a beginning of the whole.
-pub(super) struct Account<'a> {
-    pub(super) connection: &'a mut Connection,
-    pub(super) counts: Arc<ReplayCounts>,
+/// Counts the outcomes of rows in the order in which they were submitted, so that the progress that is saved is always
+/// a prefix of the selection: every row up to the last one counted is finished.
+pub(super) struct ReplayProgressTracker<'a> {
+    pub(super) connection: &'a mut ReplayConnection,
     pub(super) request: Uuid,
     pub(super) progress: ReplayProgress,
     saved: ReplayProgress,
-    /// The row whose outcome is waited for.
-    front: Option<Awaited>,
+    /// The row whose outcome is awaited.
+    front: Option<SubmittedRow>,
 }
 
-/// Why counting ends.
-pub(super) enum Counted {
-    /// Everything that was planned is known.
-    All,
-    LifeOver,
-    /// The request was called off.
+/// Why tracking ended.
+pub(super) enum TrackingEnd {
+    /// The outcome of every submitted row is counted.
+    Complete,
+    SessionClosed,
     Cancelled,
-    /// It cannot be noted how far it has come.
+    /// The progress cannot be saved.
     Failed(StoreError),
 }
 
-impl<'a> Account<'a> {
-    pub(super) fn new(
-        connection: &'a mut Connection,
-        counts: Arc<ReplayCounts>,
-        request: Uuid,
-        progress: ReplayProgress,
-    ) -> Self {
-        Account { connection, counts, request, progress, saved: progress, front: None }
+impl<'a> ReplayProgressTracker<'a> {
+    pub(super) fn new(connection: &'a mut ReplayConnection, request: Uuid, progress: ReplayProgress) -> Self {
+        ReplayProgressTracker { connection, request, progress, saved: progress, front: None }
     }
 
-    /// Counts until no more are planned, and notes every now and then how far it has come.
+    /// Counts until no more rows are submitted, and saves the progress at this interval.
     pub(super) async fn run(
         &mut self,
-        planned: &mut mpsc::Receiver<Awaited>,
+        submitted: &mut mpsc::Receiver<SubmittedRow>,
         save_every: Duration,
-    ) -> Counted {
-        let mut saving = interval_at(Instant::now() + save_every, save_every);
-        saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ) -> TrackingEnd {
+        let mut save_tick = interval_at(Instant::now() + save_every, save_every);
+        save_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // Outcomes may come without a pause.
+            // Biased: a steady stream of outcomes must not starve saving.
             tokio::select! {
                 biased;
-                _ = saving.tick() => match self.save().await {
+                _ = save_tick.tick() => match self.save().await {
                     Ok(true) => {}
-                    Ok(false) => return Counted::Cancelled,
-                    Err(error) if !error.is_retryable() => return Counted::Failed(error),
-                    Err(error) => self.connection.tell(&error),
+                    Ok(false) => return TrackingEnd::Cancelled,
+                    Err(error) if !error.is_retryable() => return TrackingEnd::Failed(error),
+                    Err(error) => self.connection.log_outage(&error),
                 },
-                more = self.count(planned) => match more {
+                counted = self.count(submitted) => match counted {
                     Ok(true) => {}
-                    Ok(false) => return Counted::All,
-                    Err(LifeEnded) => return Counted::LifeOver,
+                    Ok(false) => return TrackingEnd::Complete,
+                    Err(SessionClosed) => return TrackingEnd::SessionClosed,
                 },
             }
         }
     }
 
-    /// Counts what is still known of what was planned; no more is.
-    pub(super) async fn drain(&mut self, planned: &mut mpsc::Receiver<Awaited>) {
-        planned.close();
-        while let Ok(true) = self.count(planned).await {}
+    /// Counts the outcomes of the rows that are submitted already.
+    pub(super) async fn drain(&mut self, submitted: &mut mpsc::Receiver<SubmittedRow>) {
+        submitted.close();
+        while let Ok(true) = self.count(submitted).await {}
     }
 
-    /// Notes how far it has come; answers whether the request is to go on.
+    /// Saves the progress. Returns false if the request was cancelled.
     ///
     /// # Errors
     ///
-    /// Any.
+    /// As of any query.
     pub(super) async fn save(&mut self) -> Result<bool, StoreError> {
         let (request, progress) = (self.request, self.progress);
         if progress == self.saved {
-            return ask_once!(self.connection, session => is_replay_wanted(session, request));
+            return once!(self.connection, session => is_replay_wanted(session, request));
         }
-        let goes_on = ask_once!(self.connection, session => save_replay(session, request, &progress))?;
+        let is_wanted = once!(self.connection, session => save_replay(session, request, &progress))?;
         self.saved = progress;
-        Ok(goes_on)
+        Ok(is_wanted)
     }
 
-    /// Counts one row; false when no more are planned. Cancel-safe.
-    async fn count(&mut self, planned: &mut mpsc::Receiver<Awaited>) -> Result<bool, LifeEnded> {
+    /// Counts one row; false when no more are submitted. Cancel-safe.
+    async fn count(&mut self, submitted: &mut mpsc::Receiver<SubmittedRow>) -> Result<bool, SessionClosed> {
         if self.front.is_none() {
-            self.front = planned.recv().await;
+            self.front = submitted.recv().await;
         }
         let Some(front) = &mut self.front else { return Ok(false) };
         let outcome = match &mut front.outcome {
             None => None,
-            Some(outcome) => Some(outcome.await?),
+            Some(outcome) => Some(outcome.await.map_err(|_| SessionClosed)?),
         };
         match outcome {
-            Some(Outcome::Done) => {
-                self.progress.sent += 1;
-                self.counts.sent.fetch_add(1, Ordering::Relaxed);
-            }
-            Some(Outcome::Refused(_)) => {
-                self.progress.failed += 1;
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-            }
-            None | Some(Outcome::OnItsWay | Outcome::InLine | Outcome::NothingHeld) => {
-                self.progress.passed += 1
+            Some(ResendOutcome::Done) => self.progress.sent += 1,
+            Some(ResendOutcome::Failed(_)) => self.progress.failed += 1,
+            None
+            | Some(ResendOutcome::AlreadyInFlight | ResendOutcome::Held | ResendOutcome::NothingHeld) => {
+                self.progress.passed += 1;
             }
         }
         self.progress.last = Some(front.key);
         self.front = None;
         Ok(true)
-    }
-}
-
-/// What became of a row will not be known.
-struct LifeEnded;
-
-impl From<oneshot::error::RecvError> for LifeEnded {
-    fn from(_: oneshot::error::RecvError) -> Self {
-        LifeEnded
     }
 }

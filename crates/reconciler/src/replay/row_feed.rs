@@ -1,63 +1,62 @@
 use outbox::Event;
-use outbox_store::{ReplayKey, ReplayProgress, ReplayRows, RowKey, Selection, StoreError, mark_log};
+use outbox_store::{ReplayKey, ReplayProgress, ReplayRows, RowKey, Selection, mark_log};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::replay::connection::{Connection, ask};
-use crate::replay::pace::Pace;
-use crate::resend_command::{LifeOver, Origin, Outcome, Publisher, Work};
+use crate::replay::connection::{ReplayConnection, retry};
+use crate::replay::rate_limiter::RateLimiter;
+use crate::replay::replay_error::ReplayError;
+use crate::resend_command::{ResendCause, ResendCommand, ResendOutcome, ResendQueue, SessionClosed};
 
-/// Keys of a page, which are small.
+/// Keys per page; keys are small.
 const PAGE_ROWS_MAX: usize = 1000;
 
-/// Of rows that are read whole at a time. Nothing is read while they wait for the pump, so that a query, and the
-/// snapshot that it holds, lasts no longer than its reading does.
+/// Payload bytes of the rows that are read together. Nothing is read while they wait for the main loop, so a query and
+/// its snapshot last no longer than reading them takes.
 const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A row on its way to the account.
-pub(super) struct Awaited {
+/// A row on its way from the feed to the progress tracker.
+pub(super) struct SubmittedRow {
     pub(super) key: RowKey,
-    /// What becomes of it; `None` where nothing was to be done.
-    pub(super) outcome: Option<oneshot::Receiver<Outcome>>,
+    /// `None` if the row needed nothing.
+    pub(super) outcome: Option<oneshot::Receiver<ResendOutcome>>,
 }
 
-/// Why rows are not fed any more, before they are all.
-pub(super) enum Stopped {
-    LifeOver,
-    Failed(StoreError),
-}
-
-/// What is to be fed.
-pub(super) struct Feed {
-    pub(super) connection: Connection,
-    pub(super) publisher: Publisher,
+/// Reads the rows of one request and submits them in their order.
+pub(super) struct RowFeed {
+    pub(super) connection: ReplayConnection,
+    pub(super) resends: ResendQueue,
     pub(super) request: Uuid,
     pub(super) selection: Selection,
     pub(super) requested_us: i64,
     pub(super) rows_per_second: Option<u32>,
-    pub(super) done: ReplayProgress,
-    /// Whether nobody else publishes.
-    pub(super) alone: bool,
+    pub(super) progress: ReplayProgress,
+    /// Whether the WAL is not read.
+    pub(super) is_standalone: bool,
 }
 
-impl Feed {
-    /// Plans row after row, in order, until they are all.
-    pub(super) async fn run(mut self, account: mpsc::Sender<Awaited>) -> Result<(), Stopped> {
+impl RowFeed {
+    /// Submits row after row until the selection is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// The session closed, or the database rejects a query.
+    pub(super) async fn run(mut self, tracker: mpsc::Sender<SubmittedRow>) -> Result<(), ReplayError> {
         let names = self.connection.database.names.clone();
         let (selection, requested_us) = (self.selection.clone(), self.requested_us);
         let mut rows =
-            ask!(self.connection, session => ReplayRows::new(session, &names, &selection, requested_us))?;
-        let mut pace = Pace::new(self.rows_per_second);
-        let mut after = self.done.last;
-        let mut left = self.selection.rows_max.map(|rows_max| rows_max.saturating_sub(self.done.rows()));
+            retry!(self.connection, session => ReplayRows::new(session, &names, &selection, requested_us))?;
+        let mut limiter = RateLimiter::new(self.rows_per_second);
+        let mut after = self.progress.last;
+        let mut left = self.selection.rows_max.map(|rows_max| rows_max.saturating_sub(self.progress.rows()));
         loop {
             let page = page_rows(self.rows_per_second, left);
             if page == 0 {
                 return Ok(());
             }
-            let keys = ask!(self.connection, session => rows.keys(session, after, page))?;
-            self.make_sure(&keys).await?;
-            self.plan(&rows, &keys, &mut pace, &account).await?;
+            let keys = retry!(self.connection, session => rows.keys(session, after, page))?;
+            self.wait_for_the_wal(&keys).await?;
+            self.submit(&rows, &keys, &mut limiter, &tracker).await?;
             if keys.len() < page {
                 return Ok(());
             }
@@ -66,60 +65,60 @@ impl Feed {
         }
     }
 
-    /// A row that says INIT may be ahead in the log, or on its way. Once everything before a mark is settled, one that
-    /// was seen before the mark and still says INIT is neither.
-    async fn make_sure(&mut self, keys: &[ReplayKey]) -> Result<(), Stopped> {
-        if self.alone || !keys.iter().any(|key| key.is_init) {
+    /// An INIT row may be ahead in the WAL, or in flight. Once everything before a mark is settled, a row that was
+    /// visible before the mark and is INIT still is neither.
+    async fn wait_for_the_wal(&mut self, keys: &[ReplayKey]) -> Result<(), ReplayError> {
+        if self.is_standalone || !keys.iter().any(|key| key.is_init) {
             return Ok(());
         }
-        let mark = ask!(self.connection, session => mark_log(session))?;
-        Ok(self.publisher.settled(mark).await?)
+        let mark = retry!(self.connection, session => mark_log(session))?;
+        Ok(self.resends.settled(mark).await?)
     }
 
-    async fn plan(
+    async fn submit(
         &mut self,
         rows: &ReplayRows,
         keys: &[ReplayKey],
-        pace: &mut Pace,
-        account: &mpsc::Sender<Awaited>,
-    ) -> Result<(), Stopped> {
+        limiter: &mut RateLimiter,
+        tracker: &mpsc::Sender<SubmittedRow>,
+    ) -> Result<(), ReplayError> {
         let mut rest = keys;
         while !rest.is_empty() {
             let (chunk, later) = rest.split_at(chunk_rows(rest));
             rest = later;
             let ids: Vec<Uuid> = chunk.iter().map(|key| key.row.id).collect();
-            let read = ask!(self.connection, session => rows.read(session, &ids))?;
+            let read = retry!(self.connection, session => rows.read(session, &ids))?;
             let mut read = read.into_iter().peekable();
             for (index, key) in chunk.iter().enumerate() {
-                // A row that is not there is gone.
+                // A row that was deleted is missing from what was read.
                 let row = read.next_if(|row| row.index == index).filter(|row| !row.is_passed);
                 let outcome = match row {
                     Some(row) => {
-                        pace.turn().await;
+                        limiter.wait().await;
                         Some(self.send(row.row.event).await?)
                     }
                     None => None,
                 };
-                // Nobody counts any more only where nobody is to go on either.
-                account.send(Awaited { key: key.row, outcome }).await.map_err(|_| LifeOver)?;
+                // The tracker ends before the feed only when the replay ends.
+                tracker.send(SubmittedRow { key: key.row, outcome }).await.map_err(|_| SessionClosed)?;
             }
         }
         Ok(())
     }
 
-    async fn send(&self, event: Event) -> Result<oneshot::Receiver<Outcome>, LifeOver> {
-        self.publisher.plan(Work::Send { event, origin: Origin::Request(self.request) }).await
+    async fn send(&self, event: Event) -> Result<oneshot::Receiver<ResendOutcome>, SessionClosed> {
+        self.resends.submit(ResendCommand::Resend { event, cause: ResendCause::Replay(self.request) }).await
     }
 }
 
-/// A page lasts two seconds or less, so that what is found on it is not old when its turn comes.
+/// A page takes at most two seconds, so that its rows are not stale when they are sent.
 fn page_rows(rows_per_second: Option<u32>, left: Option<u64>) -> usize {
     let paced = rows_per_second.map_or(PAGE_ROWS_MAX, |rows| (rows as usize).saturating_mul(2));
     let left = left.map_or(PAGE_ROWS_MAX, |left| usize::try_from(left).unwrap_or(PAGE_ROWS_MAX));
     paced.min(left).min(PAGE_ROWS_MAX)
 }
 
-/// How many of the rows are read next: one, and as many more as there is room for.
+/// How many rows are read next: as many as fit into a chunk, and at least one.
 fn chunk_rows(keys: &[ReplayKey]) -> usize {
     let mut bytes = 0;
     let fits = |key: &&ReplayKey| {
@@ -129,24 +128,12 @@ fn chunk_rows(keys: &[ReplayKey]) -> usize {
     keys.iter().take_while(fits).count().clamp(1, keys.len().max(1))
 }
 
-impl From<LifeOver> for Stopped {
-    fn from(_: LifeOver) -> Self {
-        Stopped::LifeOver
-    }
-}
-
-impl From<StoreError> for Stopped {
-    fn from(error: StoreError) -> Self {
-        Stopped::Failed(error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_two_seconds_at_most_and_never_more_than_is_left() {
+    fn page_rows_is_two_seconds_of_the_rate_and_at_most_the_rows_left() {
         assert_eq!(page_rows(None, None), PAGE_ROWS_MAX);
         assert_eq!(page_rows(Some(10), None), 20);
         assert_eq!(page_rows(Some(u32::MAX), None), PAGE_ROWS_MAX);
@@ -155,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_read_by_their_size_and_a_large_one_alone() {
+    fn chunk_rows_fills_a_chunk_by_payload_size_and_reads_a_large_row_alone() {
         let key = |payload_bytes| ReplayKey {
             row: RowKey { created_at_us: None, id: Uuid::nil() },
             is_init: false,

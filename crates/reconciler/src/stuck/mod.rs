@@ -1,15 +1,16 @@
-//! Finding rows that missed their deadline, and submitting what has to happen to them.
+//! Finding rows that missed their deadline, and commanding what has to happen to them.
 
-mod init;
+mod init_rows;
 mod options;
 mod outage;
-mod publish;
+mod publish_rows;
 mod reconcile;
-pub(crate) mod resend_backoff;
+mod resend_backoff;
 mod round;
 mod round_error;
 mod round_summary;
+mod startup_scan;
 
 pub use options::ReconcileOptions;
 pub use reconcile::reconcile;
-pub use resend_backoff::{Backoff, Resend};
+pub use startup_scan::StartupScan;

@@ -1,58 +1,48 @@
-//! How long to wait before what did not work is tried again, and when it is told of.
+//! Backoff and log lines while stuck rows cannot be checked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use outbox::OutageLog;
+use outbox_store::Backoff;
+use tracing::{error, info, warn};
 
-use crate::stuck::round_error::Trouble;
+use crate::stuck::round_error::RoundError;
 
-const FIRST: Duration = Duration::from_millis(100);
-// What is overdue has waited for minutes.
-const CAP: Duration = Duration::from_secs(10);
-// Somebody has to change something.
-const DEFINITE: Duration = Duration::from_secs(60);
+// An error that is not retryable goes away only if an operator changes something.
+const DEFINITE_PAUSE: Duration = Duration::from_secs(60);
 
-/// What stands in the way of one round of work.
+/// The outage that keeps a round from finishing.
 #[derive(Default)]
-pub(super) struct Outages {
-    pauses: Option<ExponentialBackoff>,
-    told: Option<String>,
+pub(super) struct RoundOutage {
+    backoff: Backoff,
+    log: OutageLog,
 }
 
-impl Outages {
-    /// How long to wait. Tells of it once for as long as it lasts.
-    pub(super) fn pause(&mut self, trouble: &Trouble) -> Duration {
-        match trouble {
-            Trouble::Store(error) if !error.is_retryable() => {
-                let text = error.to_string();
-                if self.told.as_ref() != Some(&text) {
-                    tracing::error!("stuck rows are not looked for: {text}; trying again every minute");
-                    self.told = Some(text);
-                }
-                self.pauses = None;
-                return DEFINITE;
+impl RoundOutage {
+    /// Logs a failure and returns the pause before the next attempt.
+    pub(super) fn failed(&mut self, error: &RoundError) -> Duration {
+        let (service, reason) = match error {
+            RoundError::Store(error) => ("PostgreSQL", error.to_string()),
+            RoundError::Evidence(error) => ("Kafka", error.to_string()),
+            RoundError::SessionClosed => return Duration::ZERO,
+        };
+        let is_logged = self.log.failed(&reason, Instant::now());
+        if matches!(error, RoundError::Store(error) if !error.is_retryable()) {
+            if is_logged {
+                error!(error = reason, "could not check for stuck rows; retrying every minute");
             }
-            Trouble::Store(error) => {
-                self.tell("looking for stuck rows waits for PostgreSQL", &error.to_string())
-            }
-            Trouble::Broker(away) => self.tell("looking for stuck rows waits for Kafka", &away.to_string()),
-            Trouble::LifeOver => {}
+            self.backoff = Backoff::default();
+            return DEFINITE_PAUSE;
         }
-        let growing = ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(CAP);
-        let pauses = self.pauses.get_or_insert_with(|| growing.without_max_times().with_jitter().build());
-        pauses.next().unwrap_or(CAP).min(2 * CAP)
+        if is_logged {
+            warn!(service, error = reason, "could not check for stuck rows; retrying");
+        }
+        self.backoff.next_delay()
     }
 
-    pub(super) fn over(&self) {
-        if self.told.is_some() {
-            tracing::info!("stuck rows are looked for again");
-        }
-    }
-
-    fn tell(&mut self, what: &str, why: &str) {
-        if self.told.is_none() {
-            tracing::warn!("{what}: {why}");
-            self.told = Some(why.to_owned());
+    pub(super) fn recovered(&mut self) {
+        if let Some(lasted) = self.log.recovered(Instant::now()) {
+            info!(outage_s = lasted.as_secs(), "stuck-row check resumed");
         }
     }
 }

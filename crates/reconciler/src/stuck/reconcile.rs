@@ -1,92 +1,102 @@
-//! Finding stuck rows when they are known to be overdue, and planning what is to become of them.
-
 use outbox::{CreatedRange, Lsn};
 
-use crate::database::Database;
-use crate::deadlines::schedule::{Kind, Overdue};
-use crate::deadlines::tracker::Account;
-use crate::evidence::kafka_evidence::Broker;
-use crate::resend_command::{LifeOver, Publisher};
+use crate::deadlines::schedule::{DeadlineKind, Overdue};
+use crate::deadlines::tracker::DeadlineTracker;
+use crate::evidence::kafka_evidence::KafkaEvidence;
+use crate::resend_command::{ResendQueue, SessionClosed};
 use crate::stuck::options::ReconcileOptions;
-use crate::stuck::outage::Outages;
-use crate::stuck::resend_backoff::Backoff;
-use crate::stuck::round::{Reconciler, Round};
-use crate::stuck::round_error::Trouble;
+use crate::stuck::outage::RoundOutage;
+use crate::stuck::resend_backoff::ResendBackoff;
+use crate::stuck::round::{Remaining, Round, RoundContext};
+use crate::stuck::round_error::RoundError;
+use crate::stuck::startup_scan::StartupScan;
+use outbox_store::Database;
 
-/// Looks for stuck rows and plans what is to become of them, for one life of the relay: once when everything before
-/// `horizon`, where the log ended when the life began, is settled, since what is in the slot is not stuck; then
-/// whenever the `account` says that something is overdue, and at no other time.
+/// Checks for stuck rows during one session of the relay and submits commands about them.
 ///
-/// What stands in the way is waited out and told in the log; this ends only with the life of the relay. It may be
-/// dropped at any time.
+/// It starts once everything before `horizon`, where the WAL ended when the session began, is settled: rows that the
+/// slot still brings are not stuck. Then it queries the table only if `deadlines` reports overdue rows, and once per
+/// process for rows that `deadlines` has not counted (see [`StartupScan`]).
+///
+/// Outages are retried and logged. It returns when the session closes, and may be dropped at any time: the next
+/// session continues with the same `deadlines` and `startup`.
 pub async fn reconcile(
     database: Database,
-    broker: impl Broker,
+    evidence: impl KafkaEvidence,
     options: ReconcileOptions,
-    account: Account,
-    publisher: Publisher,
+    deadlines: DeadlineTracker,
+    startup: StartupScan,
+    resends: ResendQueue,
     horizon: Lsn,
 ) {
-    if publisher.settled(horizon).await.is_err() {
+    if resends.settled(horizon).await.is_err() {
         return;
     }
-    let first = options.publish_after.unwrap_or_default();
-    let backoff = Backoff { first, attempts_max: options.attempts_max };
-    let reconciler = Reconciler { database, broker, options, backoff, account, publisher };
-    // Ends with the life.
-    let _ = reconciler.run().await;
+    let min = options.publish_after.unwrap_or_default();
+    let backoff = ResendBackoff { min, attempts_max: options.attempts_max };
+    let reconciler = Reconciler {
+        context: RoundContext { database, evidence, options, backoff, deadlines, resends },
+        startup,
+    };
+    let Err(SessionClosed) = reconciler.run().await;
 }
 
-impl<B: Broker> Reconciler<B> {
-    async fn run(&self) -> Result<(), LifeOver> {
-        // What earlier lives have left: every row that the account does not know of.
-        let init =
-            Overdue { kind: Kind::Init, created: CreatedRange::of(None), attempted: None, rows: 0, looks: 0 };
-        self.look(init.clone(), true).await?;
-        if self.options.publish_after.is_some() {
-            self.look(Overdue { kind: Kind::Publish, ..init }, true).await?;
+struct Reconciler<E> {
+    context: RoundContext<E>,
+    startup: StartupScan,
+}
+
+impl<E: KafkaEvidence> Reconciler<E> {
+    async fn run(&self) -> Result<std::convert::Infallible, SessionClosed> {
+        self.scan(DeadlineKind::Init).await?;
+        if self.context.options.publish_after.is_some() {
+            self.scan(DeadlineKind::Publish).await?;
         }
         loop {
-            let overdue = tokio::select! {
-                overdue = self.account.overdue() => overdue,
-                () = self.life_over() => return Err(LifeOver),
+            let check = tokio::select! {
+                check = self.context.deadlines.overdue() => check,
+                () = self.context.resends.closed() => return Err(SessionClosed),
             };
-            self.look(overdue, false).await?;
+            let Remaining { rows, created, again_after } = self.check(check.overdue(), false).await?;
+            check.finish(rows, created, again_after);
         }
     }
 
-    /// The log never ends there, so only the end of the life ends the waiting.
-    async fn life_over(&self) {
-        if self.publisher.settled(Lsn::from_u64(u64::MAX)).await.is_ok() {
-            std::future::pending().await
+    /// Checks the rows that no session of this process has counted.
+    async fn scan(&self, kind: DeadlineKind) -> Result<(), SessionClosed> {
+        if self.startup.is_done(kind) {
+            return Ok(());
         }
+        let all = Overdue { kind, created: CreatedRange::of(None), attempted: None, rows: 0, checks: 0 };
+        let Remaining { rows, created, again_after } = self.check(all.clone(), true).await?;
+        self.startup.finish(kind);
+        self.context.deadlines.checked(all, rows, created, again_after);
+        Ok(())
     }
 
-    /// Looks into what is overdue, until it has been possible.
-    async fn look(&self, mut overdue: Overdue, is_start: bool) -> Result<(), LifeOver> {
-        let mut outages = Outages::default();
+    /// Checks overdue rows, retrying until that succeeds.
+    async fn check(&self, overdue: Overdue, is_startup: bool) -> Result<Remaining, SessionClosed> {
+        let mut outage = RoundOutage::default();
         loop {
-            let mut round = Round::new(self, is_start);
+            let mut round = Round::new(&self.context, is_startup);
             let result = match overdue.kind {
-                Kind::Init => round.init_rows(overdue.created).await,
-                Kind::Publish => round.publish_rows(&overdue).await,
+                DeadlineKind::Init => round.init_rows(overdue.created).await,
+                DeadlineKind::Publish => round.publish_rows(&overdue).await,
             };
-            round.said.tell(overdue.kind);
-            let trouble = match result {
+            round.summary.log(overdue.kind);
+            let error = match result {
                 Ok(remaining) => {
-                    outages.over();
-                    overdue.created = remaining.created.unwrap_or(overdue.created);
-                    self.account.judged(overdue, remaining.rows, remaining.again_after);
-                    return Ok(());
+                    outage.recovered();
+                    return Ok(remaining);
                 }
-                Err(Trouble::LifeOver) => return Err(LifeOver),
-                Err(trouble) => trouble,
+                Err(RoundError::SessionClosed) => return Err(SessionClosed),
+                Err(error) => error,
             };
             drop(round);
-            let pause = outages.pause(&trouble);
+            let pause = outage.failed(&error);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.life_over() => return Err(LifeOver),
+                () = self.context.resends.closed() => return Err(SessionClosed),
             }
         }
     }

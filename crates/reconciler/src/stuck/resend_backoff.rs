@@ -1,4 +1,4 @@
-//! When a row that was sent in vain may be sent again.
+//! When a row whose record was lost is sent again.
 
 use std::time::Duration;
 
@@ -6,46 +6,43 @@ use uuid::Uuid;
 
 use crate::splitmix::splitmix64;
 
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Growing pauses between the times a row is sent.
+/// Exponential backoff between the sends of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// The pause after the first time. It doubles with each, up to a day.
-    pub first: Duration,
+pub(super) struct ResendBackoff {
+    /// The pause after the first send. It doubles with each, up to a day.
+    pub(super) min: Duration,
     /// How often a row is sent at most; `None` for no limit.
-    pub attempts_max: Option<u32>,
+    pub(super) attempts_max: Option<u32>,
 }
 
-/// Whether a row may be sent again.
+/// When a row is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resend {
-    /// Now.
+pub(super) enum ResendTime {
     Now,
-    /// After this time.
-    In(Duration),
-    /// No more: it was sent as often as it may be.
+    After(Duration),
+    /// It was sent `attempts_max` times.
     Never,
 }
 
-impl Backoff {
-    /// What holds for the row of this id, which was sent `attempts` times, the last time `ago` by the database's
-    /// clock; `None` where that is not known.
+impl ResendBackoff {
+    /// For a row that was sent `attempts` times, the last time `ago` by the database's clock (`None` if unknown).
     ///
-    /// Up to a quarter of the pause is taken off, always the same of one row, so that rows that were lost together
-    /// are not all sent again at once.
-    pub fn resend(&self, id: Uuid, attempts: u32, ago: Option<Duration>) -> Resend {
-        if self.attempts_max.is_some_and(|most| attempts >= most) {
-            return Resend::Never;
+    /// The jitter takes off up to a quarter of the pause and depends on the id only, so that rows that were lost
+    /// together are not all sent at once.
+    pub(super) fn next(&self, id: Uuid, attempts: u32, ago: Option<Duration>) -> ResendTime {
+        if self.attempts_max.is_some_and(|attempts_max| attempts >= attempts_max) {
+            return ResendTime::Never;
         }
-        let Some(ago) = ago.filter(|_| attempts > 0) else { return Resend::Now };
+        let Some(ago) = ago.filter(|_| attempts > 0) else { return ResendTime::Now };
         let pause = self.pause(id, attempts);
-        if ago >= pause { Resend::Now } else { Resend::In(pause - ago) }
+        if ago >= pause { ResendTime::Now } else { ResendTime::After(pause - ago) }
     }
 
     fn pause(&self, id: Uuid, attempts: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
-        let longest = self.first.checked_mul(doubled).unwrap_or(LONGEST).min(LONGEST.max(self.first));
+        let longest = self.min.checked_mul(doubled).unwrap_or(PAUSE_MAX).min(PAUSE_MAX.max(self.min));
         let (high, low) = id.as_u64_pair();
         let part = splitmix64(high ^ low) % 1024;
         longest - (longest / 4 / 1024) * u32::try_from(part).unwrap_or(0)
@@ -54,41 +51,42 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
 
-    const FIRST: Duration = Duration::from_secs(300);
+    use super::*;
+
+    const MIN: Duration = Duration::from_secs(300);
 
     proptest! {
         #[test]
-        fn pauses_grow_to_a_day_and_are_a_rows_own(id in any::<u128>(), attempts in 1_u32..80) {
-            let backoff = Backoff { first: FIRST, attempts_max: None };
+        fn pause_doubles_up_to_a_day_with_a_jitter_per_row(id in any::<u128>(), attempts in 1_u32..80) {
+            let backoff = ResendBackoff { min: MIN, attempts_max: None };
             let id = Uuid::from_u128(id);
             let pause = backoff.pause(id, attempts);
-            let whole = FIRST.checked_mul(2_u32.saturating_pow(attempts - 1)).map_or(LONGEST, |p| p.min(LONGEST));
+            let whole = MIN.checked_mul(2_u32.saturating_pow(attempts - 1)).map_or(PAUSE_MAX, |p| p.min(PAUSE_MAX));
             prop_assert!(pause <= whole && pause >= whole * 3 / 4, "{:?} of {:?}", pause, whole);
             prop_assert!(backoff.pause(id, attempts + 1) >= pause);
-            prop_assert_eq!(backoff.resend(id, attempts, Some(pause)), Resend::Now);
+            prop_assert_eq!(backoff.next(id, attempts, Some(pause)), ResendTime::Now);
             let second = Duration::from_secs(1);
-            prop_assert_eq!(backoff.resend(id, attempts, Some(pause - second)), Resend::In(second));
+            prop_assert_eq!(backoff.next(id, attempts, Some(pause - second)), ResendTime::After(second));
         }
     }
 
     #[test]
-    fn a_row_whose_deadline_has_passed_once_is_sent_at_once() {
-        let backoff = Backoff { first: FIRST, attempts_max: Some(3) };
+    fn next_is_now_after_the_first_deadline() {
+        let backoff = ResendBackoff { min: MIN, attempts_max: Some(3) };
         let id = Uuid::from_u128(5);
-        assert_eq!(backoff.resend(id, 1, Some(FIRST)), Resend::Now);
-        assert_eq!(backoff.resend(id, 0, None), Resend::Now);
-        assert_eq!(backoff.resend(id, 2, None), Resend::Now);
+        assert_eq!(backoff.next(id, 1, Some(MIN)), ResendTime::Now);
+        assert_eq!(backoff.next(id, 0, None), ResendTime::Now);
+        assert_eq!(backoff.next(id, 2, None), ResendTime::Now);
     }
 
     #[test]
-    fn a_row_is_given_up_when_it_was_sent_as_often_as_it_may_be() {
-        let backoff = Backoff { first: FIRST, attempts_max: Some(3) };
+    fn next_is_never_after_attempts_max_sends() {
+        let backoff = ResendBackoff { min: MIN, attempts_max: Some(3) };
         let id = Uuid::from_u128(5);
-        assert!(matches!(backoff.resend(id, 2, Some(Duration::ZERO)), Resend::In(_)));
-        assert_eq!(backoff.resend(id, 3, Some(Duration::ZERO)), Resend::Never);
-        assert_eq!(backoff.resend(id, 4, None), Resend::Never);
+        assert!(matches!(backoff.next(id, 2, Some(Duration::ZERO)), ResendTime::After(_)));
+        assert_eq!(backoff.next(id, 3, Some(Duration::ZERO)), ResendTime::Never);
+        assert_eq!(backoff.next(id, 4, None), ResendTime::Never);
     }
 }

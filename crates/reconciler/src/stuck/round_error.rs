@@ -1,29 +1,29 @@
 use outbox_store::StoreError;
 
-use crate::evidence::kafka_evidence::BrokerAway;
-use crate::resend_command::LifeOver;
+use crate::evidence::kafka_evidence::EvidenceUnavailable;
+use crate::resend_command::SessionClosed;
 
-/// Why a round of work was not finished.
-pub(super) enum Trouble {
-    LifeOver,
+/// Why a round was not finished.
+pub(super) enum RoundError {
+    SessionClosed,
     Store(StoreError),
-    Broker(BrokerAway),
+    Evidence(EvidenceUnavailable),
 }
 
-impl From<LifeOver> for Trouble {
-    fn from(_: LifeOver) -> Self {
-        Trouble::LifeOver
+impl From<SessionClosed> for RoundError {
+    fn from(_: SessionClosed) -> Self {
+        RoundError::SessionClosed
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for RoundError {
     fn from(error: StoreError) -> Self {
-        Trouble::Store(error)
+        RoundError::Store(error)
     }
 }
 
-impl From<BrokerAway> for Trouble {
-    fn from(away: BrokerAway) -> Self {
-        Trouble::Broker(away)
+impl From<EvidenceUnavailable> for RoundError {
+    fn from(error: EvidenceUnavailable) -> Self {
+        RoundError::Evidence(error)
     }
 }

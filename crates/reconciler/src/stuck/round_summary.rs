@@ -1,42 +1,58 @@
-//! What a round has done, for the log.
+//! The result of a round, for the log.
 
+use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::deadlines::schedule::Kind;
-use crate::resend_command::Outcome;
+use crate::deadlines::schedule::DeadlineKind;
+use crate::resend_command::{ResendCommand, ResendOutcome};
 
-// Enough to look some up; the table has them all.
-const IDS_MAX: usize = 5;
+const IDS_MAX: usize = 10;
 
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct RoundSummary {
     sent: u64,
     completed: u64,
     given_up: u64,
-    refused: u64,
-    in_line: u64,
+    failed: u64,
+    held: u64,
+    /// Rows whose consumers lag.
     pub(super) lagging: u64,
+    /// Rows that are not overdue yet, or back off.
     pub(super) later: u64,
+    /// The first rows that were changed.
     ids: Vec<Uuid>,
 }
 
-/// What was planned for a row.
+/// What a command is meant to do.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Plan {
-    Send,
+pub(super) enum CommandKind {
+    Resend,
     Complete,
     GiveUp,
+    Skip,
 }
 
-impl Said {
-    pub(super) fn outcome(&mut self, id: Uuid, plan: Plan, outcome: &Outcome) {
-        let count = match (outcome, plan) {
-            (Outcome::Done, Plan::Send) => &mut self.sent,
-            (Outcome::Done, Plan::Complete) => &mut self.completed,
-            (Outcome::Done, Plan::GiveUp) => &mut self.given_up,
-            (Outcome::Refused(_), _) => &mut self.refused,
-            (Outcome::InLine, _) => &mut self.in_line,
-            (Outcome::OnItsWay | Outcome::NothingHeld, _) => return,
+impl CommandKind {
+    pub(super) fn of(command: &ResendCommand) -> Self {
+        match command {
+            ResendCommand::Resend { .. } => CommandKind::Resend,
+            ResendCommand::Complete { .. } => CommandKind::Complete,
+            ResendCommand::GiveUp { .. } => CommandKind::GiveUp,
+            ResendCommand::Skip { .. } => CommandKind::Skip,
+        }
+    }
+}
+
+impl RoundSummary {
+    pub(super) fn add(&mut self, id: Uuid, kind: CommandKind, outcome: &ResendOutcome) {
+        let count = match (outcome, kind) {
+            (ResendOutcome::Done, CommandKind::Resend) => &mut self.sent,
+            (ResendOutcome::Done, CommandKind::Complete) => &mut self.completed,
+            (ResendOutcome::Done, CommandKind::GiveUp) => &mut self.given_up,
+            (ResendOutcome::Failed(_), _) => &mut self.failed,
+            (ResendOutcome::Held, _) => &mut self.held,
+            (ResendOutcome::Done, CommandKind::Skip)
+            | (ResendOutcome::AlreadyInFlight | ResendOutcome::NothingHeld, _) => return,
         };
         *count += 1;
         if self.ids.len() < IDS_MAX {
@@ -44,36 +60,21 @@ impl Said {
         }
     }
 
-    /// Tells of a round, if it has changed anything.
-    pub(super) fn tell(&self, kind: Kind) {
-        let Said { sent, completed, given_up, refused, in_line, lagging, later, ids } = self;
+    /// Logs the round, at a level that depends on what it changed.
+    pub(super) fn log(&self, kind: DeadlineKind) {
+        let RoundSummary { sent, completed, given_up, failed, held, lagging, later, ids } = self;
         let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
         let ids = ids.join(" ");
         let state = match kind {
-            Kind::Init => "INIT",
-            Kind::Publish => "PUBLISH",
+            DeadlineKind::Init => "INIT",
+            DeadlineKind::Publish => "PUBLISH",
         };
-        if sent + given_up + refused + in_line > 0 {
-            tracing::warn!(
-                sent,
-                completed,
-                given_up,
-                refused,
-                in_line,
-                lagging,
-                later,
-                ids,
-                "rows were stuck in {state}"
-            );
+        if sent + given_up + failed + held > 0 {
+            warn!(state, sent, completed, given_up, failed, held, lagging, later, ids, "rows were stuck");
         } else if *completed > 0 {
-            tracing::info!(
-                completed,
-                lagging,
-                ids,
-                "rows were consumed without their receipt; they say COMPLETE now"
-            );
+            info!(completed, lagging, ids, "marked rows COMPLETE whose receipts were missed");
         } else {
-            tracing::debug!(lagging, later, "rows in {state} are overdue, and nothing is to be done");
+            debug!(state, lagging, later, "checked overdue rows; nothing to do");
         }
     }
 }

@@ -1,17 +1,16 @@
 //! A database with an outbox, on a server that the tests share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod};
 use outbox::Status;
 use outbox_store::{
-    Names, ReplayRequest, Selection, Session, Shape, Tls, apply, connect, inspect, plan, replay_request,
-    request_replay,
+    Database, Names, ReplayRequest, Selection, Session, Shape, Tls, apply, connect, inspect, plan,
+    replay_request, request_replay,
 };
-use reconciler::{Announced, Database, Publisher, ReplayCounts, ReplayOptions, execute_replays};
+use reconciler::{ReplayNotifier, ReplayOptions, ResendQueue, execute_replays, replay_notices};
 use testbed::Postgres;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, NoTls};
@@ -30,10 +29,9 @@ pub(crate) struct Fixture {
     pub(crate) database: Database,
     pub(crate) session: Session,
     pub(crate) sql: Client,
-    pub(crate) counts: Arc<ReplayCounts>,
 }
 
-/// Rows are numbered; a row's id bears its number.
+/// The id of the row with this number.
 pub(crate) fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
@@ -46,21 +44,14 @@ impl Fixture {
     pub(crate) async fn set_up() -> Fixture {
         let database = server().create_database("replay").expect("a database is created");
         let config: tokio_postgres::Config = server().url(&database).parse().expect("a URL");
-        let tls = Tls::new(SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL is there").build());
-        let session = connect(&config, &tls).await.expect("the server is there");
+        let tls = Tls::new(SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL works").build());
+        let session = connect(&config, &tls).await.expect("PostgreSQL runs");
         let names = Names { slot: format!("slot_{database}"), ..Names::default() };
-        let found = inspect(&session, &names).await.expect("it can be looked at");
-        apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {})
-            .await
-            .expect("nothing is in the way");
-        let (sql, connection) = config.connect(NoTls).await.expect("the server is there");
+        let found = inspect(&session, &names).await.expect("the catalog is read");
+        apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {}).await.expect("init succeeds");
+        let (sql, connection) = config.connect(NoTls).await.expect("PostgreSQL runs");
         tokio::spawn(connection);
-        Fixture {
-            database: Database { config, tls, names },
-            session,
-            sql,
-            counts: Arc::new(ReplayCounts::default()),
-        }
+        Fixture { database: Database { config, tls, names }, session, sql }
     }
 
     pub(crate) async fn execute(&self, sql: &str) {
@@ -72,7 +63,7 @@ impl Fixture {
         row.get(0)
     }
 
-    /// Rows of these numbers in this state, made a second after each other, long ago.
+    /// Inserts rows with these numbers in this state, created one second after each other.
     pub(crate) async fn rows(&self, numbers: std::ops::RangeInclusive<u32>, status: Status) {
         let (first, last) = (numbers.start(), numbers.end());
         self.execute(&format!(
@@ -91,7 +82,7 @@ impl Fixture {
     }
 
     pub(crate) async fn of(&self, request: Uuid) -> ReplayRequest {
-        replay_request(&self.session, request).await.expect("it is read").expect("it is there")
+        replay_request(&self.session, request).await.expect("it is read").expect("it exists")
     }
 
     pub(crate) async fn finished(&self, request: Uuid) -> ReplayRequest {
@@ -104,20 +95,42 @@ impl Fixture {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(DEADLINE, waiting).await.expect("it comes to its end")
+        timeout(DEADLINE, waiting).await.expect("it is finished")
     }
 
-    pub(crate) fn executor(&self, publisher: Publisher, options: ReplayOptions) -> Executor {
-        let (announce, announced) = mpsc::channel(16);
-        let counts = Arc::clone(&self.counts);
-        let task =
-            tokio::spawn(execute_replays(self.database.clone(), publisher, announced, options, counts));
-        Executor { announce, task }
+    pub(crate) fn executor(&self, resends: ResendQueue, options: ReplayOptions) -> Executor {
+        let (notifier, notices) = replay_notices();
+        let task = tokio::spawn(execute_replays(self.database.clone(), resends, notices, options));
+        Executor { notifier: Some(notifier), task }
+    }
+
+    /// An executor that has read the unfinished requests from the table.
+    pub(crate) async fn started_executor(&self, resends: ResendQueue) -> Executor {
+        let nothing = Selection { ids: vec![Uuid::nil()], ..Selection::default() };
+        let request = self.request(nothing, None).await;
+        let executor = self.executor(resends, saving_often());
+        self.finished(request).await;
+        executor
+    }
+
+    /// Waits until the executor has run a query like this one.
+    pub(crate) async fn queried(&self, like: &str) {
+        let sql = format!(
+            "select exists (select from pg_stat_activity where datname = current_database()
+                 and application_name = 'postrider' and query like '%{like}%')::text"
+        );
+        let waiting = async {
+            while self.text(&sql).await != "true" {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(DEADLINE, waiting).await.expect("it is queried");
     }
 }
 
 pub(crate) struct Executor {
-    pub(crate) announce: mpsc::Sender<Announced>,
+    /// `None` once it is closed.
+    pub(crate) notifier: Option<ReplayNotifier>,
     pub(crate) task: JoinHandle<Result<Option<ReplayRequest>, outbox_store::StoreError>>,
 }
 
@@ -127,7 +140,7 @@ impl Drop for Executor {
     }
 }
 
-/// Often, so that tests are quick.
+/// Saves often, so that tests are quick.
 pub(crate) fn saving_often() -> ReplayOptions {
     ReplayOptions { save_every: Duration::from_millis(3), ..ReplayOptions::default() }
 }

@@ -1,9 +1,9 @@
-//! Replays on a real PostgreSQL, with a pump that only notes what it is given.
+//! Replays on a real PostgreSQL, with a main loop that only records its commands.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-mod announced;
 mod fixture;
+mod main_loop;
 mod order;
-mod pump;
+mod requests;
 mod resumed;

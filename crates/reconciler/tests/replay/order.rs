@@ -1,19 +1,19 @@
 use std::time::Duration;
 
 use outbox::{Lsn, Status};
-use outbox_store::{Cancelled, ReplayState, Selection, cancel_replay};
-use reconciler::{Origin, Outcome, ReplayOptions};
+use outbox_store::{Cancellation, ReplayState, Selection, cancel_replay};
+use reconciler::{ReplayOptions, ResendCause, ResendOutcome};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fixture::{DEADLINE, Fixture, id, saving_often};
-use crate::pump::{Pump, Sent, done};
+use crate::main_loop::{MainLoop, Sent, done};
 
 #[tokio::test]
-async fn rows_go_in_the_order_of_their_time_those_without_one_last_and_bear_the_request() {
+async fn replay_sends_rows_by_created_at_and_id_with_null_last_and_the_id_of_the_request() {
     let fixture = Fixture::set_up().await;
     fixture.execute("alter table outbox alter created_at drop not null").await;
     fixture.rows(1..=2500, Status::Publish).await;
-    // Ids in another order than times, equal times, the edges of what a time can be, and none at all.
+    // Ids in another order than timestamps, equal timestamps, infinities, and NULL.
     fixture
         .execute(
             "update outbox set created_at = timestamptz '2025-01-01' - extract(epoch from created_at) * interval '1 microsecond'
@@ -25,9 +25,9 @@ async fn rows_go_in_the_order_of_their_time_those_without_one_last_and_bear_the_
         )
         .await;
     let sent = Sent::default();
-    let pump = Pump::endless(&fixture, &sent, done).await;
+    let main_loop = MainLoop::endless(&fixture, &sent, done).await;
     let request = fixture.request(Selection::default(), None).await;
-    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let _executor = fixture.executor(main_loop.resends.clone(), saving_often());
     let found = fixture.finished(request).await;
     assert_eq!((found.state, found.rows_total, found.progress.sent), (ReplayState::Done, Some(2499), 2499));
     let expected = fixture
@@ -36,16 +36,15 @@ async fn rows_go_in_the_order_of_their_time_those_without_one_last_and_bear_the_
                where created_at is distinct from 'infinity'",
         )
         .await;
-    let expected: Vec<(u128, Origin)> = expected
+    let expected: Vec<(u128, ResendCause)> = expected
         .split(',')
-        .map(|id| (id.parse::<uuid::Uuid>().unwrap().as_u128(), Origin::Request(request)))
+        .map(|id| (id.parse::<uuid::Uuid>().unwrap().as_u128(), ResendCause::Replay(request)))
         .collect();
     assert_eq!(sent.all(), expected);
-    assert_eq!(fixture.counts.sent(), 2499);
 }
 
 #[tokio::test]
-async fn each_condition_narrows_and_the_limit_takes_the_oldest() {
+async fn selection_applies_every_condition_and_limits_to_the_oldest() {
     let fixture = Fixture::set_up().await;
     fixture.rows(1..=100, Status::Publish).await;
     fixture.rows(101..=200, Status::Failed).await;
@@ -65,10 +64,12 @@ async fn each_condition_narrows_and_the_limit_takes_the_oldest() {
     ];
     for (selection, expected) in expectations {
         let sent = Sent::default();
-        let pump = Pump::endless(&fixture, &sent, done).await;
+        let main_loop = MainLoop::endless(&fixture, &sent, done).await;
         let request = fixture.request(selection.clone(), None).await;
-        let executor = fixture
-            .executor(pump.publisher.clone(), ReplayOptions { alone: Some(request), ..saving_often() });
+        let executor = fixture.executor(
+            main_loop.resends.clone(),
+            ReplayOptions { standalone: Some(request), ..saving_often() },
+        );
         let found = fixture.finished(request).await;
         assert_eq!(sent.numbers(), expected, "{selection:?}");
         assert_eq!(found.rows_total, Some(expected.len() as u64), "{selection:?}");
@@ -78,19 +79,19 @@ async fn each_condition_narrows_and_the_limit_takes_the_oldest() {
 }
 
 #[tokio::test]
-async fn refused_rows_are_counted_and_passed_ones_too_and_others_go_on() {
+async fn replay_counts_failed_and_passed_rows_and_continues() {
     let fixture = Fixture::set_up().await;
     fixture.rows(1..=20, Status::Publish).await;
     let sent = Sent::default();
-    let verdict = |number| match number % 5 {
-        0 => Outcome::Refused("too large".to_owned()),
-        1 => Outcome::OnItsWay,
-        2 => Outcome::InLine,
-        _ => Outcome::Done,
+    let outcomes = |number| match number % 5 {
+        0 => ResendOutcome::Failed("too large".to_owned()),
+        1 => ResendOutcome::AlreadyInFlight,
+        2 => ResendOutcome::Held,
+        _ => ResendOutcome::Done,
     };
-    let pump = Pump::endless(&fixture, &sent, verdict).await;
+    let main_loop = MainLoop::endless(&fixture, &sent, outcomes).await;
     let request = fixture.request(Selection::default(), None).await;
-    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let _executor = fixture.executor(main_loop.resends.clone(), saving_often());
     let found = fixture.finished(request).await;
     let progress = found.progress;
     assert_eq!((progress.sent, progress.failed, progress.passed), (8, 4, 8));
@@ -98,7 +99,7 @@ async fn refused_rows_are_counted_and_passed_ones_too_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn rows_that_wait_in_line_are_passed_over_and_their_head_is_not() {
+async fn replay_passes_over_held_rows_and_sends_their_head() {
     let fixture = Fixture::set_up().await;
     fixture.rows(1..=1, Status::Failed).await;
     fixture.rows(2..=5, Status::Init).await;
@@ -110,46 +111,46 @@ async fn rows_that_wait_in_line_are_passed_over_and_their_head_is_not() {
         ))
         .await;
     let sent = Sent::default();
-    let pump = Pump::endless(&fixture, &sent, done).await;
+    let main_loop = MainLoop::endless(&fixture, &sent, done).await;
     let request = fixture.request(Selection::default(), None).await;
-    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let _executor = fixture.executor(main_loop.resends.clone(), saving_often());
     let found = fixture.finished(request).await;
     assert_eq!(sent.numbers(), [1, 4, 5]);
     assert_eq!((found.progress.sent, found.progress.passed), (3, 2));
 }
 
 #[tokio::test]
-async fn a_row_that_says_init_waits_until_the_log_has_gone_past_it_and_is_left_to_the_log_if_that_brings_it()
-{
+async fn replay_sends_an_init_row_only_after_the_wal_is_read_past_it_without_bringing_it() {
     let fixture = Fixture::set_up().await;
     fixture.rows(1..=2, Status::Publish).await;
     fixture.rows(3..=4, Status::Init).await;
     let sent = Sent::default();
-    let pump = Pump::endless(&fixture, &sent, done).await;
-    pump.settled.send_replace(Lsn::ZERO);
+    let main_loop = MainLoop::endless(&fixture, &sent, done).await;
+    main_loop.settled.send_replace(Lsn::ZERO);
     let selection = Selection { statuses: vec![Status::Init], ..Selection::default() };
     let request = fixture.request(selection, None).await;
-    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
-    sleep(Duration::from_millis(300)).await;
+    let _executor = fixture.executor(main_loop.resends.clone(), saving_often());
+    fixture.queried("postrider.mark").await;
+    sleep(Duration::from_millis(100)).await;
     assert_eq!(sent.numbers(), []);
-    // The log brings one of them meanwhile.
+    // The WAL brings one of them.
     fixture.execute("update outbox set status = 'PUBLISH' where id = lpad('3', 32, '0')::uuid").await;
-    pump.settled.send_replace(Lsn::from_u64(u64::MAX));
+    main_loop.settled.send_replace(Lsn::from_u64(u64::MAX));
     let found = fixture.finished(request).await;
     assert_eq!(sent.numbers(), [4]);
     assert_eq!((found.progress.sent, found.progress.passed), (1, 1));
 }
 
 #[tokio::test]
-async fn a_rate_is_kept_and_a_cancelled_replay_stops_with_its_figures() {
+async fn replay_keeps_its_rate_and_stops_with_its_progress_when_cancelled() {
     let fixture = Fixture::set_up().await;
     fixture.rows(1..=1000, Status::Publish).await;
     let sent = Sent::default();
-    let pump = Pump::endless(&fixture, &sent, done).await;
+    let main_loop = MainLoop::endless(&fixture, &sent, done).await;
     let began = Instant::now();
     let request = fixture.request(Selection { rows_max: Some(150), ..Selection::default() }, Some(100)).await;
     let endless = fixture.request(Selection::default(), Some(100)).await;
-    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let _executor = fixture.executor(main_loop.resends.clone(), saving_often());
     fixture.finished(request).await;
     assert!(began.elapsed() > Duration::from_millis(1300), "{:?}", began.elapsed());
     timeout(DEADLINE, async {
@@ -158,22 +159,22 @@ async fn a_rate_is_kept_and_a_cancelled_replay_stops_with_its_figures() {
         }
     })
     .await
-    .expect("it goes on");
+    .expect("it continues");
     let cancelled = async |id| {
-        cancel_replay(&fixture.session, &fixture.database.names.slot, id).await.expect("it is asked")
+        cancel_replay(&fixture.session, &fixture.database.names.slot, id).await.expect("the query succeeds")
     };
-    assert_eq!(cancelled(endless).await, Cancelled::Now);
-    assert_eq!(cancelled(request).await, Cancelled::Finished(ReplayState::Done));
-    assert_eq!(cancelled(id(1)).await, Cancelled::Unknown);
-    assert_eq!(cancelled(endless).await, Cancelled::Finished(ReplayState::Cancelled));
+    assert_eq!(cancelled(endless).await, Cancellation::Cancelled);
+    assert_eq!(cancelled(request).await, Cancellation::AlreadyFinished(ReplayState::Done));
+    assert_eq!(cancelled(id(1)).await, Cancellation::NotFound);
+    assert_eq!(cancelled(endless).await, Cancellation::AlreadyFinished(ReplayState::Cancelled));
     sleep(Duration::from_millis(300)).await;
     let (stopped, found) = (sent.numbers().len() as u64, fixture.of(endless).await);
     assert!(stopped < 260, "{stopped}");
     assert_eq!((found.state, 150 + found.progress.sent), (ReplayState::Cancelled, stopped));
-    // The next one is not held up by it.
+    // It does not block the next one.
     let next = fixture.request(Selection { ids: vec![id(5)], ..Selection::default() }, None).await;
     drop(_executor);
-    let _executor = fixture.executor(pump.publisher.clone(), saving_often());
+    let _executor = fixture.executor(main_loop.resends.clone(), saving_often());
     assert_eq!(fixture.finished(next).await.progress.sent, 1);
     assert_eq!(fixture.of(endless).await.state, ReplayState::Cancelled);
 }

@@ -1,14 +1,14 @@
-//! A table, a broker, a pump, and the reconciler between them.
+//! A table, the evidence of a broker, a main loop, and the reconciler between them.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslConnector, SslMethod};
 use outbox::Lsn;
-use outbox_store::{Names, Shape, Tls, apply, connect, inspect, plan};
+use outbox_store::{Database, Names, Shape, Tls, apply, connect, inspect, plan};
 use reconciler::{
-    Account, Database, Intake, Origin, Outcome, Planned, Publisher, ReconcileOptions, RecordAt, Work,
-    planning, reconcile,
+    DeadlineTracker, FoundRecord, QueuedCommand, ReconcileOptions, ResendCause, ResendCommand, ResendIntake,
+    ResendOutcome, ResendQueue, StartupScan, reconcile, resend_queue,
 };
 use testbed::Postgres;
 use tokio::sync::watch;
@@ -23,11 +23,11 @@ fn server() -> &'static Postgres {
     SERVER.get_or_init(|| Postgres::start().expect("PostgreSQL starts"))
 }
 
-/// The log has brought all there is, and everything is settled.
+/// Everything that the WAL contains is settled.
 pub(crate) const ALL: Lsn = Lsn::from_u64(u64::MAX - 1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Did {
+pub(crate) enum Command {
     Sent(u128),
     Completed(u128),
     GaveUp(u128, String),
@@ -37,9 +37,10 @@ pub(crate) struct Fixture {
     pub(crate) sql: Arc<Client>,
     pub(crate) names: Names,
     pub(crate) kafka: Kafka,
-    pub(crate) account: Account,
+    pub(crate) deadlines: DeadlineTracker,
+    pub(crate) startup: StartupScan,
     pub(crate) options: ReconcileOptions,
-    did: Arc<Mutex<Vec<Did>>>,
+    commands: Arc<Mutex<Vec<Command>>>,
     database: Database,
     settled: Option<Arc<watch::Sender<Lsn>>>,
     tasks: Vec<JoinHandle<()>>,
@@ -49,22 +50,21 @@ impl Fixture {
     pub(crate) async fn new(init_after: Duration, publish_after: Duration) -> Fixture {
         let name = server().create_database("stuck").expect("a database is created");
         let config: tokio_postgres::Config = server().url(&name).parse().expect("a URL");
-        let (sql, connection) = config.connect(NoTls).await.expect("the server is there");
+        let (sql, connection) = config.connect(NoTls).await.expect("PostgreSQL runs");
         tokio::spawn(connection);
-        let tls = Tls::new(SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL is there").build());
+        let tls = Tls::new(SslConnector::builder(SslMethod::tls_client()).expect("OpenSSL works").build());
         let names = Names { slot: format!("slot_{name}"), ..Names::default() };
-        let session = connect(&config, &tls).await.expect("the server is there");
-        let found = inspect(&session, &names).await.expect("it can be looked at");
-        apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {})
-            .await
-            .expect("nothing is in the way");
+        let session = connect(&config, &tls).await.expect("PostgreSQL runs");
+        let found = inspect(&session, &names).await.expect("the catalog is read");
+        apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {}).await.expect("init succeeds");
         sql.batch_execute("create extension if not exists pg_stat_statements").await.expect("it is there");
         Fixture {
             sql: Arc::new(sql),
             kafka: Kafka::default(),
-            account: Account::new(init_after, Some(publish_after)),
+            deadlines: DeadlineTracker::new(init_after, Some(publish_after)),
+            startup: StartupScan::default(),
             options: ReconcileOptions { init_after, publish_after: Some(publish_after), attempts_max: None },
-            did: Arc::default(),
+            commands: Arc::default(),
             database: Database { config, tls, names: names.clone() },
             names,
             settled: None,
@@ -72,30 +72,36 @@ impl Fixture {
         }
     }
 
-    /// Starts the reconciler and the pump, for which everything is settled up to here.
+    /// Starts a session in which everything before `settled` is settled.
     pub(crate) async fn start(&mut self, settled: Lsn) {
-        let (publisher, intake) = planning(4);
-        let Intake { planned, settled: known } = intake;
-        known.send_replace(settled);
-        self.settled = Some(Arc::new(known));
-        let pump = Pump { sql: self.sql.clone(), kafka: self.kafka.clone(), did: self.did.clone() };
-        self.tasks.push(tokio::spawn(pump.run(planned)));
-        self.tasks.push(tokio::spawn(self.reconcile(publisher)));
+        let (resends, ResendIntake { commands, settled: settled_sender }) = resend_queue(4);
+        settled_sender.send_replace(settled);
+        self.settled = Some(Arc::new(settled_sender));
+        let main_loop =
+            MainLoop { sql: self.sql.clone(), kafka: self.kafka.clone(), commands: self.commands.clone() };
+        self.tasks.push(tokio::spawn(main_loop.run(commands)));
+        self.tasks.push(tokio::spawn(self.reconcile(resends)));
     }
 
-    fn reconcile(&self, publisher: Publisher) -> impl Future<Output = ()> + Send + use<> {
-        let (database, kafka) = (self.database.clone(), self.kafka.clone());
-        reconcile(database, kafka, self.options.clone(), self.account.clone(), publisher, Lsn::from_u64(1))
+    fn reconcile(&self, resends: ResendQueue) -> impl Future<Output = ()> + Send + use<> {
+        reconcile(
+            self.database.clone(),
+            self.kafka.clone(),
+            self.options.clone(),
+            self.deadlines.clone(),
+            self.startup.clone(),
+            resends,
+            Lsn::from_u64(1),
+        )
     }
 
     pub(crate) fn settle(&self, up_to: Lsn) {
         self.settled.as_ref().expect("it was started").send_replace(up_to);
     }
 
-    /// Ends the life; the reconciler must notice by itself.
-    pub(crate) async fn end_life(&mut self) {
-        let pump = self.tasks.remove(0);
-        pump.abort();
+    /// Closes the session. The reconciler has to end by itself.
+    pub(crate) async fn close_session(&mut self) {
+        self.tasks.remove(0).abort();
         self.settled = None;
         let reconciler = self.tasks.remove(0);
         tokio::time::timeout(Duration::from_secs(20), reconciler)
@@ -113,7 +119,7 @@ impl Fixture {
         .await;
     }
 
-    /// A row that was sent, so many seconds ago and so often, and whose record is (said to be) there.
+    /// A PUBLISH row with this position, sent `attempts` times, the last time `seconds` ago.
     pub(crate) async fn published(&self, id: u128, partition: i32, offset: i64, seconds: u32, attempts: u32) {
         let ago = format!("now() - interval '{seconds} s'");
         let set = format!(
@@ -131,13 +137,13 @@ impl Fixture {
         self.sql.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
     }
 
-    /// How many questions about stuck rows the server was asked.
+    /// The number of queries for stuck rows.
     pub(crate) async fn queries(&self) -> i64 {
         self.statements("not exists (select from postrider.held").await
     }
 
-    /// How many of them summed PUBLISH rows up.
-    pub(crate) async fn overviews(&self) -> i64 {
+    /// The number of them that summarised PUBLISH rows.
+    pub(crate) async fn summaries(&self) -> i64 {
         self.statements("from suspect").await
     }
 
@@ -150,74 +156,74 @@ impl Fixture {
         .await
     }
 
-    /// Starts it, and waits until it has looked at what there was.
+    /// Starts a session and waits for the end of the startup scan.
     pub(crate) async fn started(&mut self) {
-        let before = self.overviews().await;
+        let before = self.summaries().await;
         self.start(ALL).await;
-        self.wait_until("the start is over", async |fixture| fixture.overviews().await > before).await;
+        self.wait_until("the startup scan is over", async |fixture| fixture.summaries().await > before).await;
     }
 
     pub(crate) async fn database_now_us(&self) -> i64 {
         self.number("select (extract(epoch from clock_timestamp()) * 1000000)::int8").await
     }
 
-    pub(crate) fn did(&self) -> Vec<Did> {
-        self.did.lock().expect("nobody has panicked").clone()
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        self.commands.lock().expect("not poisoned").clone()
     }
 
     pub(crate) async fn wait_until(&self, what: &str, mut is_so: impl AsyncFnMut(&Fixture) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !is_so(self).await {
-            assert!(Instant::now() < deadline, "{what}; {:?}", self.did());
+            assert!(Instant::now() < deadline, "{what}; {:?}", self.commands());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    pub(crate) async fn wait_for(&self, expected: &[Did]) {
+    pub(crate) async fn wait_for(&self, expected: &[Command]) {
         self.wait_until(&format!("{expected:?} expected"), async |fixture| {
-            fixture.did().len() >= expected.len()
+            fixture.commands().len() >= expected.len()
         })
         .await;
-        assert_eq!(self.did(), expected);
+        assert_eq!(self.commands(), expected);
     }
 }
 
-/// What the pump does of what is planned: the changes of rows, and records in partition 9.
-struct Pump {
+/// Executes commands: updates the rows, and appends records to partition 9.
+struct MainLoop {
     sql: Arc<Client>,
     kafka: Kafka,
-    did: Arc<Mutex<Vec<Did>>>,
+    commands: Arc<Mutex<Vec<Command>>>,
 }
 
-impl Pump {
-    async fn run(self, mut planned: tokio::sync::mpsc::Receiver<Planned>) {
-        while let Some(Planned { work, done }) = planned.recv().await {
-            let (sql, did) = match work {
-                Work::Send { event, origin } => {
-                    assert_eq!(origin, Origin::Reconciler);
+impl MainLoop {
+    async fn run(self, mut queue: tokio::sync::mpsc::Receiver<QueuedCommand>) {
+        while let Some(QueuedCommand { command, done }) = queue.recv().await {
+            let (sql, command) = match command {
+                ResendCommand::Resend { event, cause } => {
+                    assert_eq!(cause, ResendCause::Reconciler);
                     assert_eq!(event.payload.as_deref(), Some(&b"{}"[..]), "it is read whole");
-                    let offset = self.kafka.append(9, RecordAt::Row(event.id));
+                    let offset = self.kafka.append(9, FoundRecord::Row(event.id));
                     let sql = format!(
                         "update outbox set status = 'PUBLISH', kafka_topic = 't', kafka_partition = 9,
                              kafka_offset = {offset}, attempts = attempts + 1, last_attempt_at = now()
                          where id = '{}'",
                         event.id
                     );
-                    (sql, Did::Sent(event.id.as_u128()))
+                    (sql, Command::Sent(event.id.as_u128()))
                 }
-                Work::Complete { id, .. } => (
+                ResendCommand::Complete { id, .. } => (
                     format!("update outbox set status = 'COMPLETE' where id = '{id}'"),
-                    Did::Completed(id.as_u128()),
+                    Command::Completed(id.as_u128()),
                 ),
-                Work::GiveUp { id, reason } => (
+                ResendCommand::GiveUp { id, reason } => (
                     format!("update outbox set status = 'FAILED' where id = '{id}'"),
-                    Did::GaveUp(id.as_u128(), reason),
+                    Command::GaveUp(id.as_u128(), reason),
                 ),
-                Work::Skip { .. } => panic!("the reconciler skips nothing"),
+                ResendCommand::Skip { .. } => panic!("the reconciler skips nothing"),
             };
-            self.sql.batch_execute(&sql).await.expect("the row can be changed");
-            self.did.lock().expect("nobody has panicked").push(did);
-            let _ = done.send(Outcome::Done);
+            self.sql.batch_execute(&sql).await.expect("the row is updated");
+            self.commands.lock().expect("not poisoned").push(command);
+            let _ = done.send(ResendOutcome::Done);
         }
     }
 }

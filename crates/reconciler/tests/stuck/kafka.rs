@@ -1,10 +1,10 @@
-//! A broker that is a few numbers.
+//! The evidence of a broker, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use outbox_store::StoredPlace;
-use reconciler::{Bounds, Broker, BrokerAway, RecordAt};
+use reconciler::{EvidenceUnavailable, FoundRecord, KafkaEvidence, PartitionBounds};
 
 #[derive(Clone, Default)]
 pub(crate) struct Kafka {
@@ -15,63 +15,68 @@ pub(crate) struct Kafka {
 pub(crate) struct State {
     /// By partition of topic `t`.
     pub(crate) logs: BTreeMap<i32, Log>,
-    pub(crate) away: bool,
-    pub(crate) asked: usize,
-    pub(crate) looks: usize,
-    /// What becomes of the next partition that is looked into, meanwhile.
-    pub(crate) cut_when_looked_at: Option<Log>,
+    pub(crate) is_down: bool,
+    pub(crate) requests: usize,
+    /// Records read.
+    pub(crate) probes: usize,
+    /// Replaces the log of the next partition that is probed.
+    pub(crate) replace_when_probed: Option<Log>,
 }
 
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) start: i64,
-    pub(crate) records: Vec<RecordAt>,
+    pub(crate) records: Vec<FoundRecord>,
     pub(crate) committed: i64,
 }
 
 impl Kafka {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody has panicked")
+        self.state.lock().expect("not poisoned")
     }
 
-    pub(crate) fn append(&self, partition: i32, record: RecordAt) -> i64 {
+    pub(crate) fn append(&self, partition: i32, record: FoundRecord) -> i64 {
         let mut state = self.state();
         let records = &mut state.logs.entry(partition).or_default().records;
         records.push(record);
         records.len() as i64 - 1
     }
 
-    fn asked(&self) -> Result<MutexGuard<'_, State>, BrokerAway> {
+    fn request(&self) -> Result<MutexGuard<'_, State>, EvidenceUnavailable> {
         let mut state = self.state();
-        state.asked += 1;
-        if state.away { Err(BrokerAway("no broker answers".to_owned())) } else { Ok(state) }
+        state.requests += 1;
+        if state.is_down { Err(EvidenceUnavailable("no broker answers".to_owned())) } else { Ok(state) }
     }
 }
 
-impl Broker for Kafka {
-    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<Bounds>, BrokerAway> {
-        let state = self.asked()?;
+impl KafkaEvidence for Kafka {
+    async fn bounds(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
+        let state = self.request()?;
         let log = state.logs.get(&partition).filter(|_| topic == "t");
-        Ok(log.map(|log| Bounds { start: log.start, end: log.records.len() as i64 }))
+        Ok(log.map(|log| PartitionBounds { start: log.start, end: log.records.len() as i64 }))
     }
 
-    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, BrokerAway> {
-        let state = self.asked()?;
+    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, EvidenceUnavailable> {
+        let state = self.request()?;
         Ok(partitions
             .iter()
             .map(|(_, partition)| state.logs.get(partition).map_or(0, |log| log.committed))
             .collect())
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAt, BrokerAway> {
-        let mut state = self.asked()?;
-        state.looks += 1;
-        if let Some(cut) = state.cut_when_looked_at.take() {
+    async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
+        let mut state = self.request()?;
+        state.probes += 1;
+        if let Some(cut) = state.replace_when_probed.take() {
             state.logs.insert(place.partition, cut);
         }
         let Some(log) = state.logs.get(&place.partition).filter(|log| log.start <= place.offset) else {
-            return Ok(RecordAt::Absent);
+            return Ok(FoundRecord::Absent);
         };
-        Ok(log.records.get(place.offset as usize).copied().unwrap_or(RecordAt::Absent))
+        Ok(log.records.get(place.offset as usize).copied().unwrap_or(FoundRecord::Absent))
     }
 }

@@ -1,7 +1,7 @@
-//! Stuck rows in a real database, with a broker and a pump that do as they are told.
+//! Stuck rows in a real database, with a scripted broker and main loop.
 
-mod consumed;
 mod fixture;
-mod init;
+mod init_rows;
 mod kafka;
-mod start;
+mod publish_rows;
+mod startup;

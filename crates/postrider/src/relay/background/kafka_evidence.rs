@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kafka_sink::{KafkaLooks, LookError};
 use outbox_store::StoredPlace;
-use reconciler::{Bounds, BrokerAway, RecordAt};
+use reconciler::{EvidenceUnavailable, FoundRecord, PartitionBounds};
 
 use crate::config::Config;
 
@@ -26,18 +26,22 @@ impl Broker {
     }
 }
 
-fn away(error: LookError) -> BrokerAway {
-    BrokerAway(error.to_string())
+fn away(error: LookError) -> EvidenceUnavailable {
+    EvidenceUnavailable(error.to_string())
 }
 
-impl reconciler::Broker for Broker {
-    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<Bounds>, BrokerAway> {
+impl reconciler::KafkaEvidence for Broker {
+    async fn bounds(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
         let bounds = self.looks.partition(topic, partition).await.map_err(away)?;
-        Ok(bounds.map(|bounds| Bounds { start: bounds.start, end: bounds.end }))
+        Ok(bounds.map(|bounds| PartitionBounds { start: bounds.start, end: bounds.end }))
     }
 
     /// The lowest of the groups; one that has committed nothing has consumed nothing.
-    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, BrokerAway> {
+    async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, EvidenceUnavailable> {
         let partitions: Vec<(Arc<str>, i32)> =
             partitions.iter().map(|(topic, partition)| (Arc::from(topic.as_str()), *partition)).collect();
         let mut lowest = vec![i64::MAX; partitions.len()];
@@ -50,12 +54,12 @@ impl reconciler::Broker for Broker {
         Ok(lowest)
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAt, BrokerAway> {
+    async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
         let StoredPlace { topic, partition, offset } = place;
         Ok(match self.looks.record_at(topic, *partition, *offset).await.map_err(away)? {
-            kafka_sink::RecordAt::Row(id) => RecordAt::Row(id),
-            kafka_sink::RecordAt::Foreign => RecordAt::Foreign,
-            kafka_sink::RecordAt::Absent => RecordAt::Absent,
+            kafka_sink::RecordAt::Row(id) => FoundRecord::Row(id),
+            kafka_sink::RecordAt::Foreign => FoundRecord::Foreign,
+            kafka_sink::RecordAt::Absent => FoundRecord::Absent,
         })
     }
 }

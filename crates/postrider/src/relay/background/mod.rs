@@ -1,6 +1,5 @@
 //! What works beside the main loop for one session.
 
 pub(crate) mod kafka_evidence;
-pub(crate) mod replay_requests;
 pub(crate) mod retention;
 pub(crate) mod tasks;

@@ -1,15 +1,15 @@
 //! What works beside the pump for one life.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kafka_sink::{ReceiptChunk, Receipts, ReceiptsOptions};
 use outbox::Lsn;
 use outbox::RecordPosition;
+use outbox_store::Database;
 use reconciler::{
-    Account, Announced, Database, Publisher, ReconcileOptions, ReplayCounts, ReplayOptions, execute_replays,
-    reconcile,
+    DeadlineTracker, ReconcileOptions, ReplayNotices, ReplayOptions, ResendQueue, StartupScan,
+    execute_replays, reconcile,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -21,16 +21,13 @@ use crate::relay::background::kafka_evidence::Broker;
 use crate::relay::background::retention::retaining;
 use crate::relay::store::Rows;
 
-/// Announcements that wait to be looked at.
-pub(crate) const ANNOUNCED_MAX: usize = 64;
-
 /// For saving how far a replay has come.
 const REPLAYS_END_MAX: Duration = Duration::from_millis(1500);
 
-/// Where the pump tells what it has seen and settled.
-pub(crate) fn account(config: &Config) -> Account {
+/// The deadlines of the configuration, without any rows.
+pub(crate) fn deadlines(config: &Config) -> DeadlineTracker {
     let ReconcileOptions { init_after, publish_after, .. } = options(config);
-    Account::new(init_after, publish_after)
+    DeadlineTracker::new(init_after, publish_after)
 }
 
 fn options(config: &Config) -> ReconcileOptions {
@@ -88,27 +85,27 @@ pub(crate) struct Start<'a> {
     pub(crate) partitioned: bool,
     /// The end of the log when the slot was taken.
     pub(crate) horizon: Lsn,
-    pub(crate) account: Account,
-    pub(crate) publisher: Publisher,
-    pub(crate) announced: mpsc::Receiver<Announced>,
-    pub(crate) counts: Arc<ReplayCounts>,
+    pub(crate) deadlines: DeadlineTracker,
+    pub(crate) startup: StartupScan,
+    pub(crate) resends: ResendQueue,
+    pub(crate) notices: ReplayNotices,
 }
 
 impl Workers {
     pub(crate) fn start(config: &Config, purpose: Purpose, start: Start<'_>) -> Self {
-        let Start { rows, partitioned, horizon, account, publisher, announced, counts } = start;
+        let Start { rows, partitioned, horizon, deadlines, startup, resends, notices } = start;
         let (tell, state) = watch::channel(State::Working);
         if !config.writeback {
             return Workers { replays: None, supervisor: None, state };
         }
-        let alone = match purpose {
+        let standalone = match purpose {
             Purpose::Relay => None,
             Purpose::Replay(request) => Some(request),
         };
         let Rows { postgres, tls, names } = rows.clone();
         let database = Database { config: postgres, tls, names };
-        let of_replays = ReplayOptions { alone, ..ReplayOptions::default() };
-        let replays = execute_replays(database.clone(), publisher.clone(), announced, of_replays, counts);
+        let of_replays = ReplayOptions { standalone, ..ReplayOptions::default() };
+        let replays = execute_replays(database.clone(), resends.clone(), notices, of_replays);
         let replays = tokio::spawn({
             let end = EndOfReplays(tell.clone());
             async move {
@@ -118,9 +115,9 @@ impl Workers {
             }
         });
         let mut others = JoinSet::new();
-        if alone.is_none() {
+        if standalone.is_none() {
             let broker = Broker::new(config);
-            others.spawn(reconcile(database, broker, options(config), account, publisher, horizon));
+            others.spawn(reconcile(database, broker, options(config), deadlines, startup, resends, horizon));
             if let Some(retention) = retaining(rows.clone(), config.retention.complete_after, partitioned) {
                 others.spawn(retention);
             }

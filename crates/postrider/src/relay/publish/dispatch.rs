@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use kafka_sink::{PublishError, Receipts, Refusal};
 use outbox::{Event, InFlightLedger, OrderingKey, RecordPosition, Status, Token};
 use outbox_store::{Names, RowUpdateKind, StoredPlace};
-use reconciler::{Account, Origin, Outcome, Planned, Work};
+use reconciler::{DeadlineTracker, QueuedCommand, ResendCause, ResendCommand, ResendOutcome};
 use tokio::sync::oneshot;
 use tracing::error;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub(crate) struct Start {
     pub(crate) delivery: Delivery,
     pub(crate) verdicts: Verdicts,
     pub(crate) lanes: Lanes,
-    pub(crate) account: Account,
+    pub(crate) deadlines: DeadlineTracker,
     /// `None` where rows do not become COMPLETE.
     pub(crate) receipts: Option<Receipts>,
     pub(crate) policy: Policy,
@@ -48,18 +48,18 @@ pub(crate) struct Dispatch {
     aside: HashMap<Token, OrderingKey>,
     planned: PlannedWork,
     buckets: Buckets,
-    account: Account,
+    deadlines: DeadlineTracker,
     policy: Policy,
     dead_letter_topic: Option<Arc<str>>,
     names: Names,
-    skips: Vec<(Uuid, oneshot::Sender<Outcome>)>,
+    skips: Vec<(Uuid, oneshot::Sender<ResendOutcome>)>,
 }
 
 struct Ready {
     token: Token,
     event: Event,
     /// `None` where the log brought it.
-    origin: Option<Origin>,
+    cause: Option<ResendCause>,
 }
 
 enum Step {
@@ -69,7 +69,8 @@ enum Step {
 
 impl Dispatch {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { delivery, verdicts, lanes, account, receipts, policy, dead_letter_topic, names } = start;
+        let Start { delivery, verdicts, lanes, deadlines, receipts, policy, dead_letter_topic, names } =
+            start;
         Dispatch {
             delivery,
             verdicts,
@@ -78,8 +79,8 @@ impl Dispatch {
             lanes,
             aside: HashMap::new(),
             planned: PlannedWork::default(),
-            buckets: Buckets::new(account.clone()),
-            account,
+            buckets: Buckets::new(deadlines.clone()),
+            deadlines,
             policy,
             dead_letter_topic,
             names,
@@ -118,7 +119,7 @@ impl Dispatch {
 
     /// An event of the log is to be published, behind those that came before.
     pub(crate) fn is_ready(&mut self, token: Token, event: Event) {
-        self.ready.push_back(Ready { token, event, origin: None });
+        self.ready.push_back(Ready { token, event, cause: None });
     }
 
     /// An event of the log was found published.
@@ -128,35 +129,35 @@ impl Dispatch {
 
     /// A row was inserted with a status that says it was published.
     pub(crate) fn inserted_published(&mut self, event: &Event) {
-        self.account.inserted_published(event.created_at_us);
+        self.deadlines.inserted_published(event.created_at_us);
     }
 
     /// Takes planned work on.
-    pub(crate) fn plan(&mut self, planned: Planned, ledger: &mut InFlightLedger) -> Result<()> {
-        let Planned { work, done } = planned;
+    pub(crate) fn plan(&mut self, planned: QueuedCommand, ledger: &mut InFlightLedger) -> Result<()> {
+        let QueuedCommand { command: work, done } = planned;
         match work {
-            Work::Send { event, .. } if self.planned.has(event.id) => {
-                let _ = done.send(Outcome::OnItsWay);
+            ResendCommand::Resend { event, .. } if self.planned.has(event.id) => {
+                let _ = done.send(ResendOutcome::AlreadyInFlight);
             }
-            Work::Send { event, origin } => {
+            ResendCommand::Resend { event, cause } => {
                 let token = ledger.resend(event.size_bytes());
                 self.planned.begins(token, event.id, done);
-                self.ready.push_back(Ready { token, event, origin: Some(origin) });
+                self.ready.push_back(Ready { token, event, cause: Some(cause) });
             }
-            Work::Complete { id, place } => {
+            ResendCommand::Complete { id, place } => {
                 let StoredPlace { topic, partition, offset } = place;
                 let at = RecordPosition { topic: Arc::from(topic), partition, offset };
                 self.change(id, RowUpdateKind::Consumed { at, by_request: false }, done, ledger)?;
             }
-            Work::GiveUp { id, reason } => {
+            ResendCommand::GiveUp { id, reason } => {
                 error!(%id, "given up: {reason}; the row says FAILED");
                 self.change(id, RowUpdateKind::Failed { reason, sent: false, head_of: None }, done, ledger)?;
             }
-            Work::Skip { id } => {
+            ResendCommand::Skip { id } => {
                 if self.lanes.release(id) {
                     self.skips.push((id, done));
                 } else {
-                    let _ = done.send(Outcome::NothingHeld);
+                    let _ = done.send(ResendOutcome::NothingHeld);
                 }
             }
         }
@@ -167,11 +168,11 @@ impl Dispatch {
         &mut self,
         id: Uuid,
         kind: RowUpdateKind,
-        done: oneshot::Sender<Outcome>,
+        done: oneshot::Sender<ResendOutcome>,
         ledger: &mut InFlightLedger,
     ) -> Result<()> {
         if self.planned.has(id) {
-            let _ = done.send(Outcome::OnItsWay);
+            let _ = done.send(ResendOutcome::AlreadyInFlight);
             return Ok(());
         }
         let token = ledger.resend(0);
@@ -185,7 +186,7 @@ impl Dispatch {
     }
 
     /// The next lane whose waiting rows may go, and who waits to be told that its head is out of the way.
-    pub(crate) fn next_release(&mut self) -> Option<(Release, Option<oneshot::Sender<Outcome>>)> {
+    pub(crate) fn next_release(&mut self) -> Option<(Release, Option<oneshot::Sender<ResendOutcome>>)> {
         let release = self.lanes.next_release()?;
         let skip = self.skips.iter().position(|(id, _)| Some(*id) == release.head);
         Some((release, skip.map(|index| self.skips.swap_remove(index).1)))
@@ -239,18 +240,18 @@ impl Dispatch {
         {
             return Err(PublishError::Refused(refusal));
         }
-        self.delivery.publish(ready.token, &ready.event, ready.origin)
+        self.delivery.publish(ready.token, &ready.event, ready.cause)
     }
 
     /// The lane that keeps the event from being sent now, and the row at its head. What is sent again on purpose
     /// has had its turn, and so has the head itself.
     fn waits_behind(&mut self, ready: &Ready) -> Option<(OrderingKey, Uuid)> {
-        if self.lanes.is_empty() || (ready.origin.is_some() && ready.event.status != Some(Status::Init)) {
+        if self.lanes.is_empty() || (ready.cause.is_some() && ready.event.status != Some(Status::Init)) {
             return None;
         }
         let lane = self.delivery.lane(&ready.event)?;
         let behind = self.lanes.behind(&lane)?;
-        let is_let_go = ready.origin == Some(Origin::Held) && self.lanes.lets_go(&lane);
+        let is_let_go = ready.cause == Some(ResendCause::HeldKey) && self.lanes.lets_go(&lane);
         (!is_let_go && behind != ready.event.id).then_some((lane, behind))
     }
 
@@ -270,7 +271,7 @@ impl Dispatch {
         ledger: &mut InFlightLedger,
     ) -> Result<(), Ending> {
         self.lanes.joins(&lane, ready.token);
-        self.planned.ends_as(ready.token, Outcome::InLine);
+        self.planned.ends_as(ready.token, ResendOutcome::Held);
         self.write(ready, RowUpdateKind::Held { key: Some(lane), head: behind }, ledger)
     }
 
@@ -296,10 +297,10 @@ impl Dispatch {
         if let Some(lane) = self.delivery.lane(&ready.event) {
             self.aside.insert(ready.token, lane);
         }
-        if self.stops_for(ready.origin) {
+        if self.stops_for(ready.cause) {
             return Err(Ending::Failed(self.why_it_stops(id, &verdict.reason)));
         }
-        let is_new = ready.origin.is_none() || ready.event.status == Some(Status::Init);
+        let is_new = ready.cause.is_none() || ready.event.status == Some(Status::Init);
         let head_of = match self.policy {
             Policy::Hold if is_new => self.delivery.lane(&ready.event),
             _ => None,
@@ -325,7 +326,7 @@ impl Dispatch {
         match self.delivery.bury(ready.token, &ready.event, topic, reason, *sent) {
             Ok(()) => {
                 tell_failed(ready.event.id, &format!("{reason}; its dead letter goes to {topic}"));
-                self.planned.ends_as(ready.token, Outcome::Refused(verdict.reason));
+                self.planned.ends_as(ready.token, ResendOutcome::Failed(verdict.reason));
                 Ok(Step::Taken)
             }
             Err(PublishError::Full) => {
@@ -363,8 +364,8 @@ impl Dispatch {
         if let Some(lane) = &head_of {
             self.lanes.hold(lane.clone(), ready.event.id);
         }
-        let goes_on = head_of.is_none() || ready.origin != Some(Origin::Held);
-        let outcome = if goes_on { Outcome::Refused(reason.clone()) } else { Outcome::InLine };
+        let goes_on = head_of.is_none() || ready.cause != Some(ResendCause::HeldKey);
+        let outcome = if goes_on { ResendOutcome::Failed(reason.clone()) } else { ResendOutcome::Held };
         self.planned.ends_as(ready.token, outcome);
         self.write(ready, RowUpdateKind::Failed { reason, sent, head_of }, ledger)?;
         Ok(Step::Taken)
@@ -372,10 +373,10 @@ impl Dispatch {
 
     /// Whether an event that cannot be published stops the relay. What a person or the reconciler wants sent
     /// again never does. Without a row to say so, and without a dead letter, nothing would tell of it.
-    fn stops_for(&self, origin: Option<Origin>) -> bool {
+    fn stops_for(&self, cause: Option<ResendCause>) -> bool {
         let disappears =
             !self.delivery.writes_back() && (self.dead_letter_topic.is_none() || self.policy != Policy::Park);
-        origin.is_none() && (self.policy == Policy::Stop || disappears)
+        cause.is_none() && (self.policy == Policy::Stop || disappears)
     }
 
     fn why_it_stops(&self, id: Uuid, reason: &str) -> anyhow::Error {
@@ -417,7 +418,7 @@ impl Dispatch {
                         self.lanes.release(id);
                     }
                 }
-                Delivered::Counted(summary) => self.account.written(&summary),
+                Delivered::Counted(summary) => self.deadlines.written(&summary),
                 Delivered::Refused { token, id, refusal, was_dead_letter } => {
                     endings.push(self.refused(token, id, &refusal, was_dead_letter));
                 }

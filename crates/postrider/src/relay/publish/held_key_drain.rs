@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use outbox::OrderingKey;
-use reconciler::{LifeOver, Origin, Outcome, Publisher, Work};
+use reconciler::{ResendCause, ResendCommand, ResendOutcome, ResendQueue, SessionClosed};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ type Running = Pin<Box<dyn Future<Output = Result<Released>>>>;
 /// Lets lanes go, a few at a time.
 pub(crate) struct Releases {
     rows: Rows,
-    publisher: Publisher,
+    resends: ResendQueue,
     running: Vec<Running>,
 }
 
@@ -42,8 +42,8 @@ pub(crate) enum Released {
 }
 
 impl Releases {
-    pub(crate) fn new(rows: Rows, publisher: Publisher) -> Self {
-        Releases { rows, publisher, running: Vec::new() }
+    pub(crate) fn new(rows: Rows, resends: ResendQueue) -> Self {
+        Releases { rows, resends, running: Vec::new() }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -52,8 +52,8 @@ impl Releases {
 
     /// Begins with a lane, which is gone on with in [`ended`](Self::ended); `skipped` is told once its head is
     /// durably out of the way.
-    pub(crate) fn start(&mut self, release: Release, skipped: Option<oneshot::Sender<Outcome>>) {
-        let work = let_go(self.rows.clone(), self.publisher.clone(), release, skipped);
+    pub(crate) fn start(&mut self, release: Release, skipped: Option<oneshot::Sender<ResendOutcome>>) {
+        let work = let_go(self.rows.clone(), self.resends.clone(), release, skipped);
         self.running.push(Box::pin(work));
     }
 
@@ -74,9 +74,9 @@ impl Releases {
 
 async fn let_go(
     rows: Rows,
-    publisher: Publisher,
+    resends: ResendQueue,
     release: Release,
-    skipped: Option<oneshot::Sender<Outcome>>,
+    skipped: Option<oneshot::Sender<ResendOutcome>>,
 ) -> Result<Released> {
     let Release { lane, head } = release;
     if let Some(head) = head {
@@ -84,17 +84,18 @@ async fn let_go(
         tracing::info!(topic = lane.topic, %head, "the rows that waited behind this one go on");
     }
     if let Some(skipped) = skipped {
-        let _ = skipped.send(Outcome::Done);
+        let _ = skipped.send(ResendOutcome::Done);
     }
     loop {
         let waiting = rows.waiting(&lane, PAGE_ROWS_MAX).await?;
         if waiting.is_empty() {
             return Ok(Released::Emptied(lane));
         }
-        let mut outcomes: Vec<(Uuid, oneshot::Receiver<Outcome>)> = Vec::new();
+        let mut outcomes: Vec<(Uuid, oneshot::Receiver<ResendOutcome>)> = Vec::new();
         for row in waiting {
             let id = row.event.id;
-            let planned = publisher.plan(Work::Send { event: row.event, origin: Origin::Held }).await;
+            let planned =
+                resends.submit(ResendCommand::Resend { event: row.event, cause: ResendCause::HeldKey }).await;
             let Ok(outcome) = planned else { return life_over().await };
             outcomes.push((id, outcome));
         }
@@ -103,9 +104,11 @@ async fn let_go(
         for (id, outcome) in outcomes {
             match outcome.await {
                 // One that could not be published and holds nothing up has stepped aside.
-                Ok(Outcome::Done | Outcome::Refused(_)) => gone.push(id),
-                Ok(Outcome::InLine) => is_held_again = true,
-                Ok(Outcome::OnItsWay | Outcome::NothingHeld) => sleep(LOOK_AGAIN_AFTER).await,
+                Ok(ResendOutcome::Done | ResendOutcome::Failed(_)) => gone.push(id),
+                Ok(ResendOutcome::Held) => is_held_again = true,
+                Ok(ResendOutcome::AlreadyInFlight | ResendOutcome::NothingHeld) => {
+                    sleep(LOOK_AGAIN_AFTER).await
+                }
                 Err(_) => return life_over().await,
             }
         }
@@ -118,6 +121,6 @@ async fn let_go(
 
 /// The pump has ended and takes this task with it.
 async fn life_over() -> Result<Released> {
-    let LifeOver = LifeOver;
+    let SessionClosed = SessionClosed;
     std::future::pending().await
 }

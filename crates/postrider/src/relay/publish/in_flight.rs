@@ -8,7 +8,7 @@ use kafka_sink::{
 };
 use outbox::{Event, OrderingKey, RecordPosition, Token, WriteBackSummary};
 use outbox_store::{RowUpdate, RowUpdateKind};
-use reconciler::Origin;
+use reconciler::ResendCause;
 use uuid::Uuid;
 
 /// The sink and, when it is enabled, the write-back behind it, with what each event in their hands needs
@@ -120,16 +120,16 @@ impl Delivery {
         &mut self,
         token: Token,
         event: &Event,
-        origin: Option<Origin>,
+        cause: Option<ResendCause>,
     ) -> Result<(), PublishError> {
         let mut id = Uuid::encode_buffer();
-        let replay = match origin {
-            Some(Origin::Request(request)) => Some(&*request.hyphenated().encode_lower(&mut id)),
-            Some(Origin::Reconciler) => Some("reconciler"),
-            Some(Origin::Held) | None => None,
+        let replay = match cause {
+            Some(ResendCause::Replay(request)) => Some(&*request.hyphenated().encode_lower(&mut id)),
+            Some(ResendCause::Reconciler) => Some("reconciler"),
+            Some(ResendCause::HeldKey) | None => None,
         };
         let topic = self.sink.publish(event, token, replay)?;
-        let purpose = if origin.is_some() { Purpose::Planned } else { Purpose::Live };
+        let purpose = if cause.is_some() { Purpose::Planned } else { Purpose::Live };
         self.keep(token, Parcel { row: event.into(), topic, purpose });
         Ok(())
     }

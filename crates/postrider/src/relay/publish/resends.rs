@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use outbox::Token;
-use reconciler::Outcome;
+use reconciler::ResendOutcome;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -16,9 +16,9 @@ pub(crate) struct PlannedWork {
 
 struct Waiting {
     id: Uuid,
-    done: oneshot::Sender<Outcome>,
+    done: oneshot::Sender<ResendOutcome>,
     /// What is to be told once it is durable.
-    outcome: Outcome,
+    outcome: ResendOutcome,
 }
 
 impl PlannedWork {
@@ -32,9 +32,9 @@ impl PlannedWork {
         self.ids.contains(&id)
     }
 
-    pub(crate) fn begins(&mut self, token: Token, id: Uuid, done: oneshot::Sender<Outcome>) {
+    pub(crate) fn begins(&mut self, token: Token, id: Uuid, done: oneshot::Sender<ResendOutcome>) {
         self.ids.insert(id);
-        self.by_token.insert(token, Waiting { id, done, outcome: Outcome::Done });
+        self.by_token.insert(token, Waiting { id, done, outcome: ResendOutcome::Done });
     }
 
     /// Whether the token is that of planned work.
@@ -43,7 +43,7 @@ impl PlannedWork {
     }
 
     /// It will not end as it was planned.
-    pub(crate) fn ends_as(&mut self, token: Token, outcome: Outcome) {
+    pub(crate) fn ends_as(&mut self, token: Token, outcome: ResendOutcome) {
         if let Some(waiting) = self.by_token.get_mut(&token) {
             waiting.outcome = outcome;
         }
@@ -56,7 +56,7 @@ impl PlannedWork {
         }
         let Waiting { id, done, outcome } = self.by_token.remove(&token)?;
         self.ids.remove(&id);
-        let went_well = outcome == Outcome::Done;
+        let went_well = outcome == ResendOutcome::Done;
         // Nobody may be waiting any more.
         let _ = done.send(outcome);
         went_well.then_some(id)

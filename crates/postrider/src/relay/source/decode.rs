@@ -6,8 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use outbox::{Columns, Event, Lsn, TableName};
+use reconciler::ReplayNotice;
 use tracing::{info, warn};
-use wal_reader::{Change, Decoder, Relation, RowLayout};
+use wal_reader::{Change, Decoder, Relation, RowLayout, Tuple};
+
+use crate::relay::source::replay_requests::{ReplayRequests, RequestColumns};
 
 /// Decodes the stream of one connection and picks the outbox table's rows out of it.
 pub(crate) struct Inbox {
@@ -20,13 +23,21 @@ pub(crate) struct Inbox {
     final_lsn: Lsn,
     /// The outbox table's, by which its rows are known even from under another name.
     oid: Option<u32>,
+    replays: ReplayRequests,
 }
 
 /// What is known of a relation, as it was described last.
 struct Known {
     relation: Arc<Relation>,
-    /// `None` for a table that is no outbox.
-    layout: Option<RowLayout>,
+    rows: RelationRows,
+}
+
+/// What the rows of a relation are.
+#[derive(Clone)]
+enum RelationRows {
+    Outbox(Arc<RowLayout>),
+    ReplayRequests(RequestColumns),
+    Ignored,
 }
 
 /// One message of the stream, as far as it concerns the outbox.
@@ -39,20 +50,14 @@ pub(crate) enum Letter {
     Commit {
         end_lsn: Lsn,
     },
-    /// A transactional message with a prefix of ours.
-    Message {
-        prefix: Bytes,
-        content: Bytes,
-        xid: u32,
-        /// Where the commit record of its transaction stands: what is before it was committed before it.
-        final_lsn: Lsn,
-    },
+    /// A replay request for this relay.
+    ReplayRequest(ReplayNotice),
     /// Nothing of ours.
     Other,
 }
 
 impl Inbox {
-    pub(crate) fn new(table: TableName, oid: Option<u32>, columns: Columns) -> Self {
+    pub(crate) fn new(table: TableName, oid: Option<u32>, columns: Columns, slot: String) -> Self {
         Inbox {
             table,
             columns,
@@ -61,6 +66,7 @@ impl Inbox {
             xid: 0,
             final_lsn: Lsn::ZERO,
             oid,
+            replays: ReplayRequests::new(slot),
         }
     }
 
@@ -81,34 +87,46 @@ impl Inbox {
             }
             Change::Commit { end_lsn, .. } => Ok(Letter::Commit { end_lsn }),
             Change::Insert { relation, new } => {
-                let xid = self.xid;
-                let Some(layout) = self.layout(&relation)? else { return Ok(Letter::Other) };
-                let event = layout.event(&new, xid).map_err(|bad| {
-                    let id = bad.id.map_or_else(|| "of unknown id".to_owned(), |id| id.to_string());
-                    anyhow::anyhow!("row {id} of {} is no event: {bad}", self.table)
-                })?;
-                Ok(Letter::Row(event))
-            }
-            Change::Message { transactional: true, prefix, content, .. }
-                if prefix.starts_with(b"postrider.") =>
-            {
-                Ok(Letter::Message { prefix, content, xid: self.xid, final_lsn: self.final_lsn })
+                let rows = self.rows(&relation)?;
+                self.insert(&rows, &new)
             }
             Change::Relation(_) | Change::Message { .. } | Change::Other(_) => Ok(Letter::Other),
         }
     }
 
-    fn layout(&mut self, relation: &Arc<Relation>) -> Result<Option<&RowLayout>> {
-        let oid = relation.oid;
-        let is_known = |known: &Known| Arc::ptr_eq(&known.relation, relation);
-        if !self.layouts.get(&oid).is_some_and(is_known) {
-            let layout = self.describe(relation)?;
-            self.layouts.insert(oid, Known { relation: Arc::clone(relation), layout });
+    fn insert(&self, rows: &RelationRows, row: &Tuple) -> Result<Letter> {
+        match rows {
+            RelationRows::Outbox(layout) => {
+                let event = layout.event(row, self.xid).map_err(|bad| {
+                    let id = bad.id.map_or_else(|| "of unknown id".to_owned(), |id| id.to_string());
+                    anyhow::anyhow!("row {id} of {} is no event: {bad}", self.table)
+                })?;
+                Ok(Letter::Row(event))
+            }
+            RelationRows::ReplayRequests(columns) => {
+                let notice = self.replays.notice(*columns, row, self.xid, self.final_lsn);
+                Ok(notice.map_or(Letter::Other, Letter::ReplayRequest))
+            }
+            RelationRows::Ignored => Ok(Letter::Other),
         }
-        Ok(self.layouts.get(&oid).and_then(|known| known.layout.as_ref()))
     }
 
-    fn describe(&self, relation: &Relation) -> Result<Option<RowLayout>> {
+    fn rows(&mut self, relation: &Arc<Relation>) -> Result<RelationRows> {
+        let oid = relation.oid;
+        let is_known = |known: &Known| Arc::ptr_eq(&known.relation, relation);
+        if let Some(known) = self.layouts.get(&oid).filter(|known| is_known(known)) {
+            return Ok(known.rows.clone());
+        }
+        let rows = self.describe(relation)?;
+        self.layouts.insert(oid, Known { relation: Arc::clone(relation), rows: rows.clone() });
+        Ok(rows)
+    }
+
+    fn describe(&self, relation: &Relation) -> Result<RelationRows> {
+        if ReplayRequests::is_table(relation) {
+            let columns = ReplayRequests::columns(relation);
+            return Ok(columns.map_or(RelationRows::Ignored, RelationRows::ReplayRequests));
+        }
         let table = &self.table;
         let is_named_so = relation.namespace == table.schema && relation.name == table.name;
         if !is_named_so && self.oid != Some(relation.oid) {
@@ -116,10 +134,10 @@ impl Inbox {
                 "the publication also sends {}.{}, which is not the outbox table {table}; its rows are passed over",
                 relation.namespace, relation.name
             );
-            return Ok(None);
+            return Ok(RelationRows::Ignored);
         }
         let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
         info!(columns = names.join(","), "reading {table}");
-        Ok(Some(RowLayout::new(relation, &self.columns)?))
+        Ok(RelationRows::Outbox(Arc::new(RowLayout::new(relation, &self.columns)?)))
     }
 }

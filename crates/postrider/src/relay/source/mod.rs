@@ -3,4 +3,5 @@
 pub(crate) mod connection;
 pub(crate) mod decode;
 pub(crate) mod dedup;
+pub(crate) mod replay_requests;
 pub(crate) mod shutdown_probe;

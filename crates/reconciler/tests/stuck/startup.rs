@@ -1,16 +1,16 @@
-//! What earlier lives have left.
+//! The startup scan.
 
 use std::time::{Duration, Instant};
 
 use outbox::{CreatedRange, Lsn, WriteBackSummary};
 use uuid::Uuid;
 
-use crate::fixture::{ALL, Did, Fixture};
+use crate::fixture::{ALL, Command, Fixture};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn backdated_rows_are_planned_in_their_order_and_fresh_ones_left() {
+async fn startup_scan_resends_overdue_rows_in_order_and_leaves_recent_ones() {
     let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
     fixture.insert(3, "created_at = now() - interval '2 minutes'").await;
     fixture.insert(2, "created_at = now() - interval '3 minutes'").await;
@@ -21,35 +21,35 @@ async fn backdated_rows_are_planned_in_their_order_and_fresh_ones_left() {
     fixture.published(11, 0, 17, 400, 1).await;
     fixture.published(12, 0, 18, 30, 1).await;
     fixture.start(ALL).await;
-    fixture.wait_for(&[Did::Sent(2), Did::Sent(3), Did::Sent(5), Did::Sent(11)]).await;
+    fixture.wait_for(&[Command::Sent(2), Command::Sent(3), Command::Sent(5), Command::Sent(11)]).await;
 }
 
 #[tokio::test]
-async fn nothing_is_looked_for_before_the_backlog_of_the_slot_is_settled() {
+async fn startup_scan_waits_until_the_backlog_of_the_slot_is_settled() {
     let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
     fixture.insert(1, "created_at = now() - interval '1 day'").await;
     fixture.start(Lsn::ZERO).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!((fixture.queries().await, fixture.did()), (0, vec![]));
+    assert_eq!((fixture.queries().await, fixture.commands()), (0, vec![]));
     fixture.settle(ALL);
-    fixture.wait_for(&[Did::Sent(1)]).await;
+    fixture.wait_for(&[Command::Sent(1)]).await;
 }
 
 #[tokio::test]
-async fn fresh_rows_that_were_left_are_looked_at_when_their_time_is_over() {
+async fn startup_scan_schedules_recent_rows_for_their_deadlines() {
     let mut fixture = Fixture::new(Duration::from_secs(3), Duration::from_secs(6)).await;
     let start = Instant::now();
     fixture.insert(1, "created_at = now()").await;
     fixture.published(2, 0, 17, 0, 1).await;
     fixture.start(ALL).await;
-    fixture.wait_for(&[Did::Sent(1), Did::Sent(2)]).await;
+    fixture.wait_for(&[Command::Sent(1), Command::Sent(2)]).await;
     assert!(start.elapsed() >= Duration::from_secs(6), "{:?}", start.elapsed());
-    // The start, then one question for each: INIT pages and what still says INIT, PUBLISH in sum and by pages.
+    // The scan, then one check for each: INIT pages and the rows that are INIT still, PUBLISH summary and pages.
     assert!(fixture.queries().await <= 8, "{}", fixture.queries().await);
 }
 
 #[tokio::test]
-async fn held_rows_wait_for_their_head() {
+async fn startup_scan_ignores_held_rows() {
     let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
     for id in 1..=2 {
         fixture.insert(id, "created_at = now() - interval '2 minutes'").await;
@@ -62,24 +62,24 @@ async fn held_rows_wait_for_their_head() {
         ))
         .await;
     fixture.start(ALL).await;
-    fixture.wait_for(&[Did::Sent(2)]).await;
-    fixture.wait_until("the start is over", async |fixture| fixture.overviews().await >= 1).await;
-    assert_eq!(fixture.did(), [Did::Sent(2)]);
+    fixture.wait_for(&[Command::Sent(2)]).await;
+    fixture.wait_until("the startup scan is over", async |fixture| fixture.summaries().await >= 1).await;
+    assert_eq!(fixture.commands(), [Command::Sent(2)]);
 }
 
 #[tokio::test]
-async fn a_table_without_created_at_is_looked_through() {
+async fn startup_scan_works_without_created_at() {
     let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
     fixture.insert(1, "status = 'INIT'").await;
     fixture.published(2, 0, 17, 400, 1).await;
     fixture.published(3, 0, 18, 1, 1).await;
     fixture.execute("alter table outbox drop column created_at").await;
     fixture.start(ALL).await;
-    fixture.wait_for(&[Did::Sent(1), Did::Sent(2)]).await;
+    fixture.wait_for(&[Command::Sent(1), Command::Sent(2)]).await;
 }
 
 #[tokio::test]
-async fn many_rows_are_planned_page_by_page() {
+async fn startup_scan_reads_many_rows_in_pages() {
     let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
     fixture
         .execute(
@@ -89,29 +89,39 @@ async fn many_rows_are_planned_page_by_page() {
         )
         .await;
     fixture.start(ALL).await;
-    fixture.wait_for(&(1..=1234).map(Did::Sent).collect::<Vec<_>>()).await;
+    fixture.wait_for(&(1..=1234).map(Command::Sent).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test]
-async fn an_idle_relay_asks_nothing_and_a_loaded_one_nothing_either() {
+async fn reconciler_runs_no_query_while_rows_settle_in_time() {
     let mut fixture = Fixture::new(Duration::from_millis(400), Duration::from_millis(800)).await;
-    let width = fixture.account.publish_width_us() as i64;
+    let width = fixture.deadlines.publish_width_us() as i64;
     fixture.started().await;
-    // The first buckets of a life are shared with what another may have sent.
+    // The first PUBLISH buckets may contain rows of other processes.
     let at_us = fixture.database_now_us().await;
-    fixture.account.written(&WriteBackSummary { at_us, published: 0, created: None, completed: Vec::new() });
+    fixture.deadlines.written(&WriteBackSummary {
+        at_us,
+        published: 0,
+        created: None,
+        completed: Vec::new(),
+    });
     tokio::time::sleep(Duration::from_micros(2 * width as u64)).await;
     let before = fixture.queries().await;
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
         let at_us = fixture.database_now_us().await;
-        let buckets: Vec<_> = (0..100).map(|_| fixture.account.seen(Some(at_us))).collect();
+        let buckets: Vec<_> = (0..100).map(|_| fixture.deadlines.seen(Some(at_us))).collect();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        buckets.into_iter().for_each(|bucket| fixture.account.settled(bucket));
+        buckets.into_iter().for_each(|bucket| fixture.deadlines.settled(bucket));
         let created = Some(CreatedRange::of(Some(at_us)));
-        fixture.account.written(&WriteBackSummary { at_us, published: 100, created, completed: Vec::new() });
+        fixture.deadlines.written(&WriteBackSummary {
+            at_us,
+            published: 100,
+            created,
+            completed: Vec::new(),
+        });
         let completed = vec![(at_us.div_euclid(width), 100)];
-        fixture.account.written(&WriteBackSummary {
+        fixture.deadlines.written(&WriteBackSummary {
             at_us: at_us + 1,
             published: 0,
             created: None,
@@ -120,21 +130,21 @@ async fn an_idle_relay_asks_nothing_and_a_loaded_one_nothing_either() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(fixture.queries().await - before, 0);
-    fixture.end_life().await;
+    fixture.close_session().await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_in_the_way_is_waited_for() {
+async fn reconciler_retries_while_queries_are_terminated() {
     let mut fixture = Fixture::new(Duration::from_millis(200), 5 * MINUTE).await;
     fixture.started().await;
     fixture.insert(1, "created_at = now()").await;
     let created = fixture.number("select (extract(epoch from created_at) * 1000000)::int8 from outbox").await;
-    // Nobody can read the table, and whoever waits for it is thrown out.
+    // The table is locked, and queries that wait for it are terminated.
     fixture.execute("begin; lock table outbox in access exclusive mode").await;
-    fixture.account.seen(Some(created));
+    fixture.deadlines.seen(Some(created));
     for _ in 0..2 {
         fixture
-            .wait_until("it asks", async |fixture| {
+            .wait_until("it queries", async |fixture| {
                 fixture.execute("select pg_stat_clear_snapshot()").await;
                 fixture
                     .number(
@@ -148,5 +158,40 @@ async fn a_database_that_is_in_the_way_is_waited_for() {
             .await;
     }
     fixture.execute("rollback").await;
-    fixture.wait_for(&[Did::Sent(1)]).await;
+    fixture.wait_for(&[Command::Sent(1)]).await;
+}
+
+#[tokio::test]
+async fn startup_scan_runs_once_per_process_and_again_after_a_reset() {
+    let mut fixture = Fixture::new(MINUTE, 5 * MINUTE).await;
+    fixture.started().await;
+    fixture.close_session().await;
+    let before = fixture.queries().await;
+    fixture.insert(1, "created_at = now() - interval '2 minutes'").await;
+    fixture.start(ALL).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((fixture.queries().await, fixture.commands()), (before, vec![]));
+    fixture.close_session().await;
+
+    // Another log: rows may have been committed that this process never counted.
+    fixture.startup.reset();
+    fixture.start(ALL).await;
+    fixture.wait_for(&[Command::Sent(1)]).await;
+}
+
+#[tokio::test]
+async fn overdue_rows_whose_check_the_end_of_a_session_interrupts_are_checked_in_the_next_one() {
+    let mut fixture = Fixture::new(Duration::from_millis(300), 5 * MINUTE).await;
+    fixture.started().await;
+    fixture.settle(Lsn::from_u64(2));
+    let before = fixture.queries().await;
+    fixture.insert(1, "created_at = now()").await;
+    fixture.deadlines.seen(Some(fixture.database_now_us().await - 1_000_000));
+    fixture.deadlines.seen(Some(fixture.database_now_us().await));
+    fixture.wait_until("it queries", async |fixture| fixture.queries().await > before).await;
+    fixture.close_session().await;
+    assert_eq!(fixture.commands(), []);
+
+    fixture.start(ALL).await;
+    fixture.wait_for(&[Command::Sent(1)]).await;
 }

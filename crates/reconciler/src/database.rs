@@ -1,3 +1,0 @@
-//! Where the table is.
-
-pub use outbox_store::Database;
