@@ -24,6 +24,8 @@ pub struct Found {
     /// Privileges on schema `postrider` that the role lacks although the thing is there, such as
     /// `USAGE ON SCHEMA postrider`.
     pub lacks: Vec<String>,
+    /// Whether the role owns `postrider.replay`; `None` if there is no such table.
+    pub owns_replay: Option<bool>,
 }
 
 /// The server and its settings.
@@ -157,6 +159,8 @@ pub struct FoundPublication {
     pub via_root: bool,
     /// How it covers the outbox table, if it does.
     pub member: Option<Member>,
+    /// Whether it covers `postrider.replay`, whose inserts are replay requests.
+    pub replay: bool,
 }
 
 /// How a publication covers a table.

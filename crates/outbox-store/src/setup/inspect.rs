@@ -126,7 +126,8 @@ select c.relname::text, has_table_privilege(c.oid, 'SELECT'),
                  when 'progress' then '{SELECT, INSERT, UPDATE}'
                  when 'replay' then '{SELECT, UPDATE}'
                  else '{SELECT, INSERT, UPDATE, DELETE}' end::text[]) as needed (privilege)
-             where not has_table_privilege(c.oid, needed.privilege))
+             where not has_table_privilege(c.oid, needed.privilege)),
+       pg_has_role(c.relowner, 'USAGE')
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = 'postrider' and c.relname in ('migration', 'progress', 'replay', 'held') and c.relkind = 'r'
 order by 1";
@@ -141,7 +142,7 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
     let server = one(session, SERVER, &[]).await?;
     let role = one(session, ROLE, &[]).await?;
     let (schema, table) = (&names.table.schema, &names.table.name);
-    let (migrations, lacks) = postrider(session).await?;
+    let PostriderSchema { migrations, lacks, owns_replay } = postrider_schema(session).await?;
     Ok(Found {
         server: FoundServer {
             version_num: server.get(0),
@@ -162,7 +163,9 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
         publication: match optional(session, PUBLICATION, &[&names.publication]).await? {
             Some(row) => {
                 let member = optional(session, MEMBER, &[&names.publication, schema, table]).await?;
-                Some(publication(&row, member.as_ref()))
+                let replay: [&(dyn ToSql + Sync); 3] = [&names.publication, &"postrider", &"replay"];
+                let replay = optional(session, MEMBER, &replay).await?;
+                Some(publication(&row, member.as_ref(), replay.is_some()))
             }
             None => None,
         },
@@ -176,6 +179,7 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
         }),
         migrations,
         lacks,
+        owns_replay,
     })
 }
 
@@ -237,7 +241,7 @@ pub(crate) async fn partitions(session: &Session, names: &Names) -> Result<Vec<F
     Ok(rows.iter().map(partition).collect())
 }
 
-fn publication(row: &Row, member: Option<&Row>) -> FoundPublication {
+fn publication(row: &Row, member: Option<&Row>, replay: bool) -> FoundPublication {
     let more = [(3, "update"), (4, "delete"), (5, "truncate")];
     FoundPublication {
         owned: row.get(0),
@@ -247,19 +251,34 @@ fn publication(row: &Row, member: Option<&Row>) -> FoundPublication {
         via_root: row.get(6),
         member: member
             .map(|row| Member { row_filter: row.get(0), columns: row.get::<_, bool>(1).then(|| row.get(2)) }),
+        replay,
     }
 }
 
-/// The migrations that have been applied, and the privileges that the role lacks on what is there.
-async fn postrider(session: &Session) -> Result<(Vec<i32>, Vec<String>), StoreError> {
-    let mut lacks = Vec::new();
-    let Some(schema) = find_schema(session, "postrider").await? else { return Ok((Vec::new(), lacks)) };
+/// Schema `postrider`.
+#[derive(Default)]
+struct PostriderSchema {
+    /// The applied migrations.
+    migrations: Vec<i32>,
+    /// The privileges that the role lacks on existing tables.
+    lacks: Vec<String>,
+    owns_replay: Option<bool>,
+}
+
+async fn postrider_schema(session: &Session) -> Result<PostriderSchema, StoreError> {
+    let Some(schema) = find_schema(session, "postrider").await? else {
+        return Ok(PostriderSchema::default());
+    };
+    let (mut lacks, mut owns_replay) = (Vec::new(), None);
     if !schema.usage {
         lacks.push("USAGE ON SCHEMA postrider".to_owned());
     }
     let mut migrations_are_readable = false;
     for row in all(session, POSTRIDER_TABLES, &[]).await? {
         let (name, select, missing): (&str, bool, Vec<&str>) = (row.get(0), row.get(1), row.get(2));
+        if name == "replay" {
+            owns_replay = Some(row.get(3));
+        }
         migrations_are_readable |= name == "migration" && select && schema.usage;
         if !missing.is_empty() {
             lacks.push(format!("{} ON postrider.{name}", missing.join(", ")));
@@ -270,7 +289,8 @@ async fn postrider(session: &Session) -> Result<(Vec<i32>, Vec<String>), StoreEr
     } else {
         Vec::new()
     };
-    Ok((migrations.iter().map(|row| row.get(0)).collect(), lacks))
+    let migrations = migrations.iter().map(|row| row.get(0)).collect();
+    Ok(PostriderSchema { migrations, lacks, owns_replay })
 }
 
 const DOING: &str = "looking at what is in the database";

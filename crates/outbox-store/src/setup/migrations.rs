@@ -6,7 +6,9 @@ use crate::retention::month::{Month, created_at_index, default_partition};
 use crate::setup::columns::{PARTS, templated};
 
 const OUTBOX: &str = include_str!("../../../../migrations/outbox.sql");
-const OUTBOX_PARTITIONED: &str = include_str!("../../../../migrations/outbox_partitioned.sql");
+
+/// The first version with `uuidv7()`.
+const UUID_V7_VERSION_NUM: i32 = 180_000;
 
 /// One numbered migration of schema `postrider`.
 #[derive(Clone, Copy, Debug)]
@@ -37,24 +39,42 @@ impl Migration {
     }
 }
 
-/// The table's SQL under the configured names, with the columns that templates read added as text.
-pub(crate) fn outbox(names: &Names) -> String {
-    filled(OUTBOX, names)
+/// The SQL of the plain table, with the configured names and the columns that templates read added as text.
+pub(crate) fn outbox(names: &Names, version_num: i32) -> String {
+    let primary_key = quote::identifier(&names.columns.id);
+    fill(names, version_num, &primary_key, "with (fillfactor = 50)")
 }
 
-/// The same for a table in monthly partitions, with the partitions of these months.
-pub(crate) fn outbox_partitioned(names: &Names, months: impl Iterator<Item = Month>) -> String {
-    let mut sql = filled(OUTBOX_PARTITIONED, names);
+/// The SQL of the table in monthly partitions, with the default partition, which takes what no month does so that no
+/// insert fails, and the partitions of these months.
+pub(crate) fn outbox_partitioned(
+    names: &Names,
+    version_num: i32,
+    months: impl Iterator<Item = Month>,
+) -> String {
+    let (id, created_at) =
+        (quote::identifier(&names.columns.id), quote::identifier(&names.columns.created_at));
+    let storage = format!("partition by range ({created_at})");
+    let mut sql = fill(names, version_num, &format!("{id}, {created_at}"), &storage);
+    sql.push_str(&format!(
+        "create table if not exists {} partition of {} default with (fillfactor = 50);\n",
+        quote::table(&default_partition(&names.table)),
+        quote::table(&names.table)
+    ));
     sql.extend(months.map(|month| month.create_sql(&names.table)));
     sql
 }
 
-fn filled(template: &str, names: &Names) -> String {
+fn fill(names: &Names, version_num: i32, primary_key: &str, storage: &str) -> String {
     let columns = &names.columns;
-    let mut sql = quote::fill(template, |placeholder| match placeholder {
+    let uuid = if version_num >= UUID_V7_VERSION_NUM { "uuidv7()" } else { "gen_random_uuid()" };
+    let statements = OUTBOX.find("create table").map_or(OUTBOX, |start| &OUTBOX[start..]);
+    let mut sql = quote::fill(statements, |placeholder| match placeholder {
         "table" => Some(quote::table(&names.table)),
-        "default_partition" => Some(quote::table(&default_partition(&names.table))),
         "created_at_index" => Some(quote::identifier(&created_at_index(&names.table).name)),
+        "uuid" => Some(uuid.to_owned()),
+        "primary_key" => Some(primary_key.to_owned()),
+        "storage" => Some(storage.to_owned()),
         key => PARTS.iter().find(|part| part.key == key).map(|part| quote::identifier(part.name(columns))),
     });
     for name in templated(columns) {
@@ -64,9 +84,11 @@ fn filled(template: &str, names: &Names) -> String {
     sql
 }
 
-/// A column's definition as the table's SQL has it, for an ALTER TABLE. `not null` is left out where there is
-/// no default: rows may be there already.
+/// A column's definition for ALTER TABLE. Without a default it is nullable, because the table may have rows.
 pub(crate) fn definition(key: &str) -> &'static str {
+    if key == "id" {
+        return "uuid primary key default gen_random_uuid()";
+    }
     let definition = OUTBOX
         .lines()
         .find_map(|line| line.trim().strip_prefix('{')?.strip_prefix(key)?.strip_prefix("} "))
@@ -80,9 +102,10 @@ mod tests {
     use outbox::Columns;
 
     #[test]
-    fn every_placeholder_is_filled_and_every_part_has_its_column() {
+    fn table_sql_fills_every_placeholder_and_defines_every_column() {
         let names = Names::default();
-        for sql in [outbox(&names), outbox_partitioned(&names, [Month::new(2026, 12)].into_iter())] {
+        let months = [Month::new(2026, 12)].into_iter();
+        for sql in [outbox(&names, 170_000), outbox_partitioned(&names, 180_000, months)] {
             assert!(!sql.contains('{') && !sql.contains('}'), "{sql}");
         }
         for part in PARTS {
@@ -91,34 +114,37 @@ mod tests {
     }
 
     #[test]
-    fn both_shapes_of_the_table_have_the_same_columns() {
-        let columns = |sql: &'static str| {
-            let lines = sql.lines().filter(|line| line.starts_with("    {"));
-            lines
-                .map(|line| line.trim_end_matches(',').replace("primary key", "not null"))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(columns(OUTBOX), columns(OUTBOX_PARTITIONED));
-        assert_eq!(columns(OUTBOX).len(), PARTS.len());
+    fn table_sql_differs_in_primary_key_storage_and_uuid_function() {
+        let names = Names::default();
+        let plain = outbox(&names, 170_000);
+        assert!(plain.contains("uuid not null default gen_random_uuid(),"), "{plain}");
+        assert!(plain.contains("primary key (\"id\")\n) with (fillfactor = 50);"), "{plain}");
+        let partitioned = outbox_partitioned(&names, 180_000, [].into_iter());
+        assert!(partitioned.contains("uuid not null default uuidv7(),"), "{partitioned}");
+        let tail = "primary key (\"id\", \"created_at\")\n) partition by range (\"created_at\");";
+        assert!(partitioned.contains(tail), "{partitioned}");
+        let columns = |sql: &str| sql.lines().filter(|line| line.starts_with("    \"")).count();
+        assert_eq!((columns(&plain), columns(&partitioned)), (PARTS.len(), PARTS.len()));
     }
 
     #[test]
-    fn a_definition_is_the_one_in_the_file() {
+    fn definition_reads_the_column_from_the_table_sql() {
         assert_eq!(definition("status"), "text not null default 'INIT'");
         assert_eq!(definition("kafka_offset"), "bigint");
         assert_eq!(definition("event_type"), "text");
         assert_eq!(definition("last_error"), "text");
+        assert_eq!(definition("id"), "uuid primary key default gen_random_uuid()");
     }
 
     #[test]
-    fn a_column_of_a_template_is_made_once_and_only_if_it_plays_no_other_part() {
+    fn table_sql_adds_a_template_column_once() {
         let others = ["tenant", "aggregate_type", "tenant"].map(str::to_owned).to_vec();
         let names = Names { columns: Columns { others, ..Columns::default() }, ..Names::default() };
-        assert_eq!(outbox(&names).matches("add column if not exists").count(), 1);
+        assert_eq!(outbox(&names, 170_000).matches("add column if not exists").count(), 1);
     }
 
     #[test]
-    fn every_file_of_the_folder_is_compiled_in() {
+    fn every_migration_file_is_compiled_in() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .expect("the folder is there")
@@ -127,7 +153,7 @@ mod tests {
         files.sort();
         let mut compiled: Vec<_> =
             MIGRATIONS.iter().map(|m| format!("{:04}_{}.sql", m.version, m.name)).collect();
-        compiled.extend(["outbox.sql".to_owned(), "outbox_partitioned.sql".to_owned()]);
+        compiled.push("outbox.sql".to_owned());
         assert_eq!(files, compiled);
     }
 }

@@ -107,7 +107,7 @@ pub fn plan(found: &Found, names: &Names, write_back: bool, shape: Shape) -> Ini
         plan_schema(&mut plan, found);
     }
     plan_table(&mut plan, found, names, write_back, shape);
-    plan_publication(&mut plan, found, names);
+    plan_publication(&mut plan, found, names, write_back);
     plan_slot(&mut plan, found, names);
     plan
 }
@@ -150,8 +150,10 @@ fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: boo
         return;
     }
     let mut sql = match shape {
-        Shape::Plain => migrations::outbox(names),
-        Shape::Monthly => migrations::outbox_partitioned(names, months_ahead(found.server.month)),
+        Shape::Plain => migrations::outbox(names, found.server.version_num),
+        Shape::Monthly => {
+            migrations::outbox_partitioned(names, found.server.version_num, months_ahead(found.server.month))
+        }
     };
     let schema = identifier(&name.schema);
     match &found.table_schema {
@@ -196,7 +198,8 @@ fn plan_partitions(plan: &mut InitPlan, found: &Found, table: &FoundTable, names
     }
 }
 
-fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names) {
+/// The publication of the outbox table and, with write-back, of `postrider.replay`.
+fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names, write_back: bool) {
     let (name, role) = (&names.publication, &found.role.name);
     let covered = found.publication.as_ref().is_some_and(|there| there.member.is_some());
     if !covered && found.table.as_ref().is_some_and(|table| !table.owned) {
@@ -205,10 +208,18 @@ fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names) {
             "run `postrider init` as its owner, or as a member of that role",
         ));
     }
+    let publishes_replay = found.publication.as_ref().is_some_and(|there| there.replay || there.all_tables);
+    if write_back && !publishes_replay && found.owns_replay == Some(false) {
+        plan.problems.push(Problem::new(
+            format!("role {role} does not own table {REPLAY} and cannot publish it"),
+            "run `postrider init` as its owner, or as a member of that role",
+        ));
+    }
     let Some(there) = &found.publication else {
         need_create_in_database(plan, found, &format!("publication {name}"));
+        let replay = if write_back { format!(", {REPLAY}") } else { String::new() };
         let sql = format!(
-            "create publication {} for table {} with (publish = 'insert', publish_via_partition_root = true);\n",
+            "create publication {} for table {}{replay} with (publish = 'insert', publish_via_partition_root = true);\n",
             identifier(name),
             table(&names.table)
         );
@@ -217,6 +228,16 @@ fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names) {
     plan.lines.push(Line::Found(format!("publication {name}")));
     plan.problems.extend(publication_problems(there, found.table.as_ref(), names));
     plan.lines.extend(publication_notes(there, names).into_iter().map(Line::Note));
+    if write_back && !publishes_replay {
+        if !there.owned {
+            plan.problems.push(Problem::new(
+                format!("role {role} does not own publication {name} and cannot add table {REPLAY} to it"),
+                "run `postrider init` as its owner, or set postgres.publication to another name",
+            ));
+        }
+        let sql = format!("alter publication {} add table {REPLAY};\n", identifier(name));
+        plan.step("extended", format!("publication {name} by table {REPLAY}"), sql);
+    }
     // A new table comes into a publication for all tables by itself.
     if covered || (there.all_tables && found.table.is_none()) {
         return;
@@ -240,6 +261,9 @@ fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names) {
     let sql = format!("alter publication {} add table {};\n", identifier(name), table(&names.table));
     plan.step("extended", format!("publication {name} by table {}", names.table), sql);
 }
+
+/// Replay requests are rows of this table, which reach the relay through the publication.
+const REPLAY: &str = "postrider.replay";
 
 fn plan_slot(plan: &mut InitPlan, found: &Found, names: &Names) {
     let name = &names.slot;

@@ -32,6 +32,7 @@ fn nothing() -> Found {
         slot: None,
         migrations: Vec::new(),
         lacks: Vec::new(),
+        owns_replay: None,
     }
 }
 
@@ -99,6 +100,7 @@ fn everything() -> Found {
             more: Vec::new(),
             via_root: true,
             member: Some(Member { row_filter: None, columns: None }),
+            replay: true,
         }),
         slot: Some(FoundSlot {
             plugin: Some("pgoutput".to_owned()),
@@ -109,6 +111,7 @@ fn everything() -> Found {
             failover: Some(true),
         }),
         migrations: vec![1, 2],
+        owns_replay: Some(true),
         ..nothing()
     }
 }
@@ -507,4 +510,44 @@ fn retention_needs_to_delete_and_to_find_what_is_old() {
     let problems = problems_for_run(&found, &Names::default(), needs).problems;
     assert!(problems[1].what.contains("has no column created_at"), "{problems:?}");
     assert_eq!(problems_for_run(&found, &Names::default(), NEEDS).problems, []);
+}
+
+#[test]
+fn publication_without_replay_table_is_extended_by_init_and_a_problem_for_run() {
+    let mut found = everything();
+    if let Some(publication) = &mut found.publication {
+        publication.replay = false;
+    }
+    let names = Names::default();
+    let steps: Vec<_> = planned(&found).steps().map(|step| step.sql.clone()).collect();
+    assert_eq!(steps, ["alter publication \"postrider\" add table postrider.replay;\n"]);
+    let problems = problems_for_run(&found, &names, NEEDS).problems;
+    let text = problems[0].to_string();
+    assert!(text.contains("ALTER PUBLICATION \"postrider\" ADD TABLE postrider.replay"), "{text}");
+    let without_write_back = RunNeeds { write_back: false, retention: false };
+    assert_eq!(problems_for_run(&found, &names, without_write_back).problems, []);
+    assert_eq!(plan(&found, &names, false, Shape::Plain).steps().count(), 0);
+}
+
+#[test]
+fn publication_of_a_new_database_covers_the_outbox_and_replay_requests() {
+    let create = |write_back| {
+        let plan = plan(&nothing(), &Names::default(), write_back, Shape::Plain);
+        plan.steps().find(|step| step.sql.starts_with("create publication")).expect("a step").sql.clone()
+    };
+    assert!(
+        create(true).contains("for table \"public\".\"outbox\", postrider.replay with"),
+        "{}",
+        create(true)
+    );
+    assert!(create(false).contains("for table \"public\".\"outbox\" with"), "{}", create(false));
+}
+
+#[test]
+fn publication_needs_the_owner_of_the_replay_table() {
+    let mut found = everything();
+    found.owns_replay = Some(false);
+    assert_eq!(planned(&found).problems, [], "it is published already");
+    found.publication = None;
+    assert!(planned(&found).problems[0].to_string().contains("postrider.replay"));
 }

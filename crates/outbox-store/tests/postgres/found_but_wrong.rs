@@ -82,7 +82,10 @@ async fn a_publication_of_another_table_is_extended() {
     fixture.execute("create table other (); create publication postrider for table other").await;
     let lines = fixture.init().await;
     assert!(lines.contains(&"found publication postrider".to_owned()), "{lines:?}");
-    assert!(lines.contains(&"extended publication postrider by table public.outbox".to_owned()), "{lines:?}");
+    for table in ["public.outbox", "postrider.replay"] {
+        let extended = format!("extended publication postrider by table {table}");
+        assert!(lines.contains(&extended), "{lines:?}");
+    }
     assert!(
         lines.iter().any(|line| line.starts_with("note: publication postrider publishes update, delete"))
     );
@@ -119,11 +122,13 @@ async fn a_row_filter_is_noted_and_a_column_list_that_leaves_a_part_out_refused_
     if fixture.text(at_least_15).await == "false" {
         return;
     }
-    fixture.execute("alter publication postrider set table outbox where (event_type <> 'x')").await;
+    fixture
+        .execute("alter publication postrider set table outbox where (event_type <> 'x'), postrider.replay")
+        .await;
     let check = fixture.check().await;
     assert_eq!(check.problems, []);
     assert!(check.notes[0].contains("event_type <> 'x'"), "{:?}", check.notes);
-    fixture.execute("alter publication postrider set table outbox (id, aggregate_type, aggregate_id)").await;
+    fixture.execute("alter publication postrider set table outbox (id, aggregate_type, aggregate_id), postrider.replay").await;
     let check = fixture.check().await;
     assert!(check.problems[0].what.contains("leaves out column event_type, payload"), "{:?}", check.problems);
 }

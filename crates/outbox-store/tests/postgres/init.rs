@@ -127,3 +127,33 @@ async fn a_role_without_rights_is_told_each_and_granted_them_succeeds() {
     fixture.init().await;
     assert_eq!(fixture.check().await.problems, []);
 }
+
+#[tokio::test]
+async fn table_default_gives_an_event_its_id() {
+    for fixture in [Fixture::set_up().await, Fixture::partitioned().await] {
+        fixture
+            .execute(
+                "insert into outbox (aggregate_type, aggregate_id, event_type, payload)
+                 values ('order', '1', 'order_placed', '{}'), ('order', '1', 'order_paid', '{}')",
+            )
+            .await;
+        let versions =
+            fixture.text("select string_agg(distinct substr(id::text, 15, 1), '') from outbox").await;
+        assert_eq!(versions, if server().version() >= 18 { "7" } else { "4" });
+    }
+}
+
+#[tokio::test]
+async fn init_adds_the_replay_table_to_a_publication_of_an_earlier_version() {
+    let fixture = Fixture::set_up().await;
+    fixture.execute("alter publication postrider drop table postrider.replay").await;
+    let problems = fixture.check().await.problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].to_string().contains("ADD TABLE postrider.replay"), "{problems:?}");
+    let lines = fixture.init().await;
+    assert!(
+        lines.contains(&"extended publication postrider by table postrider.replay".to_owned()),
+        "{lines:?}"
+    );
+    assert_eq!(fixture.check().await.problems, []);
+}

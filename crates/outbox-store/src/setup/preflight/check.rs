@@ -58,7 +58,7 @@ pub fn problems_for_run(found: &Found, names: &Names, needs: RunNeeds) -> RunChe
         check.problems.push(replication_problem(role));
     }
     check_table(&mut check, found, names, needs);
-    check_publication(&mut check, found, names);
+    check_publication(&mut check, found, names, needs.write_back);
     match &found.slot {
         None => check.problems.push(Problem::new(format!("there is no slot {}", names.slot), NO_SLOT)),
         Some(slot) => check.problems.extend(slot_problems(slot, &found.server, names)),
@@ -105,7 +105,7 @@ fn check_table(check: &mut RunCheck, found: &Found, names: &Names, needs: RunNee
     check.notes.extend(warnings.into_iter().chain(notes));
 }
 
-fn check_publication(check: &mut RunCheck, found: &Found, names: &Names) {
+fn check_publication(check: &mut RunCheck, found: &Found, names: &Names, write_back: bool) {
     let name = &names.publication;
     let Some(publication) = &found.publication else {
         return check.problems.push(Problem::new(format!("there is no publication {name}"), INIT));
@@ -114,6 +114,17 @@ fn check_publication(check: &mut RunCheck, found: &Found, names: &Names) {
         check
             .problems
             .push(Problem::new(format!("publication {name} does not publish table {}", names.table), INIT));
+    }
+    if write_back && found.owns_replay.is_some() && !publication.replay {
+        check.problems.push(Problem::new(
+            format!(
+                "publication {name} does not publish postrider.replay, so no replay request reaches the relay"
+            ),
+            format!(
+                "ALTER PUBLICATION {} ADD TABLE postrider.replay, or run `postrider init`",
+                identifier(name)
+            ),
+        ));
     }
     check.problems.extend(publication_problems(publication, found.table.as_ref(), names));
     check.notes.extend(publication_notes(publication, names));

@@ -92,7 +92,12 @@ pub(crate) fn publication_problems(
         if !left_out.is_empty() {
             problems.push(Problem::new(
                 format!("publication {name} leaves out column {} of {}", left_out.join(", "), names.table),
-                format!("ALTER PUBLICATION {} SET TABLE {}", identifier(name), quote::table(&names.table)),
+                format!(
+                    "ALTER PUBLICATION {} SET TABLE {}{}",
+                    identifier(name),
+                    quote::table(&names.table),
+                    if publication.replay { ", postrider.replay" } else { "" }
+                ),
             ));
         }
     }
