@@ -20,6 +20,7 @@ pub use publish::error::{Failure, PartitionOffset, PublishError, Report, SinkErr
 pub use publish::outage::Outage;
 pub use publish::sink::Sink;
 pub use receipts::{ReceiptCounts, Receipts, ReceiptsOptions};
+pub use record::event_router::EventRouter;
 pub use record::rejection::Refusal;
 pub use record::routing::{Routing, RoutingError};
 pub use write_back::receipt_chunk::{ChunkOutcome, ReceiptChunk};

@@ -1,4 +1,4 @@
-//! Lanes that are held back.
+//! Held keys: rows in `postrider.held` that wait behind a failed row of their ordering key.
 
 use bytes::Bytes;
 use outbox::OrderingKey;
@@ -12,31 +12,31 @@ use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
 use crate::event_rows::{EventRows, StoredRow};
 
-/// A lane of which rows wait.
+/// A key whose rows wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldLane {
-    /// The lane.
-    pub lane: OrderingKey,
-    /// The row behind which they wait; `None` where it is out of the way.
+pub struct HeldKey {
+    /// The ordering key.
+    pub key: OrderingKey,
+    /// The failed row behind which they wait; `None` while the key is being drained.
     pub head: Option<Uuid>,
     /// How many wait.
     pub waiting: u64,
 }
 
-// A row that is not there may be one whose commit is not visible yet; its event comes again then, and its place in its
-// lane is to be the one it had. A commit that waits longer than this for a standby is one that waits for a person.
+// A missing row may be one whose commit is not visible yet (it waits for a synchronous standby). Its event comes again
+// then, and keeps its place in the queue of its key.
 const GONE_AFTER_SECONDS: u32 = 60;
 
-/// The lanes that are held back, in the order in which they came to be, as a relay that starts finds them.
+/// The held keys of the slot, in the order in which they were held. Called when a relay starts.
 ///
-/// Entries that a relay left behind without its having come to delete them are deleted first: of a row that was
-/// sent since, or is gone. A head whose row does not say FAILED any more, because somebody saw to it, is released.
+/// Stale entries are deleted first: of rows that were published since or no longer exist, and of heads whose row is no
+/// longer FAILED because an operator changed it.
 ///
 /// # Errors
 ///
-/// As of any query; definite where the role may not.
-pub async fn load_lanes(session: &Session, names: &Names) -> Result<Vec<HeldLane>, StoreError> {
-    let doing = || format!("looking at the rows of {} that are held back", names.table);
+/// Those of any query; not retryable if the role lacks a privilege.
+pub async fn load_held_keys(session: &Session, names: &Names) -> Result<Vec<HeldKey>, StoreError> {
+    let operation = || format!("reading the held keys of {}", names.table);
     let stale = format!(
         "delete from postrider.held as h
          using (
@@ -54,51 +54,53 @@ pub async fn load_lanes(session: &Session, names: &Names) -> Result<Vec<HeldLane
         status = identifier(&names.columns.status),
     );
     let deleted = session.client().execute(&stale, &[&names.slot]).await;
-    let deleted = deleted.map_err(StoreError::postgres(doing()))?;
+    let deleted = deleted.map_err(StoreError::postgres(operation()))?;
     if deleted > 0 {
-        tracing::info!(rows = deleted, "no longer held back: sent since, seen to by somebody, or gone");
+        tracing::info!(rows = deleted, "removed stale entries from postrider.held");
     }
-    const LANES: &str = "
+    const KEYS: &str = "
         select topic, key, (array_agg(id order by seq) filter (where head))[1], count(*) filter (where not head)
         from postrider.held where slot = $1 group by topic, key order by min(seq)";
-    let lanes = session.client().query(LANES, &[&names.slot]).await.map_err(StoreError::postgres(doing()))?;
-    Ok(lanes
+    let keys =
+        session.client().query(KEYS, &[&names.slot]).await.map_err(StoreError::postgres(operation()))?;
+    Ok(keys
         .iter()
-        .map(|row| HeldLane {
-            lane: lane(row),
+        .map(|row| HeldKey {
+            key: ordering_key(row),
             head: row.get(2),
             waiting: row.get::<_, i64>(3).unsigned_abs(),
         })
         .collect())
 }
 
-/// Lets a lane go on without the row at its head, and says which; `None` if the row is at the head of none.
+/// Removes the head of a held key, so that its waiting rows can be published. Returns the key; `None` if the row is the
+/// head of none.
 ///
 /// # Errors
 ///
-/// As of any query.
+/// Those of any query.
 pub async fn release_head(
     session: &Session,
     names: &Names,
     id: Uuid,
 ) -> Result<Option<OrderingKey>, StoreError> {
     const SQL: &str = "delete from postrider.held where slot = $1 and id = $2 and head returning topic, key";
-    let doing = || format!("releasing the rows that wait behind row {id}");
+    let operation = || format!("releasing the rows that wait behind row {id}");
     let row = session.client().query_opt(SQL, &[&names.slot, &id]).await;
-    Ok(row.map_err(StoreError::postgres(doing()))?.as_ref().map(lane))
+    Ok(row.map_err(StoreError::postgres(operation()))?.as_ref().map(ordering_key))
 }
 
-/// The first `rows_max` rows that wait in a lane, in their order, as they stand. One that is gone is left out, and so
-/// is one that was sent or given up since.
+/// The first `rows_max` rows that wait in a key, in order, as they are in the table now. Rows that no longer exist, and
+/// rows that are PUBLISH, COMPLETE or FAILED by now, are omitted.
 ///
 /// # Errors
 ///
-/// As of any query.
+/// Those of any query.
 pub async fn waiting_rows_of(
     session: &Session,
     names: &Names,
     event_rows: &EventRows,
-    lane: &OrderingKey,
+    key: &OrderingKey,
     rows_max: usize,
 ) -> Result<Vec<StoredRow>, StoreError> {
     let sql = format!(
@@ -111,25 +113,25 @@ pub async fn waiting_rows_of(
         table = table(&names.table),
         id = identifier(&names.columns.id),
     );
-    let doing = || format!("reading the rows of {} that wait behind another", names.table);
+    let operation = || format!("reading the held rows of {}", names.table);
     let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
-    let parameters: [&(dyn ToSql + Sync); 4] = [&names.slot, &lane.topic, &&*lane.key, &rows_max];
-    let rows = session.client().query(&sql, &parameters).await.map_err(StoreError::postgres(doing()))?;
+    let parameters: [&(dyn ToSql + Sync); 4] = [&names.slot, &key.topic, &&*key.key, &rows_max];
+    let rows = session.client().query(&sql, &parameters).await.map_err(StoreError::postgres(operation()))?;
     Ok(rows.iter().map(|row| event_rows.read(row)).collect())
 }
 
-/// Deletes the entries of rows that wait no more. Returns how many there were.
+/// Deletes the entries of rows that no longer wait. Returns how many were deleted.
 ///
 /// # Errors
 ///
-/// As of any query.
-pub async fn forget_held(session: &Session, names: &Names, ids: &[Uuid]) -> Result<u64, StoreError> {
+/// Those of any query.
+pub async fn remove_held(session: &Session, names: &Names, ids: &[Uuid]) -> Result<u64, StoreError> {
     const SQL: &str = "delete from postrider.held where slot = $1 and id = any($2::uuid[])";
     let deleted = session.client().execute(SQL, &[&names.slot, &ids]).await;
-    deleted.map_err(StoreError::postgres("taking rows out of the line they waited in"))
+    deleted.map_err(StoreError::postgres("deleting held rows"))
 }
 
 /// The first two columns.
-fn lane(row: &Row) -> OrderingKey {
+fn ordering_key(row: &Row) -> OrderingKey {
     OrderingKey { topic: row.get(0), key: Bytes::copy_from_slice(row.get(1)) }
 }

@@ -24,7 +24,7 @@ pub use connection::error::StoreError;
 pub use connection::names::Names;
 pub use connection::session::{Session, Tls, connect, noticing_dead_peers};
 pub use event_rows::{EventRows, StoredPlace, StoredRow};
-pub use held::{HeldLane, forget_held, load_lanes, release_head, waiting_rows_of};
+pub use held::{HeldKey, load_held_keys, release_head, remove_held, waiting_rows_of};
 pub use log_mark::mark_log;
 pub use replay::create_request::{Cancellation, cancel_replay, request_replay, request_skip};
 pub use replay::preview::{ReplayGroup, ReplayPreview, TemplatePart, preview_replay};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outbox::{Event, OrderingKey, Token};
+use outbox::{Event, Token};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
@@ -143,19 +143,8 @@ impl Sink {
     /// # Errors
     ///
     /// It has none.
-    pub fn topic(&mut self, event: &Event) -> Result<Arc<str>, Refusal> {
+    fn topic(&mut self, event: &Event) -> Result<Arc<str>, Refusal> {
         self.routing.topic(event, &mut self.topics, &mut self.topic_buffer)
-    }
-
-    /// What order is kept within for the event; `None` where there is no order to keep.
-    pub fn lane(&mut self, event: &Event) -> Option<OrderingKey> {
-        let topic = match (self.topic(event), event.topic.as_deref()) {
-            (Ok(topic), _) => (*topic).to_owned(),
-            (Err(_), Some(name)) => String::from_utf8_lossy(name).into_owned(),
-            (Err(_), None) => String::new(),
-        };
-        let key = self.routing.key(event, &mut self.key_buffer).ok().flatten()?;
-        Some(OrderingKey { topic, key: Bytes::copy_from_slice(key) })
     }
 
     fn make_room(&mut self, event: &Event) -> Result<(), PublishError> {

@@ -1,5 +1,6 @@
 //! From an event to a Kafka record: topic, headers and the record's id.
 
+pub(crate) mod event_router;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod headers;

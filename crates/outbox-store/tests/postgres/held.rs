@@ -2,7 +2,7 @@
 
 use outbox::OrderingKey;
 use outbox_store::{
-    EventRows, HeldLane, RowUpdate, RowUpdateBatch, RowUpdateKind, forget_held, load_lanes, release_head,
+    EventRows, HeldKey, RowUpdate, RowUpdateBatch, RowUpdateKind, load_held_keys, release_head, remove_held,
     waiting_rows_of,
 };
 use uuid::Uuid;
@@ -14,17 +14,17 @@ fn id(id: u128) -> Uuid {
     Uuid::from_u128(id)
 }
 
-fn lane(key: &str) -> OrderingKey {
+fn ordering_key(key: &str) -> OrderingKey {
     OrderingKey { topic: "orders".to_owned(), key: key.to_owned().into() }
 }
 
 fn head(row: u128, key: &str) -> RowUpdate {
     let reason = "too large".to_owned();
-    RowUpdate::new(id(row), RowUpdateKind::Failed { reason, sent: true, head_of: Some(lane(key)) })
+    RowUpdate::new(id(row), RowUpdateKind::Failed { reason, sent: true, head_of: Some(ordering_key(key)) })
 }
 
 fn held(row: u128, key: &str, head: u128) -> RowUpdate {
-    RowUpdate::new(id(row), RowUpdateKind::Held { key: Some(lane(key)), head: id(head) })
+    RowUpdate::new(id(row), RowUpdateKind::Held { key: Some(ordering_key(key)), head: id(head) })
 }
 
 async fn insert(fixture: &Fixture, rows: impl IntoIterator<Item = u128>) {
@@ -41,13 +41,14 @@ async fn write(fixture: &Fixture, updates: impl IntoIterator<Item = RowUpdate>) 
     assert_eq!(outcome.expect("it is written").unseen_xids, []);
 }
 
-async fn lanes(fixture: &Fixture) -> Vec<HeldLane> {
-    load_lanes(&fixture.session, &fixture.names).await.expect("they are read")
+async fn held_keys(fixture: &Fixture) -> Vec<HeldKey> {
+    load_held_keys(&fixture.session, &fixture.names).await.expect("they are read")
 }
 
 async fn waiting(fixture: &Fixture, key: &str, rows_max: usize) -> Vec<u128> {
     let event_rows = EventRows::new(&fixture.session, &fixture.names).await.expect("the columns are known");
-    let rows = waiting_rows_of(&fixture.session, &fixture.names, &event_rows, &lane(key), rows_max).await;
+    let rows =
+        waiting_rows_of(&fixture.session, &fixture.names, &event_rows, &ordering_key(key), rows_max).await;
     let rows = rows.expect("they are read");
     for row in &rows {
         let payload = row.event.payload.as_deref().expect("each has one");
@@ -71,10 +72,10 @@ async fn rows_wait_in_the_order_in_which_they_were_set_aside() {
     assert_eq!(waiting(&fixture, "l", 100).await, [3]);
     assert_eq!(waiting(&fixture, "m", 100).await, []);
     let expected = [
-        HeldLane { lane: lane("k"), head: Some(id(9)), waiting: 4 },
-        HeldLane { lane: lane("l"), head: Some(id(8)), waiting: 1 },
+        HeldKey { key: ordering_key("k"), head: Some(id(9)), waiting: 4 },
+        HeldKey { key: ordering_key("l"), head: Some(id(8)), waiting: 1 },
     ];
-    assert_eq!(lanes(&fixture).await, expected);
+    assert_eq!(held_keys(&fixture).await, expected);
 }
 
 #[tokio::test]
@@ -84,13 +85,16 @@ async fn a_row_that_waited_and_fails_becomes_the_head_in_its_place() {
     write(&fixture, [head(1, "k"), held(2, "k", 1), held(3, "k", 1), held(4, "k", 1)]).await;
     assert_eq!(release_head(&fixture.session, &fixture.names, id(2)).await.expect("it is asked"), None);
     let released = release_head(&fixture.session, &fixture.names, id(1)).await.expect("it is released");
-    assert_eq!(released, Some(lane("k")));
+    assert_eq!(released, Some(ordering_key("k")));
     write(&fixture, [head(2, "k")]).await;
-    assert_eq!(lanes(&fixture).await, [HeldLane { lane: lane("k"), head: Some(id(2)), waiting: 2 }]);
+    assert_eq!(
+        held_keys(&fixture).await,
+        [HeldKey { key: ordering_key("k"), head: Some(id(2)), waiting: 2 }]
+    );
     assert_eq!(waiting(&fixture, "k", 9).await, [3, 4]);
     let order = "select string_agg(right(id::text, 1), ' ' order by seq) from postrider.held";
     assert_eq!(fixture.text(order).await, "2 3 4");
-    assert_eq!(forget_held(&fixture.session, &fixture.names, &[id(3), id(9)]).await.expect("it is done"), 1);
+    assert_eq!(remove_held(&fixture.session, &fixture.names, &[id(3), id(9)]).await.expect("it is done"), 1);
     assert_eq!(waiting(&fixture, "k", 9).await, [4]);
 }
 
@@ -101,11 +105,14 @@ async fn to_set_the_head_aside_as_one_that_waits_does_not_take_its_head_off() {
     write(&fixture, [head(1, "k")]).await;
     write(&fixture, [held(1, "k", 1)]).await;
     write(&fixture, [head(1, "k")]).await;
-    assert_eq!(lanes(&fixture).await, [HeldLane { lane: lane("k"), head: Some(id(1)), waiting: 0 }]);
+    assert_eq!(
+        held_keys(&fixture).await,
+        [HeldKey { key: ordering_key("k"), head: Some(id(1)), waiting: 0 }]
+    );
 }
 
 #[tokio::test]
-async fn what_a_relay_left_behind_is_put_right_when_lanes_are_loaded() {
+async fn load_held_keys_removes_stale_entries() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=10).await;
     write(&fixture, [head(1, "k"), held(2, "k", 1), held(3, "k", 1), held(4, "k", 1), held(5, "k", 1)]).await;
@@ -131,25 +138,25 @@ async fn what_a_relay_left_behind_is_put_right_when_lanes_are_loaded() {
         fixture.execute(&format!("{}'{}'", change.0, id(change.1))).await;
     }
     let expected = [
-        HeldLane { lane: lane("k"), head: Some(id(1)), waiting: 1 },
-        HeldLane { lane: lane("l"), head: None, waiting: 1 },
-        HeldLane { lane: lane("n"), head: None, waiting: 1 },
+        HeldKey { key: ordering_key("k"), head: Some(id(1)), waiting: 1 },
+        HeldKey { key: ordering_key("l"), head: None, waiting: 1 },
+        HeldKey { key: ordering_key("n"), head: None, waiting: 1 },
     ];
-    assert_eq!(lanes(&fixture).await, expected);
+    assert_eq!(held_keys(&fixture).await, expected);
     assert_eq!(waiting(&fixture, "k", 9).await, Vec::<u128>::new());
     assert_eq!(waiting(&fixture, "l", 9).await, [7]);
-    assert_eq!(lanes(&fixture).await, expected, "to load them again changes nothing");
+    assert_eq!(held_keys(&fixture).await, expected, "loading is idempotent");
 }
 
 #[tokio::test]
-async fn each_slot_has_lanes_of_its_own() {
+async fn held_keys_belong_to_a_slot() {
     let fixture = Fixture::set_up().await;
     insert(&fixture, 1..=2).await;
     write(&fixture, [head(1, "k"), held(2, "k", 1)]).await;
     let mut other = fixture.names.clone();
     other.slot = "another".to_owned();
-    assert_eq!(load_lanes(&fixture.session, &other).await.expect("they are read"), []);
+    assert_eq!(load_held_keys(&fixture.session, &other).await.expect("they are read"), []);
     assert_eq!(release_head(&fixture.session, &other, id(1)).await.expect("it is asked"), None);
-    assert_eq!(forget_held(&fixture.session, &other, &[id(1)]).await.expect("it is done"), 0);
-    assert_eq!(lanes(&fixture).await.len(), 1);
+    assert_eq!(remove_held(&fixture.session, &other, &[id(1)]).await.expect("it is done"), 0);
+    assert_eq!(held_keys(&fixture).await.len(), 1);
 }

@@ -34,7 +34,7 @@ pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
         Command::Status(arguments) => runtime.block_on(crate::status::status(&config, &arguments)),
         Command::Verify(arguments) => runtime.block_on(crate::verify::verify(&config, &arguments)),
         Command::Replay(args) => {
-            let alone = crate::relay::replay_alone;
+            let alone = crate::relay::replay_standalone;
             runtime.block_on(crate::replay::replay(&config, args, alone))
         }
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use outbox::{Columns, InFlightLimits, TableName};
-use outbox_store::Names;
+use outbox_store::{Database, Names};
 use postgres_openssl::MakeTlsConnector;
 use rdkafka::ClientConfig;
 
@@ -99,6 +99,15 @@ impl Config {
             columns: self.columns.clone(),
             publication: self.postgres.publication.clone(),
             slot: self.postgres.slot.clone(),
+        }
+    }
+
+    /// The database, with the names in it.
+    pub fn database(&self) -> Database {
+        Database {
+            config: self.postgres.connection.clone(),
+            tls: self.postgres.tls.clone(),
+            names: self.names(),
         }
     }
 

@@ -1,9 +1,9 @@
-//! The relay: what `postrider run` does from its start to its end, and `postrider replay` where no relay runs.
+//! The relay: `postrider run`, and `postrider replay` where no relay runs.
 
 mod background;
 mod exit;
 mod main_loop;
-mod outage;
+mod preflight;
 mod publish;
 mod session;
 mod shutdown;
@@ -14,103 +14,96 @@ mod store;
 use std::time::Duration;
 
 use anyhow::Result;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use outbox::Metrics;
+use outbox_store::Backoff;
+use reconciler::StartupScan;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
-use reconciler::StartupScan;
-
 use crate::config::Config;
-use background::tasks;
-use publish::rejections::Verdicts;
-use session::{Batching, Ended, Life};
-use shutdown::Shutdown;
+use crate::relay::background::background_tasks::deadline_tracker;
+use crate::relay::session::{RelaySession, SessionOutcome};
+use crate::relay::shutdown::Shutdown;
 
-/// What the lives of a relay are for.
+/// What the sessions of a process are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// To relay, until asked to stop.
+    /// To relay until stopped.
     Relay,
-    /// To carry out the requests up to this one, and nothing else.
+    /// To carry out the replay requests up to this one, and nothing else.
     Replay(Uuid),
 }
 
-/// What came of a replay that was to be carried out without a relay.
+/// The outcome of a replay that this process carried out itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Alone {
-    /// It was carried out, as far as its own state tells.
+pub(crate) enum StandaloneOutcome {
+    /// It was carried out; its state is in `postrider.replay`.
     Ended,
-    /// A relay holds the slot, and will carry it out.
-    SlotTaken,
-    /// Asked to stop before its end; the next to come goes on from there.
+    /// A relay holds the slot and will carry it out.
+    SlotInUse,
+    /// Stopped before its end; the next process resumes it.
     Interrupted,
 }
+
+/// A session that ran for this long ends a series of failures.
+const STEADY_AFTER: Duration = Duration::from_secs(60);
 
 /// Relays until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
 ///
-/// Only what waiting does not mend, with its remedy.
+/// One that retrying does not fix, with its remedy.
 pub(crate) async fn run(config: Config) -> Result<()> {
-    live(&config, Purpose::Relay).await.map(drop)
+    run_sessions(&config, Purpose::Relay).await.map(drop)
 }
 
-/// Takes the slot, so that no relay runs meanwhile, and carries out the unfinished requests up to this one. The
-/// log is left unread: nothing else is published.
+/// Takes the slot, so that no relay can run, and carries out the unfinished requests up to this one. The WAL is left
+/// unread: nothing else is published.
 ///
 /// # Errors
 ///
-/// Only what waiting does not mend, with its remedy.
-pub(crate) async fn replay_alone(config: &Config, request: Uuid) -> Result<Alone> {
-    live(config, Purpose::Replay(request)).await
+/// One that retrying does not fix, with its remedy.
+pub(crate) async fn replay_standalone(config: &Config, request: Uuid) -> Result<StandaloneOutcome> {
+    run_sessions(config, Purpose::Replay(request)).await
 }
 
-/// One life after the other, until one of them ends for good.
-async fn live(config: &Config, purpose: Purpose) -> Result<Alone> {
+async fn run_sessions(config: &Config, purpose: Purpose) -> Result<StandaloneOutcome> {
     let mut shutdown = Shutdown::listen()?;
-    let mut pauses = new_pauses();
-    let mut batching = Batching::Usual;
-    let mut verdicts = Verdicts::default();
-    let deadlines = tasks::deadlines(config);
-    let startup = StartupScan::default();
+    let mut backoff = Backoff::default();
+    let metrics = Metrics::new()?;
+    let deadlines = deadline_tracker(config);
+    let startup_scan = StartupScan::default();
     let mut is_first = true;
     loop {
-        let began = Instant::now();
-        let life = Life { config, purpose, batching, deadlines: &deadlines, startup: &startup, is_first };
+        let started_at = Instant::now();
+        let session = RelaySession {
+            config,
+            purpose,
+            metrics: &metrics,
+            deadlines: &deadlines,
+            startup_scan: &startup_scan,
+            is_first,
+        };
         is_first = false;
-        batching = Batching::Usual;
-        let reason = match life.live(&mut verdicts, &mut shutdown).await? {
-            Ended::Asked => return Ok(Alone::Interrupted),
-            Ended::Finished => return Ok(Alone::Ended),
-            Ended::SlotTaken => return Ok(Alone::SlotTaken),
-            Ended::Refused => continue,
-            Ended::ProducerLost(error) if error.is_transient() => {
-                batching = if error.needs_singles() { Batching::Singles } else { Batching::Usual };
-                error.to_string()
-            }
-            Ended::ProducerLost(error) => return Err(error.into()),
-            Ended::OtherLog(reason) => {
-                startup.reset();
+        let reason = match session.run(&mut shutdown).await? {
+            SessionOutcome::StopRequested => return Ok(StandaloneOutcome::Interrupted),
+            SessionOutcome::Finished => return Ok(StandaloneOutcome::Ended),
+            SessionOutcome::SlotInUse => return Ok(StandaloneOutcome::SlotInUse),
+            SessionOutcome::LogChanged(reason) => {
+                startup_scan.reset();
                 reason
             }
         };
-        warn!("{reason}; starting anew from the slot's position, what is published already is skipped");
-        if began.elapsed() > LIFE_STEADY {
-            pauses = new_pauses();
+        warn!(
+            reason,
+            "the WAL changed; reading again from the slot's position, delivered events are skipped"
+        );
+        if started_at.elapsed() > STEADY_AFTER {
+            backoff = Backoff::default();
         }
-        let pause = pauses.next().unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
-        if shutdown.or(sleep(pause)).await.is_none() {
-            return Ok(Alone::Interrupted);
+        if shutdown.unless_requested(sleep(backoff.next_delay())).await.is_none() {
+            return Ok(StandaloneOutcome::Interrupted);
         }
     }
-}
-
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// A life this long was none of a series of failures.
-const LIFE_STEADY: Duration = Duration::from_secs(60);
-
-fn new_pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default().with_jitter().without_max_times().build()
 }

@@ -1,11 +1,12 @@
-//! One life of the relay: from the slot's confirmed position until it is asked to stop or has to start anew.
+//! One session of the relay: take the slot, start the parts, run the main loop, shut down.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use kafka_sink::{Sink, SinkError, WriteBack, WriteBackOptions};
-use outbox::{InFlightLedger, Lsn};
+use kafka_sink::{EventRouter, WriteBack, WriteBackOptions};
+use outbox::{InFlightLedger, LedgerOptions, Lsn, Metrics, RecordPosition};
+use outbox_store::{Database, Session, StoreError, known_partitions, load_held_keys, table_oid};
 use reconciler::{DeadlineTracker, StartupScan, replay_notices, resend_queue};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -13,228 +14,248 @@ use wal_reader::Intake;
 
 use crate::config::{Config, Policy};
 use crate::relay::Purpose;
-use crate::relay::background::tasks::{self, Workers};
-use crate::relay::exit::Ending;
-use crate::relay::main_loop::{Parts, Planning, Pump};
-use crate::relay::publish::dispatch::{self, Dispatch};
-use crate::relay::publish::held_key_drain::Releases;
-use crate::relay::publish::held_keys::Lanes;
-use crate::relay::publish::in_flight::Delivery;
-use crate::relay::publish::rejections::Verdicts;
+use crate::relay::background::background_tasks::{self, BackgroundTasks, BackgroundTasksOptions};
+use crate::relay::exit::ExitReason;
+use crate::relay::main_loop::{MainLoop, MainLoopParts};
+use crate::relay::preflight;
+use crate::relay::publish::failure_policy::FailurePolicy;
+use crate::relay::publish::held_key_drain::HeldKeyDrains;
+use crate::relay::publish::held_keys::HeldKeys;
+use crate::relay::publish::in_flight::InFlight;
+use crate::relay::publish::producer::{Producer, ProducerOptions};
+use crate::relay::publish::publisher::{Publisher, PublisherParts};
 use crate::relay::shutdown::Shutdown;
-use crate::relay::source::connection::{Arrival, Source, Taken, Upstream};
-use crate::relay::source::decode::Inbox;
-use crate::relay::store::Rows;
+use crate::relay::source::connection::{ReplicationSource, SlotOptions, SlotStart, SourceEvent};
+use crate::relay::source::decode::OutboxDecoder;
+use crate::relay::store::Store;
 
-/// What a life is to do.
-pub(super) struct Life<'a> {
+/// A session. Another follows when the WAL turns out to be another one.
+pub(super) struct RelaySession<'a> {
     pub(super) config: &'a Config,
     pub(super) purpose: Purpose,
-    pub(super) batching: Batching,
-    /// Both outlive the session.
+    pub(super) metrics: &'a Metrics,
+    /// The deadlines and the start-up scan outlive the session.
     pub(super) deadlines: &'a DeadlineTracker,
-    pub(super) startup: &'a StartupScan,
-    /// Whether there was none before it in this process: a slot that is taken then is another's.
+    pub(super) startup_scan: &'a StartupScan,
+    /// Whether this is the first session of the process: a slot in use then belongs to another process.
     pub(super) is_first: bool,
 }
 
-/// How a life ended without a failure.
-pub(super) enum Ended {
-    Asked,
-    /// What it was for is done.
+/// How a session ended without an error.
+pub(super) enum SessionOutcome {
+    StopRequested,
+    /// The replay that it was for is done.
     Finished,
-    /// Another holds the slot, and this life was not to wait for it.
-    SlotTaken,
-    ProducerLost(SinkError),
-    /// Kafka refused a row; the next life sets it aside.
-    Refused,
-    OtherLog(String),
+    /// Another process holds the slot, and the session does not stand by.
+    SlotInUse,
+    /// Positions in the WAL are void.
+    LogChanged(String),
 }
 
-/// How the producer's first records travel.
-#[derive(Clone, Copy)]
-pub(super) enum Batching {
-    Usual,
-    /// One by one, to learn which record of a refused batch was meant.
-    Singles,
+/// Timeout of the final standby status update.
+const FINAL_STATUS_MAX: Duration = Duration::from_secs(1);
+
+/// Resend commands that wait for the main loop. Each holds a whole row, so there are few.
+const RESENDS_MAX: usize = 16;
+
+/// What earlier processes left in the database.
+struct StoredState {
+    table_oid: Option<u32>,
+    held_keys: HeldKeys,
+    partitions: Vec<RecordPosition>,
 }
 
-/// For telling the server the last position, which may be away.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
-
-/// Planned rows that wait for the pump. Each is a whole row, so there are few; the pump takes them at once when it
-/// has room.
-const PLANNED_MAX: usize = 16;
-
-impl Life<'_> {
-    /// Lives it. `verdicts` outlive it.
-    pub(super) async fn live(&self, verdicts: &mut Verdicts, shutdown: &mut Shutdown) -> Result<Ended> {
+impl RelaySession<'_> {
+    /// Runs the session until it is stopped, its replay is done, or the log changed.
+    ///
+    /// # Errors
+    ///
+    /// One that retrying does not fix, with its remedy.
+    pub(super) async fn run(&self, shutdown: &mut Shutdown) -> Result<SessionOutcome> {
         let config = self.config;
-        let rows = Rows {
-            postgres: config.postgres.connection.clone(),
-            tls: config.postgres.tls.clone(),
-            names: config.names(),
-        };
-        let Some(checked) = shutdown.or(rows.check(config)).await else { return Ok(Ended::Asked) };
-        let partitioned = checked?.partitioned;
+        let database = config.database();
         let is_relay = self.purpose == Purpose::Relay;
-        let mut source = Source::new(upstream(config, is_relay || !self.is_first), config.writeback);
-        let Some(taken) = shutdown.or(take_slot(&mut source)).await else { return Ok(Ended::Asked) };
-        let Some(taken) = taken? else { return Ok(Ended::SlotTaken) };
-        let Some(found) = shutdown.or(found(&rows, config)).await else { return Ok(Ended::Asked) };
-        let Found { oid, lanes, partitions } = found?;
+        let Some(checked) = shutdown.unless_requested(preflight::run(&database, config)).await else {
+            return Ok(SessionOutcome::StopRequested);
+        };
+        let (connection, checked) = checked?;
+        let mut source = ReplicationSource::new(self.slot_options(&database), self.metrics.clone());
+        let taken = shutdown.unless_requested(take_slot(&mut source, connection)).await;
+        let Some(taken) = taken else { return Ok(SessionOutcome::StopRequested) };
+        let Some((start, connection)) = taken? else { return Ok(SessionOutcome::SlotInUse) };
+        let state = shutdown.unless_requested(stored_state(&database, connection, config.writeback)).await;
+        let Some(state) = state else { return Ok(SessionOutcome::StopRequested) };
+        let StoredState { table_oid, held_keys, partitions } = state?;
+        if !held_keys.is_empty() {
+            warn!(keys = held_keys.len(), "keys are held behind FAILED rows; see `postrider status`");
+        }
 
-        let mut ledger = InFlightLedger::new(outbox::LedgerOptions {
-            confirmed: taken.confirmed,
+        let mut ledger = InFlightLedger::new(LedgerOptions {
+            confirmed: start.confirmed,
             write_back: config.writeback,
             limits: config.limits,
         });
-        ledger.connected(taken.horizon);
-        if !lanes.is_empty() {
-            warn!(
-                keys = lanes.len(),
-                "keys are held back behind rows that could not be published; see `postrider status`"
-            );
-        }
+        ledger.connected(start.horizon);
         let deadlines = self.deadlines.clone();
-        let (resends, intake) = resend_queue(PLANNED_MAX);
-        let (replays, notices) = replay_notices();
-        let width = Duration::from_micros(deadlines.publish_width_us());
-        let write_back = config.writeback.then(|| write_back(config, width));
+        let (resend_queue, resends) = resend_queue(RESENDS_MAX);
+        let (replays, replay_notices) = replay_notices();
+        let bucket_width = Duration::from_micros(deadlines.publish_width_us());
+        let write_back = config.writeback.then(|| start_write_back(&database, config, bucket_width));
         let receipts = match (&write_back, is_relay) {
-            (Some(write_back), true) => tasks::receipts(config, write_back.receipts(), &partitions)?,
+            (Some(write_back), true) => {
+                background_tasks::start_receipts(config, write_back.receipts(), &partitions)?
+            }
             _ => None,
         };
-        let start = tasks::Start {
-            rows: &rows,
-            partitioned,
-            horizon: taken.horizon,
-            deadlines: deadlines.clone(),
-            startup: self.startup.clone(),
-            resends: resends.clone(),
-            notices,
-        };
-        let workers = Workers::start(config, self.purpose, start);
-        let dispatch = Dispatch::new(dispatch::Start {
-            delivery: Delivery::new(sink(config, self.batching)?, write_back),
-            verdicts: std::mem::take(verdicts),
-            lanes,
+        let tasks = BackgroundTasks::start(
+            config,
+            self.purpose,
+            BackgroundTasksOptions {
+                database: &database,
+                partitioned: checked.partitioned,
+                horizon: start.horizon,
+                deadlines: deadlines.clone(),
+                resends: resend_queue.clone(),
+                startup_scan: self.startup_scan.clone(),
+                replay_notices,
+            },
+        );
+        let store = Store { database: database.clone() };
+        let publisher = Publisher::new(PublisherParts {
+            in_flight: InFlight::new(Producer::start(producer_options(config))?, write_back),
+            router: EventRouter::new(config.routing.compiled.clone()),
+            held_keys,
             deadlines,
             receipts,
-            policy: config.failure.policy,
-            dead_letter_topic: config.failure.dead_letter_topic.as_deref().map(Arc::from),
-            names: config.names(),
+            policy: FailurePolicy {
+                policy: config.failure.policy,
+                dead_letter_topic: config.failure.dead_letter_topic.as_deref().map(Arc::from),
+                writes_back: config.writeback,
+            },
+            names: database.names.clone(),
+            metrics: self.metrics.clone(),
         });
-        let mut pump = Pump::new(Parts {
+        let mut main_loop = MainLoop::new(MainLoopParts {
             source,
-            dispatch,
-            inbox: Inbox::new(
-                config.postgres.table.clone(),
-                oid,
-                config.columns.clone(),
-                config.postgres.slot.clone(),
-            ),
+            decoder: OutboxDecoder::new(&database.names, table_oid),
             ledger,
-            planning: Planning { intake, alone: !is_relay, horizon: taken.horizon },
-            releases: Releases::new(rows.clone(), resends),
+            publisher,
+            drains: HeldKeyDrains::new(store.clone(), resend_queue),
+            resends,
             replays,
-            rows,
+            replay_only: !is_relay,
+            horizon: start.horizon,
+            store,
+            metrics: self.metrics.clone(),
         });
-        let mut until = shutdown.or_when(workers.finished());
-        let ending = pump.run(&mut until).await;
-        let Pump { source, dispatch, planning, releases, replays, .. } = pump;
-        // Those who plan learn by it that the life is over.
-        drop((planning, releases, replays));
-        let (spent, finished) = tokio::join!(farewell(source, dispatch), workers.end());
-        *verdicts = spent;
-        let finished = finished?;
-        Ok(match ending {
-            Ending::Asked if finished && !shutdown.is_asked() => Ended::Finished,
-            Ending::Asked => {
-                info!("stopped");
-                Ended::Asked
+        let mut until = shutdown.or_when(tasks.finished());
+        let reason = main_loop.run(&mut until).await;
+        let (closed, finished) = tokio::join!(close(main_loop.into_parts()), tasks.end());
+        let () = closed;
+        self.outcome(reason, finished?, shutdown)
+    }
+
+    fn outcome(&self, reason: ExitReason, finished: bool, shutdown: &Shutdown) -> Result<SessionOutcome> {
+        match reason {
+            ExitReason::StopRequested if finished && !shutdown.is_requested() => Ok(SessionOutcome::Finished),
+            ExitReason::StopRequested => {
+                info!(
+                    published = self.metrics.events_published.get(),
+                    written_back = self.metrics.rows_written_back.get(),
+                    completed = self.metrics.rows_completed.get(),
+                    failed = self.metrics.rows_failed.get(),
+                    already_delivered = self.metrics.events_already_delivered.get(),
+                    "stopped"
+                );
+                Ok(SessionOutcome::StopRequested)
             }
-            Ending::ProducerLost(error) => Ended::ProducerLost(error),
-            Ending::Refused => Ended::Refused,
-            Ending::OtherLog(reason) => Ended::OtherLog(reason),
-            Ending::Failed(error) => return Err(error),
-        })
+            ExitReason::LogChanged(reason) => Ok(SessionOutcome::LogChanged(reason)),
+            ExitReason::Failed(error) => Err(error),
+        }
+    }
+
+    fn slot_options(&self, database: &Database) -> SlotOptions {
+        let postgres = &self.config.postgres;
+        SlotOptions {
+            database: database.clone(),
+            slot: postgres.slot.clone(),
+            publication: postgres.publication.clone(),
+            stands_by: self.purpose == Purpose::Relay || !self.is_first,
+            writes_back: self.config.writeback,
+        }
     }
 }
 
-async fn farewell(source: Source, dispatch: Dispatch) -> Verdicts {
-    let (delivery, verdicts, receipts) = dispatch.into_parts();
-    let receipts = async {
+/// Waits until this process holds the slot; reading starts at the slot's own position. `None` if another process holds
+/// it and the source does not stand by.
+async fn take_slot(
+    source: &mut ReplicationSource,
+    connection: Session,
+) -> Result<Option<(SlotStart, Session)>> {
+    source.connect_first(connection);
+    loop {
+        match source.next(Intake::Closed).await? {
+            SourceEvent::Connected(start, connection) => return Ok(Some((start, connection))),
+            SourceEvent::Reconnect => source.connect(Lsn::ZERO),
+            SourceEvent::SlotInUse => return Ok(None),
+            SourceEvent::Frame(_) | SourceEvent::LogChanged(_) => {}
+        }
+    }
+}
+
+/// Read once the slot is taken, when no other process changes it any more.
+async fn stored_state(database: &Database, connection: Session, writes_back: bool) -> Result<StoredState> {
+    let names = &database.names;
+    let read = async |session: &Session| -> Result<StoredState, StoreError> {
+        let table_oid = table_oid(session, names).await?;
+        if !writes_back {
+            return Ok(StoredState { table_oid, held_keys: HeldKeys::default(), partitions: Vec::new() });
+        }
+        let held_keys = HeldKeys::load(load_held_keys(session, names).await?);
+        Ok(StoredState { table_oid, held_keys, partitions: known_partitions(session).await? })
+    };
+    match read(&connection).await {
+        Err(error) if error.is_retryable() => Ok(database.with_retry(read).await?),
+        state => Ok(state?),
+    }
+}
+
+/// Releases the slot and ends receipts and the producer.
+async fn close(parts: MainLoopParts) {
+    let MainLoopParts { source, publisher, resends, drains, replays, .. } = parts;
+    // Dropping these tells the background tasks that the session ended.
+    drop((resends, drains, replays));
+    let (in_flight, receipts) = publisher.into_parts();
+    let close_receipts = async {
         if let Some(receipts) = receipts {
             receipts.close().await;
         }
     };
-    // At the same time: whoever asked the process to end waits.
-    let (told, ()) = tokio::join!(timeout(FAREWELL_MAX, source.finish()), receipts);
-    if !matches!(told, Ok(Ok(()))) {
-        info!("the server was not told the last position; it sends a little again at the next start");
+    let (finished, ()) = tokio::join!(timeout(FINAL_STATUS_MAX, source.finish()), close_receipts);
+    if !matches!(finished, Ok(Ok(()))) {
+        info!(
+            "could not send the final standby status update; the next start reads a little of the WAL again"
+        );
     }
-    delivery.close().await;
-    verdicts
+    in_flight.close().await;
 }
 
-/// What earlier lives left in the database.
-struct Found {
-    oid: Option<u32>,
-    lanes: Lanes,
-    partitions: Vec<outbox::RecordPosition>,
-}
-
-async fn found(rows: &Rows, config: &Config) -> Result<Found> {
-    let oid = rows.table_oid().await?;
-    if !config.writeback {
-        return Ok(Found { oid, lanes: Lanes::default(), partitions: Vec::new() });
-    }
-    Ok(Found { oid, lanes: Lanes::load(rows.lanes().await?), partitions: rows.known_partitions().await? })
-}
-
-/// Waits until the slot is ours; its own position is where reading starts. `None` where it is another's and not to
-/// be waited for.
-async fn take_slot(source: &mut Source) -> Result<Option<Taken>> {
-    source.connect(Lsn::ZERO);
-    loop {
-        match source.next(Intake::Closed).await? {
-            Arrival::Connected(taken) => return Ok(Some(taken)),
-            Arrival::Reconnect => source.connect(Lsn::ZERO),
-            Arrival::SlotTaken => return Ok(None),
-            Arrival::Frame(_) | Arrival::Anew(_) => {}
-        }
-    }
-}
-
-fn upstream(config: &Config, stands_by: bool) -> Upstream {
-    let postgres = &config.postgres;
-    Upstream {
-        postgres: postgres.connection.clone(),
-        tls: postgres.tls.clone(),
-        slot: postgres.slot.clone(),
-        publication: postgres.publication.clone(),
-        stands_by,
-    }
-}
-
-fn sink(config: &Config, batching: Batching) -> Result<Sink> {
-    let make = match batching {
-        Batching::Usual => Sink::new,
-        Batching::Singles => Sink::new_with_singles,
-    };
+fn producer_options(config: &Config) -> ProducerOptions {
     let mut client = config.kafka.client.clone();
     if config.failure.policy != Policy::Park {
-        // What is on the wire behind a refused record may be stored: a broker takes any sequence number from a
-        // producer that is new to a partition. Where a refused row is to hold up others, nothing is on the wire.
+        // A broker accepts any first sequence number from a producer that is new to a partition, so a request on the
+        // wire behind a rejected record could be stored.
         client.set("max.in.flight.requests.per.connection", "1");
     }
-    Ok(make(config.routing.compiled.clone(), client, config.limits.events_max)?)
+    ProducerOptions {
+        routing: config.routing.compiled.clone(),
+        client,
+        records_max: config.limits.events_max,
+    }
 }
 
-fn write_back(config: &Config, bucket_width: Duration) -> WriteBack {
+fn start_write_back(database: &Database, config: &Config, bucket_width: Duration) -> WriteBack {
     let options =
         WriteBackOptions { queue_max: config.limits.events_max, bucket_width, ..WriteBackOptions::default() };
-    let postgres = &config.postgres;
-    WriteBack::start(postgres.connection.clone(), postgres.tls.clone(), config.names(), options)
+    WriteBack::start(database.config.clone(), database.tls.clone(), database.names.clone(), options)
 }

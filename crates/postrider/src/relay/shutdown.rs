@@ -1,5 +1,6 @@
-//! Being asked to stop.
+//! SIGTERM and SIGINT.
 
+use std::future::Future;
 use std::process;
 
 use anyhow::{Context, Result};
@@ -7,69 +8,73 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// What a shell reports of a process that ended by SIGINT.
+/// 128 + SIGINT, as shells report it.
 const EXIT_ABORTED: i32 = 130;
 
-/// SIGTERM and SIGINT: the first asks to drain, the second ends the process at once.
+/// The first signal requests a drain, the second ends the process at once.
 #[derive(Clone)]
 pub(super) struct Shutdown {
-    asked: watch::Receiver<bool>,
+    requested: watch::Receiver<bool>,
 }
 
 impl Shutdown {
     pub(super) fn listen() -> Result<Self> {
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
-        let (ask, asked) = watch::channel(false);
+        let mut terminate =
+            signal(SignalKind::terminate()).context("could not install the SIGTERM handler")?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).context("could not install the SIGINT handler")?;
+        let (request, requested) = watch::channel(false);
         tokio::spawn(async move {
             for is_first in [true, false] {
-                let name = tokio::select! {
+                let signal = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
                 if is_first {
-                    info!("{name} received");
-                    let _ = ask.send(true);
+                    info!(signal, "stop requested");
+                    let _ = request.send(true);
                 } else {
-                    warn!("{name} received again: ended without draining; the next start sends what is left");
+                    warn!(
+                        signal,
+                        "aborted without draining; unfinished events are sent again at the next start"
+                    );
                     process::exit(EXIT_ABORTED);
                 }
             }
         });
-        Ok(Shutdown { asked })
+        Ok(Shutdown { requested })
     }
 
-    /// Waits until it is asked for; at once if it has been. Cancel-safe.
-    pub(super) async fn asked(&mut self) {
-        if self.asked.wait_for(|asked| *asked).await.is_err() {
+    /// Waits until a stop is requested; returns at once if it has been. Cancel-safe.
+    pub(super) async fn requested(&mut self) {
+        if self.requested.wait_for(|requested| *requested).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Whether it has been asked for.
-    pub(super) fn is_asked(&self) -> bool {
-        *self.asked.borrow()
+    pub(super) fn is_requested(&self) -> bool {
+        *self.requested.borrow()
     }
 
-    /// One that is also asked for when something else has come to its end.
+    /// A shutdown that is also requested when `end` completes.
     pub(super) fn or_when(&self, end: impl Future<Output = ()> + Send + 'static) -> Shutdown {
-        let (ask, asked) = watch::channel(false);
-        let mut first = self.clone();
+        let (request, requested) = watch::channel(false);
+        let mut signals = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = first.asked() => {}
+                () = signals.requested() => {}
                 () = end => {}
             }
-            let _ = ask.send(true);
+            let _ = request.send(true);
         });
-        Shutdown { asked }
+        Shutdown { requested }
     }
 
-    /// Carries something out, unless it is asked to stop first.
-    pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    /// Runs `work` unless a stop is requested first.
+    pub(super) async fn unless_requested<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            () = self.asked() => None,
+            () = self.requested() => None,
             done = work => Some(done),
         }
     }

@@ -1,55 +1,57 @@
-//! Noticing that nothing moves although nobody has said why.
+//! Reports that nothing in flight makes progress although no component reports an error.
 
 use std::time::Duration;
 
-use outbox::InFlightLedger;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::relay::publish::dispatch::Dispatch;
-
-/// How long nothing may move before a person is told. Outages are told sooner, by those who meet them.
+/// Outages of Kafka and PostgreSQL are logged sooner, by the components that meet them.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// Says once that what is in flight has not moved for a while, and where it stands: a lock on an outbox row
-/// and a partition short of in-sync replicas are no errors to anybody.
-pub(super) struct Stall {
-    moved: Instant,
-    is_told: bool,
+/// A lock on an outbox row or a partition below `min.insync.replicas` stalls the relay without an error.
+pub(super) struct StallDetector {
+    last_progress: Instant,
+    is_logged: bool,
 }
 
-impl Default for Stall {
+/// How much is in flight, by stage.
+pub(super) struct Backlog {
+    pub(super) in_flight: usize,
+    pub(super) unacknowledged: usize,
+    pub(super) unwritten: usize,
+}
+
+impl Default for StallDetector {
     fn default() -> Self {
-        Stall { moved: Instant::now(), is_told: false }
+        StallDetector { last_progress: Instant::now(), is_logged: false }
     }
 }
 
-impl Stall {
-    /// Something has come nearer to its end.
-    pub(super) fn moved(&mut self) {
-        if self.is_told {
-            info!(after_s = self.moved.elapsed().as_secs(), "what is in flight moves again");
+impl StallDetector {
+    /// At least one event was acknowledged, written back or looked up.
+    pub(super) fn progress(&mut self) {
+        if self.is_logged {
+            info!(stalled_s = self.last_progress.elapsed().as_secs(), "progress resumed");
         }
-        *self = Stall::default();
+        *self = StallDetector::default();
     }
 
-    /// Looks whether there is something to tell.
-    pub(super) fn check(&mut self, ledger: &InFlightLedger, dispatch: &Dispatch) {
-        if ledger.events_in_flight() == 0 {
-            *self = Stall::default();
+    /// Logs a stall once. `backlog` is what is in flight now.
+    pub(super) fn check(&mut self, backlog: &Backlog) {
+        if backlog.in_flight == 0 {
+            *self = StallDetector::default();
         }
-        if self.moved.elapsed() < STALLED_AFTER || self.is_told {
+        if self.last_progress.elapsed() < STALLED_AFTER || self.is_logged {
             return;
         }
-        self.is_told = true;
-        let (unacknowledged, unwritten) = (dispatch.delivery.publishing(), dispatch.delivery.writing());
+        self.is_logged = true;
         warn!(
-            in_flight = ledger.events_in_flight(),
-            unacknowledged,
-            unwritten,
-            "what is in flight has not moved for {STALLED_AFTER:?}; waiting, nothing is lost. If rows are \
-             unacknowledged, look at Kafka (min.insync.replicas); if they are unwritten, look for locks on the \
-             outbox table (pg_locks)"
+            in_flight = backlog.in_flight,
+            unacknowledged = backlog.unacknowledged,
+            unwritten = backlog.unwritten,
+            stalled_s = STALLED_AFTER.as_secs(),
+            "no event in flight makes progress; waiting. Unacknowledged events: check Kafka (min.insync.replicas); \
+             unwritten events: check for locks on the outbox table (pg_locks)"
         );
     }
 }

@@ -9,7 +9,7 @@ use outbox_store::{
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::relay::Alone;
+use crate::relay::StandaloneOutcome;
 use crate::replay::args::{ReplayAction, ReplayArgs};
 use crate::replay::dry_run::{self, counted};
 use crate::replay::follow::{follow, show};
@@ -28,7 +28,7 @@ const REQUESTS_MAX: usize = 1000;
 pub(crate) async fn replay(
     config: &Config,
     args: ReplayArgs,
-    standalone: impl AsyncFnOnce(&Config, Uuid) -> Result<Alone>,
+    standalone: impl AsyncFnOnce(&Config, Uuid) -> Result<StandaloneOutcome>,
 ) -> Result<()> {
     if !config.writeback {
         bail!(
@@ -86,7 +86,7 @@ async fn run_request(
     id: Uuid,
     has_relay: bool,
     wait: bool,
-    standalone: impl AsyncFnOnce(&Config, Uuid) -> Result<Alone>,
+    standalone: impl AsyncFnOnce(&Config, Uuid) -> Result<StandaloneOutcome>,
 ) -> Result<()> {
     let mut progress = ProgressDisplay::new();
     let mut is_executed = false;
@@ -98,12 +98,12 @@ async fn run_request(
             never = show(database, id, &mut progress) => match never {},
         };
         match outcome {
-            Alone::Ended => is_executed = true,
-            Alone::Interrupted => bail!(
+            StandaloneOutcome::Ended => is_executed = true,
+            StandaloneOutcome::Interrupted => bail!(
                 "interrupted; replay {id} resumes when the relay starts or the same command is run again. To cancel it: \
                  postrider replay --cancel {id}"
             ),
-            Alone::SlotTaken => {}
+            StandaloneOutcome::SlotInUse => {}
         }
     }
     if !wait && !is_executed {

@@ -1,4 +1,4 @@
-//! What the reconciler asks Kafka.
+//! Evidence from Kafka for the reconciler.
 
 use std::sync::Arc;
 
@@ -8,45 +8,45 @@ use reconciler::{EvidenceUnavailable, FoundRecord, PartitionBounds};
 
 use crate::config::Config;
 
-/// The broker as evidence: bounds, records, and what was consumed by those who count.
-pub(crate) struct Broker {
-    looks: KafkaLooks,
-    /// The followed groups, else our own.
+/// Log bounds, records, and committed offsets of the consumer groups.
+pub(crate) struct KafkaEvidence {
+    inspector: KafkaLooks,
+    /// The followed groups; the receipts group if none is followed.
     groups: Vec<String>,
 }
 
-impl Broker {
+impl KafkaEvidence {
     pub(crate) fn new(config: &Config) -> Self {
         let own = || vec![config.receipts.group.clone()];
         let follow = &config.receipts.follow;
-        Broker {
-            looks: KafkaLooks::new(&config.kafka.client),
+        KafkaEvidence {
+            inspector: KafkaLooks::new(&config.kafka.client),
             groups: if follow.is_empty() { own() } else { follow.clone() },
         }
     }
 }
 
-fn away(error: LookError) -> EvidenceUnavailable {
+fn unavailable(error: LookError) -> EvidenceUnavailable {
     EvidenceUnavailable(error.to_string())
 }
 
-impl reconciler::KafkaEvidence for Broker {
+impl reconciler::KafkaEvidence for KafkaEvidence {
     async fn bounds(
         &self,
         topic: &str,
         partition: i32,
     ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
-        let bounds = self.looks.partition(topic, partition).await.map_err(away)?;
+        let bounds = self.inspector.partition(topic, partition).await.map_err(unavailable)?;
         Ok(bounds.map(|bounds| PartitionBounds { start: bounds.start, end: bounds.end }))
     }
 
-    /// The lowest of the groups; one that has committed nothing has consumed nothing.
+    /// The lowest committed offset of the groups; 0 for a group without one.
     async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, EvidenceUnavailable> {
         let partitions: Vec<(Arc<str>, i32)> =
             partitions.iter().map(|(topic, partition)| (Arc::from(topic.as_str()), *partition)).collect();
         let mut lowest = vec![i64::MAX; partitions.len()];
         for group in &self.groups {
-            let committed = self.looks.committed(group, &partitions).await.map_err(away)?;
+            let committed = self.inspector.committed(group, &partitions).await.map_err(unavailable)?;
             for (lowest, committed) in lowest.iter_mut().zip(committed) {
                 *lowest = (*lowest).min(committed.unwrap_or(0));
             }
@@ -56,7 +56,7 @@ impl reconciler::KafkaEvidence for Broker {
 
     async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
         let StoredPlace { topic, partition, offset } = place;
-        Ok(match self.looks.record_at(topic, *partition, *offset).await.map_err(away)? {
+        Ok(match self.inspector.record_at(topic, *partition, *offset).await.map_err(unavailable)? {
             kafka_sink::RecordAt::Row(id) => FoundRecord::Row(id),
             kafka_sink::RecordAt::Foreign => FoundRecord::Foreign,
             kafka_sink::RecordAt::Absent => FoundRecord::Absent,

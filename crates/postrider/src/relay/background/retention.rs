@@ -1,63 +1,66 @@
-//! Deleting rows that are COMPLETE for long enough, and making the partitions of the months to come.
+//! Deletes old COMPLETE rows, and creates and drops monthly partitions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outbox_store::{Expired, Mark, Month, Retention, StoreError, connect, keep_ahead};
+use outbox_store::{Backoff, Database, Expired, Mark, Month, Retention, StoreError, keep_ahead};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
-use crate::relay::outage::Pauses;
-use crate::relay::store::Rows;
-
-/// The work, which goes on until it is dropped and never ends the relay's life, if there is anything to do: nobody is
-/// asked to find that out.
-pub(crate) fn retaining(
-    rows: Rows,
+/// The retention task; `None` if there is nothing to delete and no partition to create. It never ends by itself, and its
+/// errors do not end the session.
+pub(crate) fn run_retention(
+    database: Database,
     complete_after: Option<Duration>,
     partitioned: bool,
 ) -> Option<impl Future<Output = ()> + Send + 'static> {
-    let worker = Worker { rows, complete_after, partitioned, kept: BTreeSet::new(), told: BTreeSet::new() };
-    (complete_after.is_some() || partitioned).then(|| worker.work())
+    let task = RetentionTask {
+        database,
+        complete_after,
+        partitioned,
+        kept: BTreeSet::new(),
+        logged: BTreeSet::new(),
+    };
+    (complete_after.is_some() || partitioned).then(|| task.run())
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A batch is followed by a pause of this many times its own duration: four fifths of the time, and more when the
-/// server is slow, are left to others.
+/// A batch is followed by a pause of this many times its own duration, so that retention takes at most a fifth of the
+/// time and less when the server is slow.
 const PAUSE_FACTOR: u32 = 4;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-// A slot's durable position moves about every 15 s, when the server has logged which transactions are running
-// (and for as long as one of them is older than the mark, not at all).
+// A slot's restart_lsn moves about every 15 s, when the server logs the running transactions, and not at all while one of
+// them is older than the mark.
 const SLOT_PAUSE_MIN: Duration = Duration::from_secs(1);
 const SLOT_PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// How long it is between two passes.
-fn every(complete_after: Duration) -> Duration {
+/// The interval between two passes.
+fn pass_interval(complete_after: Duration) -> Duration {
     (complete_after / 4).clamp(Duration::from_secs(1), HOUR)
 }
 
-struct Worker {
-    rows: Rows,
+struct RetentionTask {
+    database: Database,
     complete_after: Option<Duration>,
     partitioned: bool,
-    /// Months that were told to be kept.
+    /// Months that were logged as kept.
     kept: BTreeSet<Month>,
-    /// Errors that were told.
-    told: BTreeSet<String>,
+    /// Errors that were logged.
+    logged: BTreeSet<String>,
 }
 
-/// What a pass has deleted.
+/// What a pass deleted.
 #[derive(Default)]
 struct Deleted {
     rows: u64,
     partitions: Vec<String>,
 }
 
-impl Worker {
-    async fn work(mut self) {
+impl RetentionTask {
+    async fn run(mut self) {
         let mut ahead_at = Instant::now();
         loop {
             if self.partitioned && Instant::now() >= ahead_at {
@@ -67,22 +70,22 @@ impl Worker {
             if let Some(complete_after) = self.complete_after {
                 self.pass(complete_after).await;
             }
-            sleep(self.complete_after.map_or(HOUR, every)).await;
+            sleep(self.complete_after.map_or(HOUR, pass_interval)).await;
         }
     }
 
-    /// Whether that is all for today.
+    /// Creates the partitions of the coming months. Returns whether that is done for today.
     async fn make_partitions(&mut self) -> bool {
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
-            let ahead = match connect(&self.rows.postgres, &self.rows.tls).await {
-                Ok(session) => keep_ahead(&session, &self.rows.names).await,
+            let ahead = match self.database.connect().await {
+                Ok(session) => keep_ahead(&session, &self.database.names).await,
                 Err(error) => Err(error),
             };
             match ahead {
                 Ok(ahead) => {
                     for partition in &ahead.made {
-                        info!("made partition {partition}");
+                        info!(%partition, "partition created");
                     }
                     for problem in &ahead.problems {
                         warn!("{problem}");
@@ -90,57 +93,58 @@ impl Worker {
                     return !ahead.locked;
                 }
                 Err(error) if !error.is_retryable() => {
-                    error!("the next partitions cannot be made: {error}");
+                    error!(%error, "could not create partitions");
                     return true;
                 }
-                Err(error) => debug!("the next partitions cannot be made yet: {error}"),
+                Err(error) => debug!(%error, "could not create partitions; retrying"),
             }
-            sleep(pauses.next()).await;
+            sleep(backoff.next_delay()).await;
         }
     }
 
-    /// A pass over the table, begun again where an outage of the database ends it.
+    /// One pass over the table, restarted after an outage.
     async fn pass(&mut self, complete_after: Duration) {
         let began = Instant::now();
         let mut deleted = Deleted::default();
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
             match self.delete(complete_after, &mut deleted).await {
                 Ok(()) => break,
                 Err(error) if !error.is_retryable() => {
-                    self.tell_once(&error);
+                    self.log_once(&error);
                     break;
                 }
-                Err(error) => debug!("a pass of retention has to begin again: {error}"),
+                Err(error) => debug!(%error, "retention pass interrupted; starting it again"),
             }
-            sleep(pauses.next()).await;
+            sleep(backoff.next_delay()).await;
         }
         if deleted.rows > 0 || !deleted.partitions.is_empty() {
             info!(
                 rows = deleted.rows,
                 partitions = deleted.partitions.join(","),
-                seconds = began.elapsed().as_secs(),
-                "deleted rows that were COMPLETE for {}",
-                humantime::format_duration(complete_after)
+                duration_s = began.elapsed().as_secs(),
+                complete_after = %humantime::format_duration(complete_after),
+                "retention deleted COMPLETE rows"
             );
         }
     }
 
     async fn delete(&mut self, complete_after: Duration, deleted: &mut Deleted) -> Result<(), StoreError> {
-        let rows = self.rows.clone();
-        let mark = open(&rows).await?.mark(complete_after).await?;
-        let retention = past(&rows, &mark).await?;
+        let database = self.database.clone();
+        let mark = open(&database).await?.mark(complete_after).await?;
+        let retention = wait_past(&database, &mark).await?;
         for month in retention.expired(&mark).await? {
-            let partition = month.partition(&rows.names.table);
+            let partition = month.partition(&database.names.table);
             match retention.drop_month(month, &mark).await {
                 Ok(Expired::Dropped) => deleted.partitions.push(partition.to_string()),
                 Ok(Expired::Kept) if self.kept.insert(month) => info!(
-                    "partition {partition} stays until all of its rows are COMPLETE for {}",
-                    humantime::format_duration(complete_after)
+                    %partition,
+                    complete_after = %humantime::format_duration(complete_after),
+                    "partition kept: not all of its rows are COMPLETE for that long"
                 ),
                 Ok(Expired::Kept) => {}
-                Ok(Expired::Locked) => info!("{} is in use: {partition} is dropped later", rows.names.table),
-                Err(error) if !error.is_retryable() => self.tell_once(&error),
+                Ok(Expired::Locked) => info!(%partition, "table in use; partition is dropped later"),
+                Err(error) if !error.is_retryable() => self.log_once(&error),
                 Err(error) => return Err(error),
             }
         }
@@ -159,24 +163,24 @@ impl Worker {
         Ok(())
     }
 
-    fn tell_once(&mut self, error: &StoreError) {
+    fn log_once(&mut self, error: &StoreError) {
         let text = error.to_string();
-        if !self.told.contains(&text) {
-            error!("retention cannot delete: {text}");
-            self.told.insert(text);
+        if !self.logged.contains(&text) {
+            error!(error = text, "retention could not delete");
+            self.logged.insert(text);
         }
     }
 }
 
-async fn open(rows: &Rows) -> Result<Retention<'_>, StoreError> {
-    Retention::new(connect(&rows.postgres, &rows.tls).await?, &rows.names).await
+async fn open(database: &Database) -> Result<Retention<'_>, StoreError> {
+    Retention::new(database.connect().await?, &database.names).await
 }
 
-/// A connection, once the slot is past the mark. While it is not, none is kept open.
-async fn past<'a>(rows: &'a Rows, mark: &Mark) -> Result<Retention<'a>, StoreError> {
+/// A connection, once the slot is past the mark. No connection is kept open before.
+async fn wait_past<'a>(database: &'a Database, mark: &Mark) -> Result<Retention<'a>, StoreError> {
     let mut pause = SLOT_PAUSE_MIN;
     loop {
-        let retention = open(rows).await?;
+        let retention = open(database).await?;
         if retention.is_past(mark).await? {
             return Ok(retention);
         }
@@ -191,10 +195,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passes_come_often_enough_and_not_too_often() {
+    fn pass_interval_is_bounded() {
         let seconds = Duration::from_secs;
-        assert_eq!(every(seconds(30 * 24 * 60 * 60)), HOUR);
-        assert_eq!(every(seconds(60)), seconds(15));
-        assert_eq!(every(Duration::ZERO), seconds(1));
+        assert_eq!(pass_interval(seconds(30 * 24 * 60 * 60)), HOUR);
+        assert_eq!(pass_interval(seconds(60)), seconds(15));
+        assert_eq!(pass_interval(Duration::ZERO), seconds(1));
     }
 }

@@ -1,31 +1,31 @@
-//! In which deadline's bucket each event in flight counts.
+//! The deadline bucket of each in-flight event.
 
 use outbox::Token;
 use reconciler::{BucketNumber, DeadlineTracker};
 
-/// By token, the bucket an event entered when it was admitted. Tokens are used again, so this is as long as the
+/// By token, the bucket that an event entered when it was admitted. Tokens are reused, so this is as long as the
 /// most events ever in flight.
-pub(crate) struct Buckets {
+pub(crate) struct DeadlineBuckets {
     by_token: Vec<Option<BucketNumber>>,
-    deadlines: DeadlineTracker,
+    tracker: DeadlineTracker,
 }
 
-impl Buckets {
-    pub(crate) fn new(deadlines: DeadlineTracker) -> Self {
-        Buckets { by_token: Vec::new(), deadlines }
+impl DeadlineBuckets {
+    pub(crate) fn new(tracker: DeadlineTracker) -> Self {
+        DeadlineBuckets { by_token: Vec::new(), tracker }
     }
 
-    pub(crate) fn enters(&mut self, token: Token, created_at_us: Option<i64>) {
+    pub(crate) fn enter(&mut self, token: Token, created_at_us: Option<i64>) {
         let index = token.to_usize();
         if self.by_token.len() <= index {
             self.by_token.resize(index + 1, None);
         }
-        self.by_token[index] = Some(self.deadlines.seen(created_at_us));
+        self.by_token[index] = Some(self.tracker.seen(created_at_us));
     }
 
-    pub(crate) fn leaves(&mut self, token: Token) {
+    pub(crate) fn leave(&mut self, token: Token) {
         if let Some(bucket) = self.by_token.get_mut(token.to_usize()).and_then(Option::take) {
-            self.deadlines.settled(bucket);
+            self.tracker.settled(bucket);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Letting the rows of a key go that waited behind another.
+//! Publishing the rows that waited behind a failed row, in order.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -10,60 +10,59 @@ use outbox::OrderingKey;
 use reconciler::{ResendCause, ResendCommand, ResendOutcome, ResendQueue, SessionClosed};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
+use tracing::info;
 use uuid::Uuid;
 
-use crate::relay::publish::held_keys::Release;
-use crate::relay::store::Rows;
+use crate::relay::publish::held_keys::Drain;
+use crate::relay::store::Store;
 
-/// How many rows of a line are on their way at once.
+/// Rows of one key that are resent at once.
 const PAGE_ROWS_MAX: usize = 100;
 
-/// How many lanes are let go at once: a long line is not to keep the others waiting.
-const LANES_MAX: usize = 8;
+/// Keys that are drained at once, so that a key with many rows does not delay the others.
+const DRAINS_MAX: usize = 8;
 
-/// A row of the line that somebody else has in hand is looked at again after this time.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// A waiting row that another resend command has in flight is read again after this time.
+const IN_FLIGHT_RETRY_AFTER: Duration = Duration::from_millis(100);
 
-type Running = Pin<Box<dyn Future<Output = Result<Released>>>>;
+type Running = Pin<Box<dyn Future<Output = Result<DrainOutcome>>>>;
 
-/// Lets lanes go, a few at a time.
-pub(crate) struct Releases {
-    rows: Rows,
+/// The drains under way.
+pub(crate) struct HeldKeyDrains {
+    store: Store,
     resends: ResendQueue,
     running: Vec<Running>,
 }
 
-/// How the release of a lane ended.
-pub(crate) enum Released {
-    /// Nothing waits in line any more.
-    Emptied(OrderingKey),
-    /// One of its rows could not be published either, and the rest waits behind that one.
-    HeldAgain(OrderingKey),
+pub(crate) enum DrainOutcome {
+    /// No row of the key waits any more.
+    Drained(OrderingKey),
+    /// A waiting row failed as well, and the rest of the key waits behind it.
+    Blocked(OrderingKey),
 }
 
-impl Releases {
-    pub(crate) fn new(rows: Rows, resends: ResendQueue) -> Self {
-        Releases { rows, resends, running: Vec::new() }
+impl HeldKeyDrains {
+    pub(crate) fn new(store: Store, resends: ResendQueue) -> Self {
+        HeldKeyDrains { store, resends, running: Vec::new() }
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.running.len() < LANES_MAX
+        self.running.len() < DRAINS_MAX
     }
 
-    /// Begins with a lane, which is gone on with in [`ended`](Self::ended); `skipped` is told once its head is
-    /// durably out of the way.
-    pub(crate) fn start(&mut self, release: Release, skipped: Option<oneshot::Sender<ResendOutcome>>) {
-        let work = let_go(self.rows.clone(), self.resends.clone(), release, skipped);
-        self.running.push(Box::pin(work));
+    /// Starts a drain, which [`next_finished`](Self::next_finished) drives. `skipped` is completed once
+    /// the release of the key is durable.
+    pub(crate) fn start(&mut self, drain: Drain, skipped: Option<oneshot::Sender<ResendOutcome>>) {
+        self.running.push(Box::pin(run(self.store.clone(), self.resends.clone(), drain, skipped)));
     }
 
-    /// Waits for the end of one of those under way; for ever when there is none. Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> Result<Released> {
+    /// Waits until a drain finishes; for ever if none runs. Cancel-safe.
+    pub(crate) async fn next_finished(&mut self) -> Result<DrainOutcome> {
         poll_fn(|context| {
             for index in 0..self.running.len() {
-                if let Poll::Ready(ended) = self.running[index].as_mut().poll(context) {
+                if let Poll::Ready(outcome) = self.running[index].as_mut().poll(context) {
                     drop(self.running.swap_remove(index));
-                    return Poll::Ready(ended);
+                    return Poll::Ready(outcome);
                 }
             }
             Poll::Pending
@@ -72,55 +71,55 @@ impl Releases {
     }
 }
 
-async fn let_go(
-    rows: Rows,
+async fn run(
+    store: Store,
     resends: ResendQueue,
-    release: Release,
+    drain: Drain,
     skipped: Option<oneshot::Sender<ResendOutcome>>,
-) -> Result<Released> {
-    let Release { lane, head } = release;
-    if let Some(head) = head {
-        rows.release_head(head).await?;
-        tracing::info!(topic = lane.topic, %head, "the rows that waited behind this one go on");
+) -> Result<DrainOutcome> {
+    let Drain { key, released_head } = drain;
+    if let Some(row) = released_head {
+        store.release_head(row).await?;
+        info!(topic = key.topic, released_head = %row, "held key released; publishing its waiting rows");
     }
     if let Some(skipped) = skipped {
         let _ = skipped.send(ResendOutcome::Done);
     }
     loop {
-        let waiting = rows.waiting(&lane, PAGE_ROWS_MAX).await?;
+        let waiting = store.waiting_rows(&key, PAGE_ROWS_MAX).await?;
         if waiting.is_empty() {
-            return Ok(Released::Emptied(lane));
+            return Ok(DrainOutcome::Drained(key));
         }
         let mut outcomes: Vec<(Uuid, oneshot::Receiver<ResendOutcome>)> = Vec::new();
         for row in waiting {
             let id = row.event.id;
-            let planned =
-                resends.submit(ResendCommand::Resend { event: row.event, cause: ResendCause::HeldKey }).await;
-            let Ok(outcome) = planned else { return life_over().await };
-            outcomes.push((id, outcome));
-        }
-        let mut gone = Vec::new();
-        let mut is_held_again = false;
-        for (id, outcome) in outcomes {
-            match outcome.await {
-                // One that could not be published and holds nothing up has stepped aside.
-                Ok(ResendOutcome::Done | ResendOutcome::Failed(_)) => gone.push(id),
-                Ok(ResendOutcome::Held) => is_held_again = true,
-                Ok(ResendOutcome::AlreadyInFlight | ResendOutcome::NothingHeld) => {
-                    sleep(LOOK_AGAIN_AFTER).await
-                }
-                Err(_) => return life_over().await,
+            let command = ResendCommand::Resend { event: row.event, cause: ResendCause::HeldKey };
+            match resends.submit(command).await {
+                Ok(outcome) => outcomes.push((id, outcome)),
+                Err(SessionClosed) => return session_closed().await,
             }
         }
-        rows.forget_held(gone).await?;
-        if is_held_again {
-            return Ok(Released::HeldAgain(lane));
+        let mut finished = Vec::new();
+        let mut is_blocked = false;
+        for (id, outcome) in outcomes {
+            match outcome.await {
+                // A rejected row that holds no key is FAILED and no longer waits.
+                Ok(ResendOutcome::Done | ResendOutcome::Failed(_)) => finished.push(id),
+                Ok(ResendOutcome::Held) => is_blocked = true,
+                Ok(ResendOutcome::AlreadyInFlight | ResendOutcome::NothingHeld) => {
+                    sleep(IN_FLIGHT_RETRY_AFTER).await
+                }
+                Err(_) => return session_closed().await,
+            }
+        }
+        store.remove_held(finished).await?;
+        if is_blocked {
+            return Ok(DrainOutcome::Blocked(key));
         }
     }
 }
 
-/// The pump has ended and takes this task with it.
-async fn life_over() -> Result<Released> {
-    let SessionClosed = SessionClosed;
+/// The session drops this future together with the main loop.
+async fn session_closed() -> Result<DrainOutcome> {
     std::future::pending().await
 }

@@ -1,167 +1,164 @@
-//! Keys that are held back behind a row that could not be published.
+//! The keys that are held behind a failed row (`failure.policy = "hold"`), and those being drained.
 
 use std::collections::{HashMap, VecDeque};
 
 use outbox::{OrderingKey, Token};
-use outbox_store::HeldLane;
+use outbox_store::HeldKey;
 use uuid::Uuid;
 
-/// The lanes that are held back, and those whose rows are being let go. Memory is per lane: the rows themselves
-/// wait in `postrider.held`.
+/// Held keys and the order in which they are drained. Memory is per key: the rows wait in `postrider.held`.
 #[derive(Default)]
-pub(crate) struct Lanes {
-    held: HashMap<OrderingKey, Held>,
-    heads: HashMap<Uuid, OrderingKey>,
-    /// Rows on their way into line.
-    writing: HashMap<Token, OrderingKey>,
-    /// Lanes whose rows are to be let go, in turn.
-    releases: VecDeque<Release>,
+pub(crate) struct HeldKeys {
+    by_key: HashMap<OrderingKey, KeyState>,
+    /// The failed row of each held key.
+    by_head: HashMap<Uuid, OrderingKey>,
+    /// Rows whose insert into `postrider.held` is not durable yet.
+    joining: HashMap<Token, OrderingKey>,
+    /// Keys that wait to be drained.
+    drains: VecDeque<Drain>,
 }
 
-/// A lane whose rows may go.
+/// A key whose waiting rows can be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Release {
-    pub(crate) lane: OrderingKey,
-    /// The row that was in the way and is so no longer.
-    pub(crate) head: Option<Uuid>,
+pub(crate) struct Drain {
+    pub(crate) key: OrderingKey,
+    /// The row that held the key and no longer does.
+    pub(crate) released_head: Option<Uuid>,
 }
 
-struct Held {
-    /// `None` while its rows are being let go.
+struct KeyState {
+    /// `None` while the key is being drained.
     head: Option<Uuid>,
-    /// The last head there was, for the rows behind it to name.
+    /// The last failed row, which rows that join name in their `last_error`.
     behind: Uuid,
-    /// Rows on their way into line.
-    writing: usize,
-    /// Whether a row was put in line since the line was last looked at.
-    grew: bool,
-    /// Whether its rows are being let go at this moment.
-    goes: bool,
+    /// Rows whose insert into `postrider.held` is not durable yet.
+    joining: usize,
+    /// Whether a row joined since the waiting rows were last read.
+    has_new_rows: bool,
+    is_draining: bool,
 }
 
-impl Held {
+impl KeyState {
     fn behind(head: Uuid) -> Self {
-        Held { head: None, behind: head, writing: 0, grew: false, goes: false }
+        KeyState { head: None, behind: head, joining: 0, has_new_rows: false, is_draining: false }
     }
 }
 
-impl Lanes {
-    /// As they were left. A lane without a head is one whose release was cut short.
-    pub(crate) fn load(lanes: Vec<HeldLane>) -> Self {
-        let mut loaded = Lanes::default();
-        for HeldLane { lane, head, .. } in lanes {
+impl HeldKeys {
+    /// From `postrider.held`. A key without a failed row is one whose drain was interrupted.
+    pub(crate) fn load(keys: Vec<HeldKey>) -> Self {
+        let mut loaded = HeldKeys::default();
+        for HeldKey { key, head, .. } in keys {
             match head {
-                Some(head) => loaded.hold(lane, head),
+                Some(id) => loaded.hold(key, id),
                 None => {
-                    loaded.held.insert(lane.clone(), Held::behind(Uuid::nil()));
-                    loaded.releases.push_back(Release { lane, head: None });
+                    loaded.by_key.insert(key.clone(), KeyState::behind(Uuid::nil()));
+                    loaded.drains.push_back(Drain { key, released_head: None });
                 }
             }
         }
         loaded
     }
 
-    /// Whether there is none, so that nobody has to be asked about.
     pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.by_key.is_empty()
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.held.len()
+        self.by_key.len()
     }
 
-    /// The row that those of the lane wait behind, if they do. While a lane is let go they wait behind the rows
-    /// that are already in line.
-    pub(crate) fn behind(&self, lane: &OrderingKey) -> Option<Uuid> {
-        self.held.get(lane).map(|held| held.behind)
+    /// The failed row that new rows of the key wait behind. While a key is drained, they wait behind the rows that
+    /// are in `postrider.held` already.
+    pub(crate) fn behind(&self, key: &OrderingKey) -> Option<Uuid> {
+        self.by_key.get(key).map(|state| state.behind)
     }
 
-    /// Whether a row out of the line may go: the lane is being let go.
-    pub(crate) fn lets_go(&self, lane: &OrderingKey) -> bool {
-        self.held.get(lane).is_none_or(|held| held.head.is_none())
+    /// Whether a row of `postrider.held` may be published: its key is being drained.
+    pub(crate) fn is_draining(&self, key: &OrderingKey) -> bool {
+        self.by_key.get(key).is_none_or(|state| state.head.is_none())
     }
 
-    /// From now on the rows of the lane wait behind this one.
-    pub(crate) fn hold(&mut self, lane: OrderingKey, head: Uuid) {
-        self.heads.insert(head, lane.clone());
-        let held = self.held.entry(lane).or_insert_with(|| Held::behind(head));
-        if let Some(before) = held.head.replace(head).filter(|before| *before != head) {
-            self.heads.remove(&before);
+    /// From now on the rows of the key wait behind this one.
+    pub(crate) fn hold(&mut self, key: OrderingKey, head: Uuid) {
+        self.by_head.insert(head, key.clone());
+        let state = self.by_key.entry(key).or_insert_with(|| KeyState::behind(head));
+        if let Some(previous) = state.head.replace(head).filter(|previous| *previous != head) {
+            self.by_head.remove(&previous);
         }
-        held.behind = head;
+        state.behind = head;
     }
 
-    /// A row is being put in line.
-    pub(crate) fn joins(&mut self, lane: &OrderingKey, token: Token) {
-        if let Some(held) = self.held.get_mut(lane) {
-            held.writing += 1;
-            held.grew = true;
-            self.writing.insert(token, lane.clone());
+    /// A row is being inserted into `postrider.held`.
+    pub(crate) fn join(&mut self, key: &OrderingKey, token: Token) {
+        if let Some(state) = self.by_key.get_mut(key) {
+            state.joining += 1;
+            state.has_new_rows = true;
+            self.joining.insert(token, key.clone());
         }
     }
 
-    /// A change of a row is durable; it may have been one that joined a line.
+    /// A row update is durable, possibly that of a row that joined.
     pub(crate) fn written(&mut self, token: Token) {
-        if self.writing.is_empty() {
+        if self.joining.is_empty() {
             return;
         }
-        let Some(lane) = self.writing.remove(&token) else { return };
-        if let Some(held) = self.held.get_mut(&lane) {
-            held.writing -= 1;
-            if held.writing == 0 && held.head.is_none() && held.grew {
-                self.look_again(lane);
+        let Some(key) = self.joining.remove(&token) else { return };
+        if let Some(state) = self.by_key.get_mut(&key) {
+            state.joining -= 1;
+            if state.joining == 0 && state.head.is_none() && state.has_new_rows {
+                self.drain_again(key);
             }
         }
     }
 
-    /// The row is no longer in the way: its lane is to be let go. `false` if it was at the head of none.
+    /// The row no longer holds its key, which is drained next. `false` if the row holds none.
     pub(crate) fn release(&mut self, head: Uuid) -> bool {
-        let Some(lane) = self.heads.remove(&head) else { return false };
-        if let Some(held) = self.held.get_mut(&lane) {
-            held.head = None;
+        let Some(key) = self.by_head.remove(&head) else { return false };
+        if let Some(state) = self.by_key.get_mut(&key) {
+            state.head = None;
         }
-        self.releases.push_back(Release { lane, head: Some(head) });
+        self.drains.push_back(Drain { key, released_head: Some(head) });
         true
     }
 
-    /// The next lane whose rows are to be let go, and are not being let go already.
-    pub(crate) fn next_release(&mut self) -> Option<Release> {
-        let goes = |release: &Release| self.held.get(&release.lane).is_some_and(|held| held.goes);
-        let index = self.releases.iter().position(|release| !goes(release))?;
-        let release = self.releases.remove(index)?;
-        if let Some(held) = self.held.get_mut(&release.lane) {
-            held.goes = true;
-            // What is on its way into line may not be found there yet.
-            held.grew = held.writing > 0;
+    /// The next key to drain that is not being drained already.
+    pub(crate) fn next_drain(&mut self) -> Option<Drain> {
+        let is_draining = |drain: &Drain| self.by_key.get(&drain.key).is_some_and(|state| state.is_draining);
+        let index = self.drains.iter().position(|drain| !is_draining(drain))?;
+        let drain = self.drains.remove(index)?;
+        if let Some(state) = self.by_key.get_mut(&drain.key) {
+            state.is_draining = true;
+            // A row that is joining may not be visible when the waiting rows are read.
+            state.has_new_rows = state.joining > 0;
         }
-        Some(release)
+        Some(drain)
     }
 
-    /// The line was found empty. Unless a row joined it meanwhile, the lane is free.
-    pub(crate) fn emptied(&mut self, lane: OrderingKey) {
-        let Some(held) = self.held.get_mut(&lane) else { return };
-        held.goes = false;
-        if held.head.is_some() || held.writing > 0 {
+    /// No row of the key waits any more. Unless one joined since, the key is no longer held.
+    pub(crate) fn drained(&mut self, key: OrderingKey) {
+        let Some(state) = self.by_key.get_mut(&key) else { return };
+        state.is_draining = false;
+        if state.head.is_some() || state.joining > 0 {
             return;
         }
-        if held.grew {
-            self.look_again(lane);
+        if state.has_new_rows {
+            self.drain_again(key);
         } else {
-            self.held.remove(&lane);
+            self.by_key.remove(&key);
         }
     }
 
-    /// One of the rows could not be published either: the rest waits behind it.
-    pub(crate) fn stopped(&mut self, lane: &OrderingKey) {
-        if let Some(held) = self.held.get_mut(lane) {
-            held.goes = false;
+    /// A waiting row failed as well: the rest of the key waits behind it.
+    pub(crate) fn drain_blocked(&mut self, key: &OrderingKey) {
+        if let Some(state) = self.by_key.get_mut(key) {
+            state.is_draining = false;
         }
     }
 
-    fn look_again(&mut self, lane: OrderingKey) {
-        if !self.releases.iter().any(|release| release.lane == lane) {
-            self.releases.push_back(Release { lane, head: None });
+    fn drain_again(&mut self, key: OrderingKey) {
+        if !self.drains.iter().any(|drain| drain.key == key) {
+            self.drains.push_back(Drain { key, released_head: None });
         }
     }
 }
@@ -172,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    fn lane(key: &'static str) -> OrderingKey {
+    fn key(key: &'static str) -> OrderingKey {
         OrderingKey { topic: "orders".to_owned(), key: Bytes::from(key) }
     }
 
@@ -180,78 +177,79 @@ mod tests {
         Uuid::from_u128(number)
     }
 
-    #[test]
-    fn a_lane_is_free_once_its_line_is_empty_and_nothing_joined_meanwhile() {
-        let mut lanes = Lanes::default();
-        lanes.hold(lane("1"), id(1));
-        assert_eq!(lanes.behind(&lane("1")), Some(id(1)));
-        assert!(!lanes.release(id(2)), "a row that is no head");
-        assert!(lanes.release(id(1)));
-        let release = lanes.next_release().expect("to be let go");
-        assert_eq!(release, Release { lane: lane("1"), head: Some(id(1)) });
-        // One joins while the line is being looked at: it is looked at again once that one is durable.
-        let token = Token::from_usize(7);
-        lanes.joins(&lane("1"), token);
-        lanes.emptied(lane("1"));
-        assert_eq!(lanes.next_release(), None);
-        lanes.written(token);
-        assert_eq!(lanes.next_release(), Some(Release { lane: lane("1"), head: None }));
-        lanes.emptied(lane("1"));
-        assert!(lanes.is_empty());
-    }
-
-    /// Its entry is not there yet when the line is looked at, and the line is not empty all the same.
-    #[test]
-    fn a_row_that_was_on_its_way_into_line_when_the_head_went_keeps_the_lane() {
-        let mut lanes = Lanes::default();
-        lanes.hold(lane("1"), id(1));
-        let token = Token::from_usize(7);
-        lanes.joins(&lane("1"), token);
-        lanes.release(id(1));
-        lanes.next_release();
-        lanes.emptied(lane("1"));
-        assert!(!lanes.is_empty(), "the row would be forgotten, and later ones go before it");
-        lanes.written(token);
-        assert_eq!(lanes.next_release(), Some(Release { lane: lane("1"), head: None }));
-        lanes.emptied(lane("1"));
-        assert!(lanes.is_empty());
+    fn drain_of(name: &'static str, released_head: Option<Uuid>) -> Drain {
+        Drain { key: key(name), released_head }
     }
 
     #[test]
-    fn a_lane_is_let_go_once_at_a_time_and_others_meanwhile() {
-        let mut lanes = Lanes::default();
-        for (key, head) in [("1", 1), ("2", 2)] {
-            lanes.hold(lane(key), id(head));
-            lanes.release(id(head));
+    fn held_key_is_released_once_it_is_drained_and_no_row_joined() {
+        let mut keys = HeldKeys::default();
+        keys.hold(key("1"), id(1));
+        assert_eq!(keys.behind(&key("1")), Some(id(1)));
+        assert!(!keys.release(id(2)), "a row that holds no key");
+        assert!(keys.release(id(1)));
+        assert_eq!(keys.next_drain(), Some(drain_of("1", Some(id(1)))));
+        let token = Token::from_usize(7);
+        keys.join(&key("1"), token);
+        keys.drained(key("1"));
+        assert_eq!(keys.next_drain(), None, "the row that joined is not durable yet");
+        keys.written(token);
+        assert_eq!(keys.next_drain(), Some(drain_of("1", None)));
+        keys.drained(key("1"));
+        assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn held_key_stays_held_while_a_joining_row_is_not_visible() {
+        let mut keys = HeldKeys::default();
+        keys.hold(key("1"), id(1));
+        let token = Token::from_usize(7);
+        keys.join(&key("1"), token);
+        keys.release(id(1));
+        keys.next_drain();
+        keys.drained(key("1"));
+        assert!(!keys.is_empty(), "the joining row would be overtaken");
+        keys.written(token);
+        assert_eq!(keys.next_drain(), Some(drain_of("1", None)));
+        keys.drained(key("1"));
+        assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn held_keys_are_drained_independently_and_each_once_at_a_time() {
+        let mut keys = HeldKeys::default();
+        for (name, row) in [("1", 1), ("2", 2)] {
+            keys.hold(key(name), id(row));
+            keys.release(id(row));
         }
-        lanes.next_release();
-        lanes.joins(&lane("1"), Token::from_usize(7));
-        lanes.written(Token::from_usize(7));
-        assert_eq!(lanes.next_release().map(|release| release.lane), Some(lane("2")));
-        assert_eq!(lanes.next_release(), None);
-        lanes.emptied(lane("1"));
-        assert_eq!(lanes.next_release().map(|release| release.lane), Some(lane("1")));
+        keys.next_drain();
+        keys.join(&key("1"), Token::from_usize(7));
+        keys.written(Token::from_usize(7));
+        assert_eq!(keys.next_drain().map(|drain| drain.key), Some(key("2")));
+        assert_eq!(keys.next_drain(), None);
+        keys.drained(key("1"));
+        assert_eq!(keys.next_drain().map(|drain| drain.key), Some(key("1")));
     }
 
     #[test]
-    fn a_row_of_the_line_that_cannot_be_published_holds_the_lane_anew() {
-        let mut lanes = Lanes::default();
-        lanes.hold(lane("1"), id(1));
-        lanes.release(id(1));
-        lanes.next_release();
-        lanes.hold(lane("1"), id(2));
-        lanes.stopped(&lane("1"));
-        assert_eq!((lanes.behind(&lane("1")), lanes.lets_go(&lane("1"))), (Some(id(2)), false));
-        assert!(lanes.release(id(2)));
-        assert!(lanes.next_release().is_some());
+    fn held_key_is_held_again_by_a_waiting_row_that_fails() {
+        let mut keys = HeldKeys::default();
+        keys.hold(key("1"), id(1));
+        keys.release(id(1));
+        keys.next_drain();
+        keys.hold(key("1"), id(2));
+        keys.drain_blocked(&key("1"));
+        assert_eq!((keys.behind(&key("1")), keys.is_draining(&key("1"))), (Some(id(2)), false));
+        assert!(keys.release(id(2)));
+        assert!(keys.next_drain().is_some());
     }
 
     #[test]
-    fn what_was_left_half_let_go_is_let_go() {
-        let found = |key, head| HeldLane { lane: lane(key), head, waiting: 1 };
-        let mut lanes = Lanes::load(vec![found("1", Some(id(1))), found("2", None)]);
-        assert_eq!(lanes.next_release(), Some(Release { lane: lane("2"), head: None }));
-        assert_eq!(lanes.next_release(), None);
-        assert_eq!(lanes.len(), 2);
+    fn held_keys_resume_an_interrupted_drain_when_loaded() {
+        let stored = |name, head| HeldKey { key: key(name), head, waiting: 1 };
+        let mut keys = HeldKeys::load(vec![stored("1", Some(id(1))), stored("2", None)]);
+        assert_eq!(keys.next_drain(), Some(drain_of("2", None)));
+        assert_eq!(keys.next_drain(), None);
+        assert_eq!(keys.len(), 2);
     }
 }

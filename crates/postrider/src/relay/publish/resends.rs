@@ -1,4 +1,4 @@
-//! Planned work in flight, and who waits for its outcome.
+//! Resend commands in flight, and the senders that wait for their outcome.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,58 +7,52 @@ use reconciler::ResendOutcome;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// What was planned and is not yet done. A row is in flight once at a time.
+/// Resend commands whose outcome is not durable yet. A row is in flight once at a time.
 #[derive(Default)]
-pub(crate) struct PlannedWork {
-    by_token: HashMap<Token, Waiting>,
+pub(crate) struct Resends {
+    by_token: HashMap<Token, Resend>,
     ids: HashSet<Uuid>,
 }
 
-struct Waiting {
+struct Resend {
     id: Uuid,
     done: oneshot::Sender<ResendOutcome>,
-    /// What is to be told once it is durable.
+    /// Reported once the row update is durable.
     outcome: ResendOutcome,
 }
 
-impl PlannedWork {
-    /// Whether there is none, so that nothing has to be looked up.
+impl Resends {
     pub(crate) fn is_empty(&self) -> bool {
         self.by_token.is_empty()
     }
 
-    /// Whether the row is in flight by somebody's plan.
-    pub(crate) fn has(&self, id: Uuid) -> bool {
+    /// Whether the row is in flight by another command.
+    pub(crate) fn contains(&self, id: Uuid) -> bool {
         self.ids.contains(&id)
     }
 
-    pub(crate) fn begins(&mut self, token: Token, id: Uuid, done: oneshot::Sender<ResendOutcome>) {
+    pub(crate) fn insert(&mut self, token: Token, id: Uuid, done: oneshot::Sender<ResendOutcome>) {
         self.ids.insert(id);
-        self.by_token.insert(token, Waiting { id, done, outcome: ResendOutcome::Done });
+        self.by_token.insert(token, Resend { id, done, outcome: ResendOutcome::Done });
     }
 
-    /// Whether the token is that of planned work.
-    pub(crate) fn is_token(&self, token: Token) -> bool {
-        self.by_token.contains_key(&token)
-    }
-
-    /// It will not end as it was planned.
-    pub(crate) fn ends_as(&mut self, token: Token, outcome: ResendOutcome) {
-        if let Some(waiting) = self.by_token.get_mut(&token) {
-            waiting.outcome = outcome;
+    /// Changes the outcome that is reported for the token; no effect on live events.
+    pub(crate) fn set_outcome(&mut self, token: Token, outcome: ResendOutcome) {
+        if let Some(resend) = self.by_token.get_mut(&token) {
+            resend.outcome = outcome;
         }
     }
 
-    /// It is durable: tells whoever waits. Returns the row where it was sent as planned.
-    pub(crate) fn ended(&mut self, token: Token) -> Option<Uuid> {
+    /// The row update is durable: reports the outcome. Returns the row if it was sent.
+    pub(crate) fn complete(&mut self, token: Token) -> Option<Uuid> {
         if self.is_empty() {
             return None;
         }
-        let Waiting { id, done, outcome } = self.by_token.remove(&token)?;
+        let Resend { id, done, outcome } = self.by_token.remove(&token)?;
         self.ids.remove(&id);
-        let went_well = outcome == ResendOutcome::Done;
-        // Nobody may be waiting any more.
+        let was_sent = outcome == ResendOutcome::Done;
+        // The receiver may have been dropped.
         let _ = done.send(outcome);
-        went_well.then_some(id)
+        was_sent.then_some(id)
     }
 }

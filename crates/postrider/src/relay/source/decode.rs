@@ -1,143 +1,148 @@
-//! Decodes frames of the stream into messages for the ledger.
+//! Decodes the stream into outbox events and replay requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use outbox::{Columns, Event, Lsn, TableName};
+use outbox_store::Names;
 use reconciler::ReplayNotice;
 use tracing::{info, warn};
 use wal_reader::{Change, Decoder, Relation, RowLayout, Tuple};
 
 use crate::relay::source::replay_requests::{ReplayRequests, RequestColumns};
 
-/// Decodes the stream of one connection and picks the outbox table's rows out of it.
-pub(crate) struct Inbox {
-    table: TableName,
-    columns: Columns,
+/// Decodes the stream of one connection.
+pub(crate) struct OutboxDecoder {
+    table: OutboxTable,
+    replays: ReplayRequests,
     decoder: Decoder,
-    layouts: HashMap<u32, Known>,
-    /// The transaction under way, and where its commit record stands.
+    relations: HashMap<u32, KnownRelation>,
+    /// The open transaction, and the position of its commit record.
     xid: u32,
     final_lsn: Lsn,
-    /// The outbox table's, by which its rows are known even from under another name.
-    oid: Option<u32>,
-    replays: ReplayRequests,
 }
 
-/// What is known of a relation, as it was described last.
-struct Known {
+/// The table whose rows are events.
+struct OutboxTable {
+    name: TableName,
+    columns: Columns,
+    /// Identifies the table under another name.
+    oid: Option<u32>,
+}
+
+/// A relation as it was described last.
+struct KnownRelation {
     relation: Arc<Relation>,
-    rows: RelationRows,
+    role: RelationRole,
 }
 
 /// What the rows of a relation are.
 #[derive(Clone)]
-enum RelationRows {
+enum RelationRole {
     Outbox(Arc<RowLayout>),
     ReplayRequests(RequestColumns),
     Ignored,
 }
 
-/// One message of the stream, as far as it concerns the outbox.
-#[expect(clippy::large_enum_variant, reason = "a row is the common letter, and is opened at once")]
-pub(crate) enum Letter {
+/// A message of the stream.
+#[expect(clippy::large_enum_variant, reason = "events are the common variant, and consumed at once")]
+pub(crate) enum WalMessage {
     Begin {
         final_lsn: Lsn,
     },
-    Row(Event),
+    Event(Event),
     Commit {
         end_lsn: Lsn,
     },
-    /// A replay request for this relay.
+    /// A replay request for this relay's slot.
     ReplayRequest(ReplayNotice),
-    /// Nothing of ours.
     Other,
 }
 
-impl Inbox {
-    pub(crate) fn new(table: TableName, oid: Option<u32>, columns: Columns, slot: String) -> Self {
-        Inbox {
-            table,
-            columns,
+impl OutboxDecoder {
+    pub(crate) fn new(names: &Names, table_oid: Option<u32>) -> Self {
+        OutboxDecoder {
+            table: OutboxTable { name: names.table.clone(), columns: names.columns.clone(), oid: table_oid },
+            replays: ReplayRequests::new(names.slot.clone()),
             decoder: Decoder::default(),
-            layouts: HashMap::new(),
+            relations: HashMap::new(),
             xid: 0,
             final_lsn: Lsn::ZERO,
-            oid,
-            replays: ReplayRequests::new(slot),
         }
     }
 
-    /// A new connection describes every relation anew.
-    pub(crate) fn connected(&mut self) {
+    /// A new connection describes every relation again.
+    pub(crate) fn reset(&mut self) {
         self.decoder = Decoder::default();
-        self.layouts.clear();
+        self.relations.clear();
     }
 
     /// # Errors
     ///
-    /// A message that is malformed, a table that cannot be an outbox, a row that is no event.
-    pub(crate) fn open(&mut self, data: Bytes) -> Result<Letter> {
-        match self.decoder.decode(data).context("the replication stream cannot be understood")? {
+    /// The message is malformed, the table lacks a column of the mapping, or a row cannot be read.
+    pub(crate) fn decode(&mut self, data: Bytes) -> Result<WalMessage> {
+        match self.decoder.decode(data).context("could not decode the replication stream")? {
             Change::Begin { final_lsn, xid, .. } => {
                 (self.xid, self.final_lsn) = (xid, final_lsn);
-                Ok(Letter::Begin { final_lsn })
+                Ok(WalMessage::Begin { final_lsn })
             }
-            Change::Commit { end_lsn, .. } => Ok(Letter::Commit { end_lsn }),
+            Change::Commit { end_lsn, .. } => Ok(WalMessage::Commit { end_lsn }),
             Change::Insert { relation, new } => {
-                let rows = self.rows(&relation)?;
-                self.insert(&rows, &new)
+                let role = self.role(&relation)?;
+                self.insert(&role, &new)
             }
-            Change::Relation(_) | Change::Message { .. } | Change::Other(_) => Ok(Letter::Other),
+            _ => Ok(WalMessage::Other),
         }
     }
 
-    fn insert(&self, rows: &RelationRows, row: &Tuple) -> Result<Letter> {
-        match rows {
-            RelationRows::Outbox(layout) => {
-                let event = layout.event(row, self.xid).map_err(|bad| {
-                    let id = bad.id.map_or_else(|| "of unknown id".to_owned(), |id| id.to_string());
-                    anyhow::anyhow!("row {id} of {} is no event: {bad}", self.table)
-                })?;
-                Ok(Letter::Row(event))
-            }
-            RelationRows::ReplayRequests(columns) => {
+    fn insert(&self, role: &RelationRole, row: &Tuple) -> Result<WalMessage> {
+        match role {
+            RelationRole::Outbox(layout) => match layout.event(row, self.xid) {
+                Ok(event) => Ok(WalMessage::Event(event)),
+                Err(unreadable) => {
+                    let id =
+                        unreadable.id.map_or_else(|| "with an unknown id".to_owned(), |id| id.to_string());
+                    Err(anyhow!("row {id} of {} cannot be read: {unreadable}", self.table.name))
+                }
+            },
+            RelationRole::ReplayRequests(columns) => {
                 let notice = self.replays.notice(*columns, row, self.xid, self.final_lsn);
-                Ok(notice.map_or(Letter::Other, Letter::ReplayRequest))
+                Ok(notice.map_or(WalMessage::Other, WalMessage::ReplayRequest))
             }
-            RelationRows::Ignored => Ok(Letter::Other),
+            RelationRole::Ignored => Ok(WalMessage::Other),
         }
     }
 
-    fn rows(&mut self, relation: &Arc<Relation>) -> Result<RelationRows> {
-        let oid = relation.oid;
-        let is_known = |known: &Known| Arc::ptr_eq(&known.relation, relation);
-        if let Some(known) = self.layouts.get(&oid).filter(|known| is_known(known)) {
-            return Ok(known.rows.clone());
+    fn role(&mut self, relation: &Arc<Relation>) -> Result<RelationRole> {
+        let is_current = |known: &&KnownRelation| Arc::ptr_eq(&known.relation, relation);
+        if let Some(known) = self.relations.get(&relation.oid).filter(is_current) {
+            return Ok(known.role.clone());
         }
-        let rows = self.describe(relation)?;
-        self.layouts.insert(oid, Known { relation: Arc::clone(relation), rows: rows.clone() });
-        Ok(rows)
+        let role = self.describe(relation)?;
+        let known = KnownRelation { relation: Arc::clone(relation), role: role.clone() };
+        self.relations.insert(relation.oid, known);
+        Ok(role)
     }
 
-    fn describe(&self, relation: &Relation) -> Result<RelationRows> {
+    fn describe(&self, relation: &Relation) -> Result<RelationRole> {
         if ReplayRequests::is_table(relation) {
             let columns = ReplayRequests::columns(relation);
-            return Ok(columns.map_or(RelationRows::Ignored, RelationRows::ReplayRequests));
+            return Ok(columns.map_or(RelationRole::Ignored, RelationRole::ReplayRequests));
         }
-        let table = &self.table;
-        let is_named_so = relation.namespace == table.schema && relation.name == table.name;
-        if !is_named_so && self.oid != Some(relation.oid) {
+        let OutboxTable { name, columns, oid } = &self.table;
+        let has_name = relation.namespace == name.schema && relation.name == name.name;
+        if !has_name && *oid != Some(relation.oid) {
             warn!(
-                "the publication also sends {}.{}, which is not the outbox table {table}; its rows are passed over",
-                relation.namespace, relation.name
+                relation = format!("{}.{}", relation.namespace, relation.name),
+                outbox = %name,
+                "the publication publishes another table than the outbox; its rows are ignored"
             );
-            return Ok(RelationRows::Ignored);
+            return Ok(RelationRole::Ignored);
         }
         let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
-        info!(columns = names.join(","), "reading {table}");
-        Ok(RelationRows::Outbox(Arc::new(RowLayout::new(relation, &self.columns)?)))
+        info!(table = %name, columns = names.join(","), "reading the outbox table");
+        Ok(RelationRole::Outbox(Arc::new(RowLayout::new(relation, columns)?)))
     }
 }

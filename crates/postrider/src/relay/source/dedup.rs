@@ -1,4 +1,4 @@
-//! Events that an earlier run may have published, kept in order until their rows have been asked for.
+//! Deduplication after a restart or reconnect: events that another process may have published are looked up.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,58 +9,60 @@ use anyhow::Result;
 use outbox::{Event, Status, Token};
 use uuid::Uuid;
 
-type Answer = HashMap<Uuid, Status>;
-type Question = Pin<Box<dyn Future<Output = Result<Answer>>>>;
+type Statuses = HashMap<Uuid, Status>;
+type Lookup = Pin<Box<dyn Future<Output = Result<Statuses>>>>;
 
-/// Gathers such events into windows and asks for one window at a time: one query per window, not per row.
-/// While a window is being asked for, the next one gathers, so windows grow as large as the backlog wants
-/// and the ledger's limits allow.
+/// Collects such events into windows and looks up one window at a time: one query per window, not per row. The next
+/// window fills while a lookup runs, so its size follows the backlog, within the in-flight limits.
 #[derive(Default)]
-pub(crate) struct Resent {
-    gathering: Vec<Kept>,
-    asking: Option<Asking>,
+pub(crate) struct Deduplicator {
+    next: Vec<Pending>,
+    running: Option<RunningLookup>,
 }
 
-struct Kept {
+struct Pending {
     token: Token,
     event: Event,
-    /// Whether somebody else may have published it; otherwise it is only kept behind those.
-    asks: bool,
+    /// Whether another process may have published it; otherwise it only keeps its place behind those.
+    needs_lookup: bool,
 }
 
-struct Asking {
-    window: Vec<Kept>,
-    question: Question,
+struct RunningLookup {
+    window: Vec<Pending>,
+    lookup: Lookup,
 }
 
-/// An event of a window and what its row says; `None` when there is no such row.
-pub(crate) type Answered = (Token, Event, Option<Status>);
+/// An event and its row's status; `None` if there is no such row or it was not looked up.
+pub(crate) type Resolved = (Token, Event, Option<Status>);
 
-impl Resent {
-    pub(crate) fn gather(&mut self, token: Token, event: Event, asks: bool) {
-        self.gathering.push(Kept { token, event, asks });
+impl Deduplicator {
+    /// Adds an event, in commit order.
+    pub(crate) fn push(&mut self, token: Token, event: Event, needs_lookup: bool) {
+        self.next.push(Pending { token, event, needs_lookup });
     }
 
-    /// Asks for what has been gathered, unless a question is open.
-    pub(crate) fn ask(&mut self, ask: impl FnOnce(Vec<Uuid>) -> Question) {
-        if self.asking.is_none() && !self.gathering.is_empty() {
-            let window = mem::take(&mut self.gathering);
-            let ids: Vec<Uuid> = window.iter().filter(|kept| kept.asks).map(|kept| kept.event.id).collect();
-            let question = if ids.is_empty() { Box::pin(async { Ok(Answer::new()) }) } else { ask(ids) };
-            self.asking = Some(Asking { window, question });
+    /// Starts to look up what was pushed, unless a lookup runs.
+    pub(crate) fn start_lookup(&mut self, lookup: impl FnOnce(Vec<Uuid>) -> Lookup) {
+        if self.running.is_some() || self.next.is_empty() {
+            return;
         }
+        let window = mem::take(&mut self.next);
+        let ids: Vec<Uuid> =
+            window.iter().filter(|pending| pending.needs_lookup).map(|pending| pending.event.id).collect();
+        let lookup = if ids.is_empty() { Box::pin(async { Ok(Statuses::new()) }) } else { lookup(ids) };
+        self.running = Some(RunningLookup { window, lookup });
     }
 
-    /// Waits for the open question's answer; for ever when there is none. Cancel-safe.
-    pub(crate) async fn answered(&mut self) -> Result<Vec<Answered>> {
-        let Some(asking) = &mut self.asking else { return std::future::pending().await };
-        let answer = asking.question.as_mut().await;
-        let window = self.asking.take().map_or_else(Vec::new, |asking| asking.window);
-        let rows = answer?;
-        let answered = |kept: Kept| {
-            let row = rows.get(&kept.event.id).copied();
-            (kept.token, kept.event, row)
+    /// Waits for the running lookup; for ever if there is none. Cancel-safe.
+    pub(crate) async fn next_resolved(&mut self) -> Result<Vec<Resolved>> {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let statuses = running.lookup.as_mut().await;
+        let window = self.running.take().map_or_else(Vec::new, |running| running.window);
+        let statuses = statuses?;
+        let resolve = |pending: Pending| {
+            let status = statuses.get(&pending.event.id).copied();
+            (pending.token, pending.event, status)
         };
-        Ok(window.into_iter().map(answered).collect())
+        Ok(window.into_iter().map(resolve).collect())
     }
 }

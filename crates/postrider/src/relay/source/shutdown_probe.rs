@@ -1,53 +1,52 @@
-//! Noticing that the server wants to shut down.
+//! Detects that the PostgreSQL server shuts down.
 
+use outbox_store::Database;
 use std::time::Duration;
 
-use outbox_store::{Tls, connect};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// Keeps an idle connection, by whose end the server tells that it shuts down.
+/// Keeps an idle connection, whose end shows that the server shuts down.
 ///
-/// A server that shuts down ends its ordinary connections first, and then waits until every replication
-/// connection has confirmed all of the log (PostgreSQL documentation, "Shutting Down the Server"). What is in
-/// flight can then no longer be written back, so it would never be confirmed, and the two would wait for each
-/// other for ever. The replication connection has to give way.
-pub(crate) struct ServerWatch {
+/// A fast shutdown ends ordinary connections first and then waits until every walsender's client has confirmed all
+/// WAL (PostgreSQL documentation, "Shutting Down the Server"). By then events in flight can no longer be written
+/// back, so they would never be confirmed and the server would wait for ever. The relay therefore closes its
+/// replication connection.
+pub(crate) struct ShutdownProbe {
     closed: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
 }
 
-/// The watch matters only while the replication connection is up, and then a server is there to answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-impl ServerWatch {
-    pub(crate) fn start(postgres: tokio_postgres::Config, tls: Tls) -> Self {
-        let (tell, closed) = watch::channel(None);
+impl ShutdownProbe {
+    pub(crate) fn start(database: Database) -> Self {
+        let (report, closed) = watch::channel(None);
         let task = tokio::spawn(async move {
             loop {
-                match connect(&postgres, &tls).await {
+                match database.connect().await {
                     Ok(session) => {
-                        let _ = tell.send(None);
+                        let _ = report.send(None);
                         session.closed().await;
                     }
                     Err(error) => {
-                        let _ = tell.send(error.is_server_closed().then(Instant::now));
+                        let _ = report.send(error.is_server_closed().then(Instant::now));
                         sleep(RETRY_AFTER).await;
                     }
                 }
             }
         });
-        ServerWatch { closed, task }
+        ShutdownProbe { closed, task }
     }
 
-    /// When the server was last asked for a connection and took none, if so.
+    /// When the server last rejected a connection because it shuts down; `None` while it accepts connections.
     pub(crate) fn closed(&self) -> Option<Instant> {
         *self.closed.borrow()
     }
 }
 
-impl Drop for ServerWatch {
+impl Drop for ShutdownProbe {
     fn drop(&mut self) {
         self.task.abort();
     }
