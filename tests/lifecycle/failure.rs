@@ -167,7 +167,7 @@ fn a_head_that_is_replayed_goes_first_and_its_rows_follow() {
         stage.insert(&NewRow::of("small", "k", number));
     }
     wait_until("the head has failed", || stage.count("FAILED") == 1);
-    relay.wait_for_log("later rows of its key wait");
+    relay.wait_for_log("later rows of its key are held");
     // Replayed with the cause still there it stays where it is, and so do they.
     let refused = stage.postrider(&["replay", "--id", &head.id.to_string(), "--wait"]);
     let said = String::from_utf8_lossy(&refused.stdout).into_owned();

@@ -86,7 +86,7 @@ fn old_rows_go_while_fresh_ones_are_published_as_fast_as_ever() {
         percentile(&with, 99) / percentile(&without, 99),
     ));
     wait_until("all old rows are gone", || count(&mut client) == 0);
-    relay.wait_for_log("deleted rows that were COMPLETE for 1day");
+    relay.wait_for_log("retention deleted COMPLETE rows");
     assert!(relay.stop().success());
 }
 

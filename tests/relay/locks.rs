@@ -17,8 +17,8 @@ fn a_row_locked_for_long_is_told_of_and_waited_for() {
 
     let mut relay = stage.relay();
     relay.wait_until_streaming();
-    relay.wait_for_log("has not moved");
-    assert!(relay.log().contains("look for locks"), "{}", relay.log());
+    relay.wait_for_log("no event in flight makes progress");
+    assert!(relay.log().contains("check for locks"), "{}", relay.log());
     transaction.rollback().expect("the lock is gone");
     wait_until("all is published", || stage.count("PUBLISH") == 20);
     assert!(relay.stop().success());

@@ -39,7 +39,7 @@ fn a_partition_that_is_missing_is_made_while_the_relay_runs() {
     let drop = format!("do $$ begin execute 'drop table ' || {name}; end $$");
     client.batch_execute(&drop).expect("dropped");
     let mut relay = stage.relay();
-    relay.wait_for_log("made partition public.outbox_");
+    relay.wait_for_log("partition created partition=public.outbox_");
     let there = format!("select to_regclass({name}) is not null");
     assert!(client.query_one(&there, &[]).expect("asked").get::<_, bool>(0));
     stage.insert(&NewRow::of("monthly", 1, 1));

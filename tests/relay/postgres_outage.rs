@@ -43,11 +43,11 @@ fn a_database_away_at_the_start_is_waited_for() {
     stage.insert(&NewRow::of("early", 0, 0));
     postgres.stop().expect("PostgreSQL stops");
     let mut relay = stage.relay();
-    relay.wait_for_log("waiting");
+    relay.wait_for_log("could not query PostgreSQL");
     postgres.start_again().expect("PostgreSQL starts again");
     wait_until("the row is published", || stage.count("PUBLISH") == 1);
     postgres.stop().expect("PostgreSQL stops");
-    relay.wait_for_log("PostgreSQL cannot be read");
+    relay.wait_for_log("could not read from PostgreSQL");
     assert!(relay.stop().success(), "SIGTERM with the database away is exit code 0");
     postgres.start_again().expect("PostgreSQL starts again");
     assert_delivered(&stage);

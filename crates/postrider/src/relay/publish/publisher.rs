@@ -377,7 +377,8 @@ impl Publisher {
             .publish(|sink| sink.publish_dead_letter(&queued.event, token, topic, &failure.reason));
         match publish {
             Ok(topic) => {
-                log_failure(queued.event.id, &failure.reason, Some(&topic));
+                let (id, reason) = (queued.event.id, shorten(&failure.reason));
+                error!(%id, %reason, dead_letter_topic = &*topic, "row marked FAILED");
                 if let Some(key) = self.router.ordering_key(&queued.event) {
                     self.failing_keys.insert(token, key);
                 }
@@ -408,7 +409,11 @@ impl Publisher {
         ledger: &mut InFlightLedger,
     ) -> Result<HandOver, ExitReason> {
         let PublishFailure { reason, sent, .. } = failure;
-        log_failure(queued.event.id, &reason, None);
+        let id = queued.event.id;
+        match &holds {
+            Some(_) => error!(%id, reason = %shorten(&reason), "row marked FAILED; later rows of its key are held"),
+            None => error!(%id, reason = %shorten(&reason), "row marked FAILED"),
+        }
         self.metrics.rows_failed.inc();
         if let Some(key) = key {
             self.failing_keys.insert(token, key);
@@ -536,10 +541,6 @@ fn republish_cause(cause: ResendCause) -> RepublishCause {
         ResendCause::Reconciler => RepublishCause::Reconciler,
         ResendCause::HeldKey => RepublishCause::HeldKey,
     }
-}
-
-fn log_failure(id: Uuid, reason: &str, dead_letter_topic: Option<&str>) {
-    error!(%id, reason = %shorten(reason), dead_letter_topic, "row marked FAILED");
 }
 
 fn as_gauge(count: usize) -> i64 {
