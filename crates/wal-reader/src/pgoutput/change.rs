@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use outbox::Lsn;
 
 use crate::pgoutput::relation::Relation;
@@ -36,18 +35,6 @@ pub enum Change {
         relation: Arc<Relation>,
         /// The row: one value per column of the relation.
         new: Tuple,
-    },
-    /// `pg_logical_emit_message` was called.
-    Message {
-        /// Whether it belongs to the transaction around it; otherwise it stands alone and comes at once,
-        /// whatever becomes of the transaction that emitted it.
-        transactional: bool,
-        /// Where the message's record ends in the log.
-        lsn: Lsn,
-        /// Its prefix, UTF-8.
-        prefix: Bytes,
-        /// Its content, any bytes.
-        content: Bytes,
     },
     /// A message that was validated and is not relevant to an outbox.
     Other(OtherKind),

@@ -66,24 +66,6 @@ impl Decoder {
                 self.last = None;
                 return Ok(Change::Relation(relation));
             }
-            b'M' => {
-                let at = reader.at();
-                let flags = reader.u8("a Message's flags")?;
-                if flags > 1 {
-                    return Err(reader.error_at(at, format!("unknown flags {flags} of a Message")));
-                }
-                let lsn = reader.lsn("a Message's LSN")?;
-                let prefix = reader.string_range("a Message's prefix")?;
-                let length = reader.count_32("a Message's length")?;
-                let content = reader.take(length, "a Message's content")?;
-                reader.end("a Message")?;
-                return Ok(Change::Message {
-                    transactional: flags == 1,
-                    lsn,
-                    prefix: data.slice(prefix),
-                    content: data.slice(content),
-                });
-            }
             tag => Change::Other(read_ignored(tag, &mut reader)?),
         };
         reader.end("the message")?;

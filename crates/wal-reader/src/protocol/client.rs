@@ -88,7 +88,8 @@ impl ReplicationClient {
             .ok_or_else(|| Error::permanent(format!("the server returned no value for setting {name:?}")))
     }
 
-    /// Runs START_REPLICATION with pgoutput: protocol version 1, values in binary format, with logical messages.
+    /// Runs START_REPLICATION with pgoutput: protocol version 1, values in binary format, without logical messages:
+    /// any role may emit a message of any size, and the whole message would have to be buffered.
     ///
     /// # Errors
     /// Retryable if another connection holds the slot ([`Error::is_slot_in_use`]); not retryable, and with a
@@ -99,8 +100,7 @@ impl ReplicationClient {
             return Err(Error::permanent("START_REPLICATION needs at least one publication"));
         }
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary 'true', \
-             messages 'true')",
+            "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, binary 'true')",
             quote::identifier(&start.slot),
             start.from,
             quote::identifier_list_literal(&start.publications),

@@ -11,7 +11,6 @@ pub(crate) enum PgoutputMessage {
     Commit { commit_lsn: u64, end_lsn: u64, at_us: i64 },
     Relation(Relation),
     Insert { oid: u32, new: RowValues },
-    Message { transactional: bool, lsn: u64, prefix: String, content: Vec<u8> },
     Origin { lsn: u64, name: String },
     Type { oid: u32, namespace: String, name: String },
     Update { oid: u32, old: Option<(u8, RowValues)>, new: RowValues },
@@ -55,14 +54,6 @@ impl PgoutputMessage {
                 out.push(b'I');
                 out.extend(oid.to_be_bytes());
                 row(&mut out, b'N', new);
-            }
-            PgoutputMessage::Message { transactional, lsn, prefix, content } => {
-                out.push(b'M');
-                out.push(u8::from(*transactional));
-                out.extend(lsn.to_be_bytes());
-                string(&mut out, prefix);
-                out.extend((content.len() as u32).to_be_bytes());
-                out.extend(content);
             }
             PgoutputMessage::Origin { lsn, name } => {
                 out.push(b'O');
@@ -167,14 +158,6 @@ pub(crate) fn message() -> impl Strategy<Value = PgoutputMessage> {
             .prop_map(|(commit_lsn, end_lsn, at_us)| PgoutputMessage::Commit { commit_lsn, end_lsn, at_us }),
         relation(oid()).prop_map(PgoutputMessage::Relation),
         (oid(), rows()).prop_map(|(oid, new)| PgoutputMessage::Insert { oid, new }),
-        (any::<bool>(), any::<u64>(), name(), vec(any::<u8>(), 0..40)).prop_map(
-            |(transactional, lsn, prefix, content)| PgoutputMessage::Message {
-                transactional,
-                lsn,
-                prefix,
-                content
-            }
-        ),
         (any::<u64>(), name()).prop_map(|(lsn, name)| PgoutputMessage::Origin { lsn, name }),
         (oid(), name(), name()).prop_map(|(oid, namespace, name)| PgoutputMessage::Type {
             oid,
