@@ -180,6 +180,35 @@ fn requests_are_queued_and_can_be_cancelled() {
 }
 
 #[test]
+fn large_logical_messages_of_an_ordinary_role_leave_the_relays_memory_where_it_was() {
+    const MESSAGE_BYTES: i32 = 300 * 1024 * 1024;
+    const GROWTH_MAX_KIB: u64 = 64 * 1024;
+    let stage = Stage::builder().whole_life().build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    complete(&stage, 5);
+    let before_kib = relay.memory_peak_kib();
+    let role = format!("ordinary_{}", stage.slot());
+    stage
+        .client()
+        .batch_execute(&format!("create role {role} login password 'its-own'"))
+        .expect("an ordinary role");
+    let mut client = postgres::Client::connect(&stage.url_as(&role, "its-own"), postgres::NoTls)
+        .expect("the role connects");
+    for transactional in [true, false] {
+        let sql = "select pg_logical_emit_message($1, 'postrider.replay', repeat('x', $2))";
+        client.execute(sql, &[&transactional, &MESSAGE_BYTES]).expect("emitted");
+    }
+    // Rows committed after the messages are read after them.
+    let id = stage.rows()[0].id.to_string();
+    let said = stage.says(&["replay", "--id", &id, "--wait"]);
+    assert!(said.contains("1 sent"), "{said}");
+    let after_kib = relay.memory_peak_kib();
+    assert!(after_kib < before_kib + GROWTH_MAX_KIB, "from {before_kib} KiB to {after_kib} KiB");
+    assert!(relay.stop().success());
+}
+
+#[test]
 fn request_inserted_by_sql_is_executed_after_its_commit_and_a_rolled_back_one_never() {
     let stage = Stage::builder().whole_life().build();
     let mut relay = stage.relay();
