@@ -9,7 +9,7 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
-use crate::setup::columns::PARTS;
+use crate::setup::columns::COLUMNS;
 
 /// A row of the outbox table as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl EventRows {
         let type_of = |name: &str| types.get(name);
         let played = PLAYED.iter().map(|key| {
             let name =
-                PARTS.iter().find(|part| part.key == *key).map_or("", |part| part.name(&names.columns));
+                COLUMNS.iter().find(|role| role.key == *key).map_or("", |role| role.name(&names.columns));
             expression(key, name, type_of(name))
         });
         let others = names.columns.others.iter().map(|name| expression("other", name, type_of(name)));

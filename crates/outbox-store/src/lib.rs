@@ -39,8 +39,8 @@ pub use retention::partitions::{Ahead, Expired, keep_ahead};
 pub use retention::retention::{Mark, Retention, Sweep, Swept};
 pub use setup::apply::apply;
 pub use setup::catalog::{
-    Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
-    FoundSlot, FoundTable, Member,
+    CatalogColumn, CatalogIndex, CatalogPartition, CatalogPublication, CatalogRole, CatalogSchema,
+    CatalogServer, CatalogSlot, CatalogSnapshot, CatalogTable, PublishedTable,
 };
 pub use setup::inspect::inspect;
 pub use setup::plan::{InitPlan, Line, Shape, Step, plan};

@@ -16,8 +16,8 @@ use crate::stdout::say;
 pub(crate) async fn init(config: &Config, dry_run: bool, shape: Shape) -> Result<()> {
     let names = config.names();
     let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
-    let found = inspect(&session, &names).await?;
-    let plan = plan(&found, &names, config.writeback, shape);
+    let catalog = inspect(&session, &names).await?;
+    let plan = plan(&catalog, &names, config.writeback, shape);
     if dry_run {
         say(&plan.to_string());
     }
@@ -26,7 +26,7 @@ pub(crate) async fn init(config: &Config, dry_run: bool, shape: Shape) -> Result
         return Ok(());
     }
     apply(&session, &plan, |line| say(&format!("{line}\n"))).await?;
-    if config.writeback && found.slot.is_none() && found.table.is_some() {
+    if config.writeback && catalog.slot.is_none() && catalog.table.is_some() {
         warn_of_waiting_rows(&session, &names).await?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::connection::quote::{identifier, literal, table};
 use crate::connection::session::Session;
 use crate::retention::month::{Month, default_partition};
 use crate::retention::retention::{Mark, Retention};
-use crate::setup::catalog::FoundPartition;
+use crate::setup::catalog::CatalogPartition;
 use crate::setup::inspect::partitions;
 use crate::setup::preflight::problem::Problem;
 
@@ -25,7 +25,7 @@ pub(crate) fn months_ahead(now: Month) -> impl Iterator<Item = Month> {
 }
 
 /// Those that have none. Partitions of another make than `init`'s are their maker's business.
-pub(crate) fn missing_months(partitions: &[FoundPartition], now: Month) -> Vec<Month> {
+pub(crate) fn missing_months(partitions: &[CatalogPartition], now: Month) -> Vec<Month> {
     let has = |month| partitions.iter().any(|partition| partition.month == Some(month));
     if partitions.iter().all(|partition| partition.month.is_none()) {
         return Vec::new();
@@ -95,7 +95,7 @@ pub async fn keep_ahead(session: &Session, names: &Names) -> Result<Ahead, Store
 
 /// Takes a month's rows out of the default partition. They are put into a table that is not published yet, or
 /// they would be published again.
-fn move_sql(month: Month, names: &Names, found: &[FoundPartition]) -> String {
+fn move_sql(month: Month, names: &Names, found: &[CatalogPartition]) -> String {
     let (root, created_at) = (&names.table, identifier(&names.columns.created_at));
     let default = found.iter().find(|partition| partition.default).map(|partition| partition.name.clone());
     let default = table(&default.unwrap_or_else(|| default_partition(root)));

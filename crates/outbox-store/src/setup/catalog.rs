@@ -6,31 +6,31 @@ use crate::retention::month::Month;
 
 /// Everything that `init` and `run` have to know, as [`inspect`](crate::inspect) found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct CatalogSnapshot {
     /// The server and its settings.
-    pub server: FoundServer,
+    pub server: CatalogServer,
     /// The role that asked.
-    pub role: FoundRole,
+    pub role: CatalogRole,
     /// The schema the outbox table is or would be in.
-    pub table_schema: Option<FoundSchema>,
+    pub table_schema: Option<CatalogSchema>,
     /// The outbox table.
-    pub table: Option<FoundTable>,
+    pub table: Option<CatalogTable>,
     /// The publication.
-    pub publication: Option<FoundPublication>,
+    pub publication: Option<CatalogPublication>,
     /// The slot, of whichever database.
-    pub slot: Option<FoundSlot>,
+    pub slot: Option<CatalogSlot>,
     /// Versions of the migrations of schema `postrider` that have been applied.
     pub migrations: Vec<i32>,
     /// Privileges on schema `postrider` that the role lacks although the thing is there, such as
     /// `USAGE ON SCHEMA postrider`.
-    pub lacks: Vec<String>,
+    pub missing_privileges: Vec<String>,
     /// Whether the role owns `postrider.replay`; `None` if there is no such table.
     pub owns_replay: Option<bool>,
 }
 
 /// The server and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundServer {
+pub struct CatalogServer {
     /// `server_version_num`: 150004 is 15.4.
     pub version_num: i32,
     /// `server_version`, as people write it.
@@ -51,7 +51,7 @@ pub struct FoundServer {
 
 /// The role of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundRole {
+pub struct CatalogRole {
     /// Its name.
     pub name: String,
     /// Whether it may make and read slots.
@@ -62,7 +62,7 @@ pub struct FoundRole {
 
 /// A schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundSchema {
+pub struct CatalogSchema {
     /// Whether the role may use what is in it.
     pub usage: bool,
     /// Whether the role may make tables in it.
@@ -71,7 +71,7 @@ pub struct FoundSchema {
 
 /// The outbox table, or whatever bears its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundTable {
+pub struct CatalogTable {
     /// `relkind`: `r` a table, `p` a partitioned one.
     pub kind: String,
     /// Whether what is written to it is in the log.
@@ -85,16 +85,16 @@ pub struct FoundTable {
     /// The fillfactor, 100 where it is not set.
     pub fillfactor: i32,
     /// Its partitions.
-    pub partitions: Vec<FoundPartition>,
+    pub partitions: Vec<CatalogPartition>,
     /// Its columns.
-    pub columns: Vec<FoundColumn>,
+    pub columns: Vec<CatalogColumn>,
     /// Its indexes.
-    pub indexes: Vec<FoundIndex>,
+    pub indexes: Vec<CatalogIndex>,
 }
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundPartition {
+pub struct CatalogPartition {
     /// Its schema and name.
     pub name: TableName,
     /// The month that it holds, if its name and its bounds are those that `init --partitioned` gives.
@@ -109,7 +109,7 @@ pub struct FoundPartition {
 
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundColumn {
+pub struct CatalogColumn {
     /// Its name.
     pub name: String,
     /// Its type, as `format_type` names it, and what a domain is over.
@@ -129,7 +129,7 @@ pub struct FoundColumn {
 
 /// An index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundIndex {
+pub struct CatalogIndex {
     /// Its name.
     pub name: String,
     /// Whether the planner may use it to find any row: valid and not partial.
@@ -146,7 +146,7 @@ pub struct FoundIndex {
 
 /// The publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundPublication {
+pub struct CatalogPublication {
     /// Whether the role owns it.
     pub owned: bool,
     /// `FOR ALL TABLES`.
@@ -158,14 +158,14 @@ pub struct FoundPublication {
     /// `publish_via_partition_root`.
     pub via_root: bool,
     /// How it covers the outbox table, if it does.
-    pub member: Option<Member>,
+    pub published_table: Option<PublishedTable>,
     /// Whether it covers `postrider.replay`, whose inserts are replay requests.
     pub replay: bool,
 }
 
 /// How a publication covers a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct PublishedTable {
     /// The row filter.
     pub row_filter: Option<String>,
     /// The columns it publishes; absent where the server has no column lists.
@@ -174,7 +174,7 @@ pub struct Member {
 
 /// The slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundSlot {
+pub struct CatalogSlot {
     /// The output plugin; absent for a physical slot.
     pub plugin: Option<String>,
     /// The database; absent for a physical slot.

@@ -7,8 +7,8 @@ use crate::connection::names::Names;
 use crate::connection::session::Session;
 use crate::retention::month::Month;
 use crate::setup::catalog::{
-    Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
-    FoundSlot, FoundTable, Member,
+    CatalogColumn, CatalogIndex, CatalogPartition, CatalogPublication, CatalogRole, CatalogSchema,
+    CatalogServer, CatalogSlot, CatalogSnapshot, CatalogTable, PublishedTable,
 };
 
 // Names are compared as text: as a parameter of type name, one longer than 63 bytes would be an error. Columns
@@ -99,7 +99,7 @@ select pg_has_role(pubowner, 'USAGE'), puballtables, pubinsert, pubupdate, pubde
 from pg_publication where pubname::text = $1::text";
 
 // A partitioned table whose partitions are published under their own names is not in the view itself.
-const MEMBER: &str = "
+const PUBLISHED_TABLE: &str = "
 select to_jsonb(t) ->> 'rowfilter', to_jsonb(t) ? 'attnames',
        array(select jsonb_array_elements_text(case jsonb_typeof(to_jsonb(t) -> 'attnames')
                                               when 'array' then to_jsonb(t) -> 'attnames' else '[]' end))
@@ -138,13 +138,13 @@ order by 1";
 /// # Errors
 ///
 /// As of any query.
-pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreError> {
+pub async fn inspect(session: &Session, names: &Names) -> Result<CatalogSnapshot, StoreError> {
     let server = one(session, SERVER, &[]).await?;
     let role = one(session, ROLE, &[]).await?;
     let (schema, table) = (&names.table.schema, &names.table.name);
-    let PostriderSchema { migrations, lacks, owns_replay } = postrider_schema(session).await?;
-    Ok(Found {
-        server: FoundServer {
+    let PostriderSchema { migrations, missing_privileges, owns_replay } = postrider_schema(session).await?;
+    Ok(CatalogSnapshot {
+        server: CatalogServer {
             version_num: server.get(0),
             version: server.get(1),
             standby: server.get(2),
@@ -154,7 +154,7 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
             database: server.get(6),
             month: Month::from_number(server.get(7)),
         },
-        role: FoundRole { name: role.get(0), replication: role.get(1), create_in_database: role.get(2) },
+        role: CatalogRole { name: role.get(0), replication: role.get(1), create_in_database: role.get(2) },
         table_schema: find_schema(session, schema).await?,
         table: match optional(session, TABLE, &[schema, table]).await? {
             Some(row) => Some(describe_table(session, &row, names).await?),
@@ -162,14 +162,15 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
         },
         publication: match optional(session, PUBLICATION, &[&names.publication]).await? {
             Some(row) => {
-                let member = optional(session, MEMBER, &[&names.publication, schema, table]).await?;
+                let published_table =
+                    optional(session, PUBLISHED_TABLE, &[&names.publication, schema, table]).await?;
                 let replay: [&(dyn ToSql + Sync); 3] = [&names.publication, &"postrider", &"replay"];
-                let replay = optional(session, MEMBER, &replay).await?;
-                Some(publication(&row, member.as_ref(), replay.is_some()))
+                let replay = optional(session, PUBLISHED_TABLE, &replay).await?;
+                Some(publication(&row, published_table.as_ref(), replay.is_some()))
             }
             None => None,
         },
-        slot: optional(session, SLOT, &[&names.slot]).await?.map(|row| FoundSlot {
+        slot: optional(session, SLOT, &[&names.slot]).await?.map(|row| CatalogSlot {
             plugin: row.get(0),
             database: row.get(1),
             temporary: row.get(2),
@@ -178,21 +179,21 @@ pub async fn inspect(session: &Session, names: &Names) -> Result<Found, StoreErr
             failover: row.get(5),
         }),
         migrations,
-        lacks,
+        missing_privileges,
         owns_replay,
     })
 }
 
-async fn find_schema(session: &Session, name: &str) -> Result<Option<FoundSchema>, StoreError> {
+async fn find_schema(session: &Session, name: &str) -> Result<Option<CatalogSchema>, StoreError> {
     let row = optional(session, SCHEMA, &[&name]).await?;
-    Ok(row.map(|row| FoundSchema { usage: row.get(0), create: row.get(1) }))
+    Ok(row.map(|row| CatalogSchema { usage: row.get(0), create: row.get(1) }))
 }
 
-async fn describe_table(session: &Session, table: &Row, names: &Names) -> Result<FoundTable, StoreError> {
+async fn describe_table(session: &Session, table: &Row, names: &Names) -> Result<CatalogTable, StoreError> {
     let oid: u32 = table.get(0);
     let columns = all(session, COLUMNS, &[&oid]).await?;
     let indexes = all(session, INDEXES, &[&oid]).await?;
-    Ok(FoundTable {
+    Ok(CatalogTable {
         kind: table.get(1),
         logged: table.get(2),
         owned: table.get(3),
@@ -202,7 +203,7 @@ async fn describe_table(session: &Session, table: &Row, names: &Names) -> Result
         partitions: partitions(session, names).await?,
         columns: columns
             .iter()
-            .map(|row| FoundColumn {
+            .map(|row| CatalogColumn {
                 name: row.get(0),
                 type_name: row.get(1),
                 text_of_user: row.get(2),
@@ -214,7 +215,7 @@ async fn describe_table(session: &Session, table: &Row, names: &Names) -> Result
             .collect(),
         indexes: indexes
             .iter()
-            .map(|row| FoundIndex {
+            .map(|row| CatalogIndex {
                 name: row.get(0),
                 usable: row.get(1),
                 leads_with: row.get(2),
@@ -227,7 +228,10 @@ async fn describe_table(session: &Session, table: &Row, names: &Names) -> Result
 }
 
 /// The table's partitions; none of a table that is not partitioned.
-pub(crate) async fn partitions(session: &Session, names: &Names) -> Result<Vec<FoundPartition>, StoreError> {
+pub(crate) async fn partitions(
+    session: &Session,
+    names: &Names,
+) -> Result<Vec<CatalogPartition>, StoreError> {
     let table = &names.table;
     let rows = all(session, PARTITIONS, &[&table.schema, &table.name, &names.columns.created_at]).await?;
     let partition = |row: &Row| {
@@ -236,21 +240,23 @@ pub(crate) async fn partitions(session: &Session, names: &Names) -> Result<Vec<F
         let month = Month::of_partition(table, &name.name).filter(|month| {
             name.schema == table.schema && from == Some(&month.told()) && to == Some(&month.next().told())
         });
-        FoundPartition { month, default: row.get(2), kind: row.get(3), fillfactor: row.get(4), name }
+        CatalogPartition { month, default: row.get(2), kind: row.get(3), fillfactor: row.get(4), name }
     };
     Ok(rows.iter().map(partition).collect())
 }
 
-fn publication(row: &Row, member: Option<&Row>, replay: bool) -> FoundPublication {
+fn publication(row: &Row, published_table: Option<&Row>, replay: bool) -> CatalogPublication {
     let more = [(3, "update"), (4, "delete"), (5, "truncate")];
-    FoundPublication {
+    CatalogPublication {
         owned: row.get(0),
         all_tables: row.get(1),
         inserts: row.get(2),
         more: more.iter().filter(|(index, _)| row.get(*index)).map(|(_, name)| (*name).to_owned()).collect(),
         via_root: row.get(6),
-        member: member
-            .map(|row| Member { row_filter: row.get(0), columns: row.get::<_, bool>(1).then(|| row.get(2)) }),
+        published_table: published_table.map(|row| PublishedTable {
+            row_filter: row.get(0),
+            columns: row.get::<_, bool>(1).then(|| row.get(2)),
+        }),
         replay,
     }
 }
@@ -261,7 +267,7 @@ struct PostriderSchema {
     /// The applied migrations.
     migrations: Vec<i32>,
     /// The privileges that the role lacks on existing tables.
-    lacks: Vec<String>,
+    missing_privileges: Vec<String>,
     owns_replay: Option<bool>,
 }
 
@@ -269,9 +275,9 @@ async fn postrider_schema(session: &Session) -> Result<PostriderSchema, StoreErr
     let Some(schema) = find_schema(session, "postrider").await? else {
         return Ok(PostriderSchema::default());
     };
-    let (mut lacks, mut owns_replay) = (Vec::new(), None);
+    let (mut missing_privileges, mut owns_replay) = (Vec::new(), None);
     if !schema.usage {
-        lacks.push("USAGE ON SCHEMA postrider".to_owned());
+        missing_privileges.push("USAGE ON SCHEMA postrider".to_owned());
     }
     let mut migrations_are_readable = false;
     for row in all(session, POSTRIDER_TABLES, &[]).await? {
@@ -281,7 +287,7 @@ async fn postrider_schema(session: &Session) -> Result<PostriderSchema, StoreErr
         }
         migrations_are_readable |= name == "migration" && select && schema.usage;
         if !missing.is_empty() {
-            lacks.push(format!("{} ON postrider.{name}", missing.join(", ")));
+            missing_privileges.push(format!("{} ON postrider.{name}", missing.join(", ")));
         }
     }
     let migrations = if migrations_are_readable {
@@ -290,7 +296,7 @@ async fn postrider_schema(session: &Session) -> Result<PostriderSchema, StoreErr
         Vec::new()
     };
     let migrations = migrations.iter().map(|row| row.get(0)).collect();
-    Ok(PostriderSchema { migrations, lacks, owns_replay })
+    Ok(PostriderSchema { migrations, missing_privileges, owns_replay })
 }
 
 const DOING: &str = "looking at what is in the database";

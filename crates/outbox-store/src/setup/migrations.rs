@@ -3,7 +3,7 @@
 use crate::connection::names::Names;
 use crate::connection::quote;
 use crate::retention::month::{Month, created_at_index, default_partition};
-use crate::setup::columns::{PARTS, templated};
+use crate::setup::columns::{COLUMNS, template_columns};
 
 const OUTBOX: &str = include_str!("../../../../migrations/outbox.sql");
 
@@ -75,9 +75,9 @@ fn fill(names: &Names, version_num: i32, primary_key: &str, storage: &str) -> St
         "uuid" => Some(uuid.to_owned()),
         "primary_key" => Some(primary_key.to_owned()),
         "storage" => Some(storage.to_owned()),
-        key => PARTS.iter().find(|part| part.key == key).map(|part| quote::identifier(part.name(columns))),
+        key => COLUMNS.iter().find(|role| role.key == key).map(|role| quote::identifier(role.name(columns))),
     });
-    for name in templated(columns) {
+    for name in template_columns(columns) {
         let (table, column) = (quote::table(&names.table), quote::identifier(name));
         sql.push_str(&format!("alter table {table} add column if not exists {column} text;\n"));
     }
@@ -108,8 +108,8 @@ mod tests {
         for sql in [outbox(&names, 170_000), outbox_partitioned(&names, 180_000, months)] {
             assert!(!sql.contains('{') && !sql.contains('}'), "{sql}");
         }
-        for part in PARTS {
-            assert!(OUTBOX.contains(&format!("    {{{}}} ", part.key)), "{}", part.key);
+        for role in COLUMNS {
+            assert!(OUTBOX.contains(&format!("    {{{}}} ", role.key)), "{}", role.key);
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let tail = "primary key (\"id\", \"created_at\")\n) partition by range (\"created_at\");";
         assert!(partitioned.contains(tail), "{partitioned}");
         let columns = |sql: &str| sql.lines().filter(|line| line.starts_with("    \"")).count();
-        assert_eq!((columns(&plain), columns(&partitioned)), (PARTS.len(), PARTS.len()));
+        assert_eq!((columns(&plain), columns(&partitioned)), (COLUMNS.len(), COLUMNS.len()));
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, literal, table};
 use crate::retention::partitions::{missing_months, months_ahead};
-use crate::setup::catalog::{Found, FoundTable};
+use crate::setup::catalog::{CatalogSnapshot, CatalogTable};
 use crate::setup::migrations::{self, MIGRATIONS};
 use crate::setup::preflight::problem::Problem;
 use crate::setup::preflight::stream_problems::{
@@ -96,36 +96,36 @@ pub enum Shape {
 
 /// Decides what `init` has to do: whatever is missing is made, whatever is there is left as it is, and whatever
 /// is there but cannot serve is a problem.
-pub fn plan(found: &Found, names: &Names, write_back: bool, shape: Shape) -> InitPlan {
-    let mut plan = InitPlan { lines: Vec::new(), problems: server_problems(&found.server) };
-    if found.server.standby {
+pub fn plan(catalog: &CatalogSnapshot, names: &Names, write_back: bool, shape: Shape) -> InitPlan {
+    let mut plan = InitPlan { lines: Vec::new(), problems: server_problems(&catalog.server) };
+    if catalog.server.standby {
         plan.problems
             .push(Problem::new("the server is a standby", "run `postrider init` against the primary"));
     }
     plan.problems.extend(name_problems(names));
     if write_back {
-        plan_schema(&mut plan, found);
+        plan_schema(&mut plan, catalog);
     }
-    plan_table(&mut plan, found, names, write_back, shape);
-    plan_publication(&mut plan, found, names, write_back);
-    plan_slot(&mut plan, found, names);
+    plan_table(&mut plan, catalog, names, write_back, shape);
+    plan_publication(&mut plan, catalog, names, write_back);
+    plan_slot(&mut plan, catalog, names);
     plan
 }
 
-fn plan_schema(plan: &mut InitPlan, found: &Found) {
-    let role = &found.role.name;
-    for lack in &found.lacks {
+fn plan_schema(plan: &mut InitPlan, catalog: &CatalogSnapshot) {
+    let role = &catalog.role.name;
+    for privilege in &catalog.missing_privileges {
         plan.problems.push(Problem::new(
-            format!("role {role} lacks {lack}"),
-            format!("GRANT {lack} TO {}", identifier(role)),
+            format!("role {role} lacks {privilege}"),
+            format!("GRANT {privilege} TO {}", identifier(role)),
         ));
     }
     let pending: Vec<_> =
-        MIGRATIONS.iter().filter(|migration| !found.migrations.contains(&migration.version)).collect();
+        MIGRATIONS.iter().filter(|migration| !catalog.migrations.contains(&migration.version)).collect();
     if pending.is_empty() {
         plan.lines.push(Line::Found("schema postrider".to_owned()));
-    } else if found.lacks.is_empty() {
-        need_create_in_database(plan, found, "schema postrider");
+    } else if catalog.missing_privileges.is_empty() {
+        need_create_in_database(plan, catalog, "schema postrider");
     }
     for migration in pending {
         let what = format!("schema postrider, migration {:04}_{}", migration.version, migration.name);
@@ -133,9 +133,9 @@ fn plan_schema(plan: &mut InitPlan, found: &Found) {
     }
 }
 
-fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: bool, shape: Shape) {
+fn plan_table(plan: &mut InitPlan, catalog: &CatalogSnapshot, names: &Names, write_back: bool, shape: Shape) {
     let name = &names.table;
-    if let Some(there) = &found.table {
+    if let Some(there) = &catalog.table {
         plan.lines.push(Line::Found(format!("table {name}")));
         plan.problems.extend(table_problems(there, names, write_back));
         if shape == Shape::Monthly && there.kind == "r" {
@@ -144,25 +144,27 @@ fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: boo
                 "run `postrider init` without --partitioned, or set postgres.table to another name",
             ));
         }
-        plan_partitions(plan, found, there, names);
-        let (warnings, notes) = advice(there, names, found.server.month, write_back);
+        plan_partitions(plan, catalog, there, names);
+        let (warnings, notes) = advice(there, names, catalog.server.month, write_back);
         plan.lines.extend(warnings.into_iter().map(Line::Warning).chain(notes.into_iter().map(Line::Note)));
         return;
     }
     let mut sql = match shape {
-        Shape::Plain => migrations::outbox(names, found.server.version_num),
-        Shape::Monthly => {
-            migrations::outbox_partitioned(names, found.server.version_num, months_ahead(found.server.month))
-        }
+        Shape::Plain => migrations::outbox(names, catalog.server.version_num),
+        Shape::Monthly => migrations::outbox_partitioned(
+            names,
+            catalog.server.version_num,
+            months_ahead(catalog.server.month),
+        ),
     };
     let schema = identifier(&name.schema);
-    match &found.table_schema {
+    match &catalog.table_schema {
         None => {
-            need_create_in_database(plan, found, &format!("schema {}", name.schema));
+            need_create_in_database(plan, catalog, &format!("schema {}", name.schema));
             sql = format!("create schema if not exists {schema};\n{sql}");
         }
         Some(there) if !there.create || !there.usage => {
-            let role = &found.role.name;
+            let role = &catalog.role.name;
             plan.problems.push(Problem::new(
                 format!("role {role} may not create tables in schema {}", name.schema),
                 format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {}", identifier(role)),
@@ -178,8 +180,8 @@ fn plan_table(plan: &mut InitPlan, found: &Found, names: &Names, write_back: boo
 }
 
 /// Of a table whose partitions are those of `init`, the months to come that have none.
-fn plan_partitions(plan: &mut InitPlan, found: &Found, table: &FoundTable, names: &Names) {
-    let missing = missing_months(&table.partitions, found.server.month);
+fn plan_partitions(plan: &mut InitPlan, catalog: &CatalogSnapshot, table: &CatalogTable, names: &Names) {
+    let missing = missing_months(&table.partitions, catalog.server.month);
     if missing.is_empty() {
         return;
     }
@@ -187,7 +189,7 @@ fn plan_partitions(plan: &mut InitPlan, found: &Found, table: &FoundTable, names
         plan.problems.push(Problem::new(
             format!(
                 "role {} does not own table {} and may not add partitions to it",
-                found.role.name, names.table
+                catalog.role.name, names.table
             ),
             "run `postrider init` as its owner, or as a member of that role",
         ));
@@ -199,24 +201,24 @@ fn plan_partitions(plan: &mut InitPlan, found: &Found, table: &FoundTable, names
 }
 
 /// The publication of the outbox table and, with write-back, of `postrider.replay`.
-fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names, write_back: bool) {
-    let (name, role) = (&names.publication, &found.role.name);
-    let covered = found.publication.as_ref().is_some_and(|there| there.member.is_some());
-    if !covered && found.table.as_ref().is_some_and(|table| !table.owned) {
+fn plan_publication(plan: &mut InitPlan, catalog: &CatalogSnapshot, names: &Names, write_back: bool) {
+    let (name, role) = (&names.publication, &catalog.role.name);
+    let covered = catalog.publication.as_ref().is_some_and(|there| there.published_table.is_some());
+    if !covered && catalog.table.as_ref().is_some_and(|table| !table.owned) {
         plan.problems.push(Problem::new(
             format!("role {role} does not own table {} and may not publish it", names.table),
             "run `postrider init` as its owner, or as a member of that role",
         ));
     }
-    let publishes_replay = found.publication.as_ref().is_some_and(|there| there.replay || there.all_tables);
-    if write_back && !publishes_replay && found.owns_replay == Some(false) {
+    let publishes_replay = catalog.publication.as_ref().is_some_and(|there| there.replay || there.all_tables);
+    if write_back && !publishes_replay && catalog.owns_replay == Some(false) {
         plan.problems.push(Problem::new(
             format!("role {role} does not own table {REPLAY} and cannot publish it"),
             "run `postrider init` as its owner, or as a member of that role",
         ));
     }
-    let Some(there) = &found.publication else {
-        need_create_in_database(plan, found, &format!("publication {name}"));
+    let Some(there) = &catalog.publication else {
+        need_create_in_database(plan, catalog, &format!("publication {name}"));
         let replay = if write_back { format!(", {REPLAY}") } else { String::new() };
         let sql = format!(
             "create publication {} for table {}{replay} with (publish = 'insert', publish_via_partition_root = true);\n",
@@ -226,7 +228,7 @@ fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names, write_bac
         return plan.step("created", format!("publication {name}"), sql);
     };
     plan.lines.push(Line::Found(format!("publication {name}")));
-    plan.problems.extend(publication_problems(there, found.table.as_ref(), names));
+    plan.problems.extend(publication_problems(there, catalog.table.as_ref(), names));
     plan.lines.extend(publication_notes(there, names).into_iter().map(Line::Note));
     if write_back && !publishes_replay {
         if !there.owned {
@@ -239,7 +241,7 @@ fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names, write_bac
         plan.step("extended", format!("publication {name} by table {REPLAY}"), sql);
     }
     // A new table comes into a publication for all tables by itself.
-    if covered || (there.all_tables && found.table.is_none()) {
+    if covered || (there.all_tables && catalog.table.is_none()) {
         return;
     }
     if there.all_tables {
@@ -265,11 +267,11 @@ fn plan_publication(plan: &mut InitPlan, found: &Found, names: &Names, write_bac
 /// Replay requests are rows of this table, which reach the relay through the publication.
 const REPLAY: &str = "postrider.replay";
 
-fn plan_slot(plan: &mut InitPlan, found: &Found, names: &Names) {
+fn plan_slot(plan: &mut InitPlan, catalog: &CatalogSnapshot, names: &Names) {
     let name = &names.slot;
-    if let Some(there) = &found.slot {
+    if let Some(there) = &catalog.slot {
         plan.lines.push(Line::Found(format!("slot {name}")));
-        plan.problems.extend(slot_problems(there, &found.server, names));
+        plan.problems.extend(slot_problems(there, &catalog.server, names));
         if there.failover == Some(false) {
             plan.lines.push(Line::Note(format!(
                 "slot {name} is not failover-enabled: a standby that is promoted does not have it"
@@ -277,24 +279,24 @@ fn plan_slot(plan: &mut InitPlan, found: &Found, names: &Names) {
         }
         return;
     }
-    if !found.role.replication {
-        plan.problems.push(replication_problem(&found.role.name));
+    if !catalog.role.replication {
+        plan.problems.push(replication_problem(&catalog.role.name));
     }
-    if found.server.slots >= found.server.slots_max {
+    if catalog.server.slots >= catalog.server.slots_max {
         plan.problems.push(Problem::new(
-            format!("all {} replication slots are taken", found.server.slots_max),
+            format!("all {} replication slots are taken", catalog.server.slots_max),
             "ALTER SYSTEM SET max_replication_slots to more and restart the server, or drop a slot that is not used",
         ));
     }
-    let failover = if found.server.version_num >= 170_000 { ", failover => true" } else { "" };
+    let failover = if catalog.server.version_num >= 170_000 { ", failover => true" } else { "" };
     let sql =
         format!("select pg_create_logical_replication_slot({}, 'pgoutput'{failover});\n", literal(name));
     plan.step("created", format!("slot {name}"), sql);
 }
 
-fn need_create_in_database(plan: &mut InitPlan, found: &Found, what: &str) {
-    if !found.role.create_in_database {
-        let (role, database) = (&found.role.name, &found.server.database);
+fn need_create_in_database(plan: &mut InitPlan, catalog: &CatalogSnapshot, what: &str) {
+    if !catalog.role.create_in_database {
+        let (role, database) = (&catalog.role.name, &catalog.server.database);
         plan.problems.push(Problem::new(
             format!("role {role} may not create {what} in database {database}"),
             format!("GRANT CREATE ON DATABASE {} TO {}", identifier(database), identifier(role)),

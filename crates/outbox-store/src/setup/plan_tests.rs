@@ -1,10 +1,10 @@
-//! What is decided from what was found, without a server.
+//! `plan` and `problems_for_run` decide from values of the catalog, without a server.
 
 use crate::connection::names::Names;
 use crate::retention::month::Month;
 use crate::setup::catalog::{
-    Found, FoundColumn, FoundIndex, FoundPartition, FoundPublication, FoundRole, FoundSchema, FoundServer,
-    FoundSlot, FoundTable, Member,
+    CatalogColumn, CatalogIndex, CatalogPartition, CatalogPublication, CatalogRole, CatalogSchema,
+    CatalogServer, CatalogSlot, CatalogSnapshot, CatalogTable, PublishedTable,
 };
 use crate::setup::plan::{InitPlan, Shape, plan};
 use crate::setup::preflight::check::problems_for_run;
@@ -13,9 +13,9 @@ use crate::setup::preflight::problem::Problem;
 
 const NEEDS: RunNeeds = RunNeeds { write_back: true, retention: false };
 
-fn nothing() -> Found {
-    Found {
-        server: FoundServer {
+fn nothing() -> CatalogSnapshot {
+    CatalogSnapshot {
+        server: CatalogServer {
             version_num: 170_002,
             version: "17.2".to_owned(),
             standby: false,
@@ -25,19 +25,19 @@ fn nothing() -> Found {
             database: "shop".to_owned(),
             month: Month::new(2026, 11),
         },
-        role: FoundRole { name: "relay".to_owned(), replication: true, create_in_database: true },
-        table_schema: Some(FoundSchema { usage: true, create: true }),
+        role: CatalogRole { name: "relay".to_owned(), replication: true, create_in_database: true },
+        table_schema: Some(CatalogSchema { usage: true, create: true }),
         table: None,
         publication: None,
         slot: None,
         migrations: Vec::new(),
-        lacks: Vec::new(),
+        missing_privileges: Vec::new(),
         owns_replay: None,
     }
 }
 
-fn column(name: &str, type_name: &str) -> FoundColumn {
-    FoundColumn {
+fn column(name: &str, type_name: &str) -> CatalogColumn {
+    CatalogColumn {
         name: name.to_owned(),
         type_name: type_name.to_owned(),
         text_of_user: false,
@@ -48,8 +48,8 @@ fn column(name: &str, type_name: &str) -> FoundColumn {
     }
 }
 
-fn index(name: &str, columns: &[&str]) -> FoundIndex {
-    FoundIndex {
+fn index(name: &str, columns: &[&str]) -> CatalogIndex {
+    CatalogIndex {
         name: name.to_owned(),
         usable: true,
         ordered: true,
@@ -59,7 +59,7 @@ fn index(name: &str, columns: &[&str]) -> FoundIndex {
     }
 }
 
-fn everything() -> Found {
+fn everything() -> CatalogSnapshot {
     let time = "timestamp with time zone";
     let columns = [
         ("id", "uuid"),
@@ -81,8 +81,8 @@ fn everything() -> Found {
         ("last_attempt_at", time),
         ("last_error", "text"),
     ];
-    Found {
-        table: Some(FoundTable {
+    CatalogSnapshot {
+        table: Some(CatalogTable {
             kind: "r".to_owned(),
             logged: true,
             owned: true,
@@ -93,16 +93,16 @@ fn everything() -> Found {
             columns: columns.iter().map(|(name, type_name)| column(name, type_name)).collect(),
             indexes: vec![index("outbox_pkey", &["id"]), index("outbox_created_at", &["created_at", "id"])],
         }),
-        publication: Some(FoundPublication {
+        publication: Some(CatalogPublication {
             owned: true,
             all_tables: false,
             inserts: true,
             more: Vec::new(),
             via_root: true,
-            member: Some(Member { row_filter: None, columns: None }),
+            published_table: Some(PublishedTable { row_filter: None, columns: None }),
             replay: true,
         }),
-        slot: Some(FoundSlot {
+        slot: Some(CatalogSlot {
             plugin: Some("pgoutput".to_owned()),
             database: Some("shop".to_owned()),
             temporary: false,
@@ -116,37 +116,37 @@ fn everything() -> Found {
     }
 }
 
-fn planned(found: &Found) -> InitPlan {
-    plan(found, &Names::default(), true, Shape::Plain)
+fn planned(catalog: &CatalogSnapshot) -> InitPlan {
+    plan(catalog, &Names::default(), true, Shape::Plain)
 }
 
 /// The problems of `init` and of `run` with what `change` makes of a database that has everything.
-fn problems_of(change: impl FnOnce(&mut Found)) -> (Vec<String>, Vec<String>) {
-    let mut found = everything();
-    change(&mut found);
+fn problems_of(change: impl FnOnce(&mut CatalogSnapshot)) -> (Vec<String>, Vec<String>) {
+    let mut catalog = everything();
+    change(&mut catalog);
     let text = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<_>>();
-    let run = problems_for_run(&found, &Names::default(), NEEDS);
-    (text(planned(&found).problems), text(run.problems))
+    let run = problems_for_run(&catalog, &Names::default(), NEEDS);
+    (text(planned(&catalog).problems), text(run.problems))
 }
 
 /// One and the same problem for both.
-fn problem_of(change: impl FnOnce(&mut Found)) -> String {
+fn problem_of(change: impl FnOnce(&mut CatalogSnapshot)) -> String {
     let (init, run) = problems_of(change);
     assert_eq!(init, run);
     assert_eq!(init.len(), 1, "{init:?}");
     init.concat()
 }
 
-fn table(found: &mut Found) -> &mut FoundTable {
-    found.table.as_mut().expect("it is there")
+fn table(catalog: &mut CatalogSnapshot) -> &mut CatalogTable {
+    catalog.table.as_mut().expect("it is there")
 }
 
-fn publication(found: &mut Found) -> &mut FoundPublication {
-    found.publication.as_mut().expect("it is there")
+fn publication(catalog: &mut CatalogSnapshot) -> &mut CatalogPublication {
+    catalog.publication.as_mut().expect("it is there")
 }
 
-fn slot(found: &mut Found) -> &mut FoundSlot {
-    found.slot.as_mut().expect("it is there")
+fn slot(catalog: &mut CatalogSnapshot) -> &mut CatalogSlot {
+    catalog.slot.as_mut().expect("it is there")
 }
 
 #[test]
@@ -207,35 +207,35 @@ fn run_needs_everything_and_names_init() {
 
 #[test]
 fn a_pure_relay_needs_no_schema_and_no_status_columns() {
-    let mut found = everything();
-    found.migrations.clear();
-    table(&mut found).columns.truncate(5);
-    table(&mut found).indexes.clear();
+    let mut catalog = everything();
+    catalog.migrations.clear();
+    table(&mut catalog).columns.truncate(5);
+    table(&mut catalog).indexes.clear();
     let without = RunNeeds { write_back: false, ..NEEDS };
-    assert_eq!(problems_for_run(&found, &Names::default(), without).problems, []);
-    let plan = plan(&found, &Names::default(), false, Shape::Plain);
+    assert_eq!(problems_for_run(&catalog, &Names::default(), without).problems, []);
+    let plan = plan(&catalog, &Names::default(), false, Shape::Plain);
     assert_eq!((plan.problems.len(), plan.steps().count()), (0, 0));
 }
 
 #[test]
 fn servers_that_cannot_are_named_with_what_helps() {
     assert_eq!(
-        problem_of(|found| found.server.wal_level = "replica".to_owned()),
+        problem_of(|catalog| catalog.server.wal_level = "replica".to_owned()),
         "wal_level is replica; ALTER SYSTEM SET wal_level = logical, then restart the server"
     );
-    let old = problem_of(|found| {
-        found.server.version_num = 130_011;
-        found.server.version = "13.11".to_owned();
+    let old = problem_of(|catalog| {
+        catalog.server.version_num = 130_011;
+        catalog.server.version = "13.11".to_owned();
     });
     assert_eq!(old, "the server is PostgreSQL 13.11; Postrider needs PostgreSQL 14 or later");
-    let (init, _) = problems_of(|found| found.server.standby = true);
+    let (init, _) = problems_of(|catalog| catalog.server.standby = true);
     assert_eq!(init, ["the server is a standby; run `postrider init` against the primary"]);
 }
 
 #[test]
 fn a_missing_column_comes_with_its_alter_table() {
-    let problem = problem_of(|found| {
-        table(found).columns.retain(|column| !["status", "kafka_offset"].contains(&column.name.as_str()));
+    let problem = problem_of(|catalog| {
+        table(catalog).columns.retain(|column| !["status", "kafka_offset"].contains(&column.name.as_str()));
     });
     assert_eq!(
         problem,
@@ -244,8 +244,9 @@ fn a_missing_column_comes_with_its_alter_table() {
          [columns], or set writeback.enabled = false"
     );
     let optional = ["headers", "topic", "partition_key", "created_at"];
-    let without =
-        problems_of(|found| table(found).columns.retain(|column| !optional.contains(&column.name.as_str())));
+    let without = problems_of(|catalog| {
+        table(catalog).columns.retain(|column| !optional.contains(&column.name.as_str()))
+    });
     assert_eq!(without, (Vec::new(), Vec::new()));
 }
 
@@ -256,8 +257,8 @@ fn a_column_of_a_type_that_cannot_serve_is_named() {
         ("payload", "integer", "jsonb, json, text, character varying, bytea"),
         ("kafka_offset", "integer", "bigint"),
     ] {
-        let problem = problem_of(|found| {
-            let column = table(found).columns.iter_mut().find(|column| column.name == name);
+        let problem = problem_of(|catalog| {
+            let column = table(catalog).columns.iter_mut().find(|column| column.name == name);
             column.expect("it is there").type_name = type_name.to_owned();
         });
         assert_eq!(problem, format!("column {name} of public.outbox is {type_name}; it takes {takes}"));
@@ -266,48 +267,52 @@ fn a_column_of_a_type_that_cannot_serve_is_named() {
 
 #[test]
 fn a_table_that_is_not_in_the_log_or_no_table_is_named() {
-    assert!(problem_of(|found| table(found).logged = false).contains("SET LOGGED"));
-    assert!(problem_of(|found| table(found).kind = "v".to_owned()).starts_with("public.outbox is no table"));
-    assert!(problem_of(|found| table(found).indexes.clear()).contains("ADD PRIMARY KEY (\"id\")"));
+    assert!(problem_of(|catalog| table(catalog).logged = false).contains("SET LOGGED"));
+    assert!(
+        problem_of(|catalog| table(catalog).kind = "v".to_owned()).starts_with("public.outbox is no table")
+    );
+    assert!(problem_of(|catalog| table(catalog).indexes.clear()).contains("ADD PRIMARY KEY (\"id\")"));
 }
 
 #[test]
 fn a_publication_that_cannot_serve_is_named() {
-    assert!(problem_of(|found| publication(found).inserts = false).contains("SET (publish = 'insert')"));
-    let partitions = problem_of(|found| {
-        table(found).kind = "p".to_owned();
-        publication(found).via_root = false;
+    assert!(problem_of(|catalog| publication(catalog).inserts = false).contains("SET (publish = 'insert')"));
+    let partitions = problem_of(|catalog| {
+        table(catalog).kind = "p".to_owned();
+        publication(catalog).via_root = false;
     });
     assert!(partitions.contains("publish_via_partition_root"), "{partitions}");
-    let listed = problem_of(|found| {
+    let listed = problem_of(|catalog| {
         let columns =
             ["id", "aggregate_type", "aggregate_id", "event_type", "headers", "topic", "partition_key"];
         let columns = columns.map(str::to_owned).to_vec();
-        publication(found).member = Some(Member { row_filter: None, columns: Some(columns) });
+        publication(catalog).published_table =
+            Some(PublishedTable { row_filter: None, columns: Some(columns) });
     });
     assert!(listed.starts_with("publication postrider leaves out column payload, created_at"), "{listed}");
 }
 
 #[test]
 fn a_publication_without_the_table_is_extended_by_init_and_refused_by_run() {
-    let mut found = everything();
-    publication(&mut found).member = None;
-    let plan = planned(&found);
+    let mut catalog = everything();
+    publication(&mut catalog).published_table = None;
+    let plan = planned(&catalog);
     let steps: Vec<_> = plan.steps().map(|step| step.sql.as_str()).collect();
     assert_eq!(steps, ["alter publication \"postrider\" add table \"public\".\"outbox\";\n"]);
     assert_eq!(
-        problems_for_run(&found, &Names::default(), NEEDS).problems[0].to_string(),
+        problems_for_run(&catalog, &Names::default(), NEEDS).problems[0].to_string(),
         "publication postrider does not publish table public.outbox; run `postrider init`"
     );
 }
 
 #[test]
 fn what_a_publication_does_beyond_need_is_noted() {
-    let mut found = everything();
-    publication(&mut found).all_tables = true;
-    publication(&mut found).more = vec!["update".to_owned(), "delete".to_owned()];
-    publication(&mut found).member = Some(Member { row_filter: Some("(a > 1)".to_owned()), columns: None });
-    let run = problems_for_run(&found, &Names::default(), NEEDS);
+    let mut catalog = everything();
+    publication(&mut catalog).all_tables = true;
+    publication(&mut catalog).more = vec!["update".to_owned(), "delete".to_owned()];
+    publication(&mut catalog).published_table =
+        Some(PublishedTable { row_filter: Some("(a > 1)".to_owned()), columns: None });
+    let run = problems_for_run(&catalog, &Names::default(), NEEDS);
     assert_eq!(run.problems, []);
     let notes = run.notes.join("\n");
     for said in ["FOR ALL TABLES", "publishes update, delete besides inserts", "with (a > 1)"] {
@@ -319,7 +324,8 @@ fn what_a_publication_does_beyond_need_is_noted() {
 fn a_slot_that_cannot_serve_is_named() {
     for (change, said) in [
         (
-            &(|slot: &mut FoundSlot| slot.plugin = Some("wal2json".to_owned())) as &dyn Fn(&mut FoundSlot),
+            &(|slot: &mut CatalogSlot| slot.plugin = Some("wal2json".to_owned()))
+                as &dyn Fn(&mut CatalogSlot),
             "wal2json",
         ),
         (&|slot| slot.plugin = None, "a physical one"),
@@ -328,7 +334,7 @@ fn a_slot_that_cannot_serve_is_named() {
         (&|slot| slot.wal_status = Some("lost".to_owned()), "is lost"),
         (&|slot| slot.invalidation_reason = Some("idle_timeout".to_owned()), "invalidated it (idle_timeout)"),
     ] {
-        let problem = problem_of(|found| change(slot(found)));
+        let problem = problem_of(|catalog| change(slot(catalog)));
         assert!(
             problem.contains(said) && problem.contains("pg_drop_replication_slot('postrider')"),
             "{problem}"
@@ -338,11 +344,11 @@ fn a_slot_that_cannot_serve_is_named() {
 
 #[test]
 fn a_role_that_may_not_is_told_what_to_be_granted() {
-    let mut found = nothing();
-    found.role.create_in_database = false;
-    found.role.replication = false;
-    found.server.slots = 10;
-    let problems: Vec<_> = planned(&found).problems.iter().map(Problem::to_string).collect();
+    let mut catalog = nothing();
+    catalog.role.create_in_database = false;
+    catalog.role.replication = false;
+    catalog.server.slots = 10;
+    let problems: Vec<_> = planned(&catalog).problems.iter().map(Problem::to_string).collect();
     let grant = "GRANT CREATE ON DATABASE \"shop\" TO \"relay\"";
     assert_eq!(problems[0], format!("role relay may not create schema postrider in database shop; {grant}"));
     assert_eq!(
@@ -357,14 +363,14 @@ fn a_role_that_may_not_is_told_what_to_be_granted() {
 
 #[test]
 fn an_index_on_a_column_that_changes_is_a_warning_and_a_full_page_a_note() {
-    let mut found = everything();
-    table(&mut found).indexes.extend([
+    let mut catalog = everything();
+    table(&mut catalog).indexes.extend([
         index("by_status", &["created_at", "status"]),
         index("by_type", &["created_at", "event_type"]),
-        FoundIndex { ends_hot: false, ..index("brin", &["created_at", "status"]) },
+        CatalogIndex { ends_hot: false, ..index("brin", &["created_at", "status"]) },
     ]);
-    table(&mut found).fillfactor = 100;
-    let lines: Vec<_> = planned(&found).lines.iter().map(ToString::to_string).collect();
+    table(&mut catalog).fillfactor = 100;
+    let lines: Vec<_> = planned(&catalog).lines.iter().map(ToString::to_string).collect();
     let warnings: Vec<_> = lines.iter().filter(|line| line.starts_with("warning")).collect();
     assert_eq!(warnings.len(), 1, "{lines:?}");
     assert!(warnings[0].contains("index by_status of public.outbox covers status"), "{lines:?}");
@@ -386,8 +392,8 @@ fn a_name_that_the_server_would_cut_is_refused_before_it_is_used() {
     assert!(problems[1].starts_with("postgres.slot: 'My-Slot' cannot be"), "{problems:?}");
 }
 
-fn partition(month: Month) -> FoundPartition {
-    FoundPartition {
+fn partition(month: Month) -> CatalogPartition {
+    CatalogPartition {
         name: month.partition(&Names::default().table),
         month: Some(month),
         default: false,
@@ -428,10 +434,10 @@ fn a_table_that_is_not_partitioned_is_not_made_so() {
 
 #[test]
 fn months_that_are_missing_are_made_by_whoever_owns_the_table() {
-    let mut found = everything();
-    table(&mut found).kind = "p".to_owned();
-    table(&mut found).partitions = vec![partition(Month::new(2026, 10)), partition(Month::new(2026, 11))];
-    let steps: Vec<_> = planned(&found).steps().map(|step| step.what.clone()).collect();
+    let mut catalog = everything();
+    table(&mut catalog).kind = "p".to_owned();
+    table(&mut catalog).partitions = vec![partition(Month::new(2026, 10)), partition(Month::new(2026, 11))];
+    let steps: Vec<_> = planned(&catalog).steps().map(|step| step.what.clone()).collect();
     assert_eq!(
         steps,
         [
@@ -439,28 +445,28 @@ fn months_that_are_missing_are_made_by_whoever_owns_the_table() {
             "partition public.outbox_2027_01 of public.outbox"
         ]
     );
-    assert!(problems_for_run(&found, &Names::default(), NEEDS).partitioned);
-    table(&mut found).owned = false;
+    assert!(problems_for_run(&catalog, &Names::default(), NEEDS).partitioned);
+    table(&mut catalog).owned = false;
     assert!(
-        planned(&found).problems[0].what.contains("may not add partitions"),
+        planned(&catalog).problems[0].what.contains("may not add partitions"),
         "{:?}",
-        planned(&found).problems
+        planned(&catalog).problems
     );
-    table(&mut found).partitions.iter_mut().for_each(|partition| partition.month = None);
-    assert_eq!((planned(&found).steps().count(), planned(&found).problems), (0, Vec::new()));
-    assert!(!problems_for_run(&found, &Names::default(), NEEDS).partitioned);
+    table(&mut catalog).partitions.iter_mut().for_each(|partition| partition.month = None);
+    assert_eq!((planned(&catalog).steps().count(), planned(&catalog).problems), (0, Vec::new()));
+    assert!(!problems_for_run(&catalog, &Names::default(), NEEDS).partitioned);
 }
 
 #[test]
 fn a_full_partition_is_noted_unless_its_month_is_over() {
-    let mut found = everything();
-    table(&mut found).kind = "p".to_owned();
-    table(&mut found).fillfactor = 100;
-    table(&mut found).partitions = (9..=12)
-        .map(|month| FoundPartition { fillfactor: 100, ..partition(Month::new(2026, month)) })
+    let mut catalog = everything();
+    table(&mut catalog).kind = "p".to_owned();
+    table(&mut catalog).fillfactor = 100;
+    table(&mut catalog).partitions = (9..=12)
+        .map(|month| CatalogPartition { fillfactor: 100, ..partition(Month::new(2026, month)) })
         .chain([partition(Month::new(2027, 1))])
         .collect();
-    let notes = problems_for_run(&found, &Names::default(), NEEDS).notes;
+    let notes = problems_for_run(&catalog, &Names::default(), NEEDS).notes;
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert!(
         notes[0].starts_with(
@@ -473,10 +479,10 @@ fn a_full_partition_is_noted_unless_its_month_is_over() {
 #[test]
 fn without_an_index_on_the_time_of_creation_the_statement_that_makes_it_is_noted() {
     let note = |kind: &str, columns: &[&str], ordered| {
-        let mut found = everything();
-        table(&mut found).kind = kind.to_owned();
-        table(&mut found).indexes[1] = FoundIndex { ordered, ..index("by_time", columns) };
-        let notes = problems_for_run(&found, &Names::default(), NEEDS).notes;
+        let mut catalog = everything();
+        table(&mut catalog).kind = kind.to_owned();
+        table(&mut catalog).indexes[1] = CatalogIndex { ordered, ..index("by_time", columns) };
+        let notes = problems_for_run(&catalog, &Names::default(), NEEDS).notes;
         notes.concat().rsplit("; ").next().unwrap_or_default().to_owned()
     };
     let made = |concurrently| {
@@ -491,11 +497,11 @@ fn without_an_index_on_the_time_of_creation_the_statement_that_makes_it_is_noted
 #[test]
 fn retention_needs_to_delete_and_to_find_what_is_old() {
     let needs = RunNeeds { retention: true, ..NEEDS };
-    let mut found = everything();
-    assert_eq!(problems_for_run(&found, &Names::default(), needs).problems, []);
-    table(&mut found).delete = false;
-    table(&mut found).indexes.truncate(1);
-    let problems = problems_for_run(&found, &Names::default(), needs).problems;
+    let mut catalog = everything();
+    assert_eq!(problems_for_run(&catalog, &Names::default(), needs).problems, []);
+    table(&mut catalog).delete = false;
+    table(&mut catalog).indexes.truncate(1);
+    let problems = problems_for_run(&catalog, &Names::default(), needs).problems;
     let problems: Vec<_> = problems.iter().map(Problem::to_string).collect();
     assert_eq!(
         problems,
@@ -506,27 +512,27 @@ fn retention_needs_to_delete_and_to_find_what_is_old() {
              retention.complete_after",
         ]
     );
-    table(&mut found).columns.retain(|column| column.name != "created_at");
-    let problems = problems_for_run(&found, &Names::default(), needs).problems;
+    table(&mut catalog).columns.retain(|column| column.name != "created_at");
+    let problems = problems_for_run(&catalog, &Names::default(), needs).problems;
     assert!(problems[1].what.contains("has no column created_at"), "{problems:?}");
-    assert_eq!(problems_for_run(&found, &Names::default(), NEEDS).problems, []);
+    assert_eq!(problems_for_run(&catalog, &Names::default(), NEEDS).problems, []);
 }
 
 #[test]
 fn publication_without_replay_table_is_extended_by_init_and_a_problem_for_run() {
-    let mut found = everything();
-    if let Some(publication) = &mut found.publication {
+    let mut catalog = everything();
+    if let Some(publication) = &mut catalog.publication {
         publication.replay = false;
     }
     let names = Names::default();
-    let steps: Vec<_> = planned(&found).steps().map(|step| step.sql.clone()).collect();
+    let steps: Vec<_> = planned(&catalog).steps().map(|step| step.sql.clone()).collect();
     assert_eq!(steps, ["alter publication \"postrider\" add table postrider.replay;\n"]);
-    let problems = problems_for_run(&found, &names, NEEDS).problems;
+    let problems = problems_for_run(&catalog, &names, NEEDS).problems;
     let text = problems[0].to_string();
     assert!(text.contains("ALTER PUBLICATION \"postrider\" ADD TABLE postrider.replay"), "{text}");
     let without_write_back = RunNeeds { write_back: false, retention: false };
-    assert_eq!(problems_for_run(&found, &names, without_write_back).problems, []);
-    assert_eq!(plan(&found, &names, false, Shape::Plain).steps().count(), 0);
+    assert_eq!(problems_for_run(&catalog, &names, without_write_back).problems, []);
+    assert_eq!(plan(&catalog, &names, false, Shape::Plain).steps().count(), 0);
 }
 
 #[test]
@@ -545,9 +551,9 @@ fn publication_of_a_new_database_covers_the_outbox_and_replay_requests() {
 
 #[test]
 fn publication_needs_the_owner_of_the_replay_table() {
-    let mut found = everything();
-    found.owns_replay = Some(false);
-    assert_eq!(planned(&found).problems, [], "it is published already");
-    found.publication = None;
-    assert!(planned(&found).problems[0].to_string().contains("postrider.replay"));
+    let mut catalog = everything();
+    catalog.owns_replay = Some(false);
+    assert_eq!(planned(&catalog).problems, [], "it is published already");
+    catalog.publication = None;
+    assert!(planned(&catalog).problems[0].to_string().contains("postrider.replay"));
 }

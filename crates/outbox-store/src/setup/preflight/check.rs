@@ -2,7 +2,7 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::identifier;
 use crate::connection::session::Session;
-use crate::setup::catalog::Found;
+use crate::setup::catalog::CatalogSnapshot;
 use crate::setup::inspect::inspect;
 use crate::setup::migrations::MIGRATIONS;
 use crate::setup::preflight::needs::RunNeeds;
@@ -42,36 +42,36 @@ pub async fn check_for_run(
     names: &Names,
     needs: RunNeeds,
 ) -> Result<RunCheck, StoreError> {
-    let found = inspect(session, names).await?;
-    if found.server.standby {
+    let catalog = inspect(session, names).await?;
+    if catalog.server.standby {
         return Err(StoreError::retryable("looking at what is in the database", "the server is a standby"));
     }
-    Ok(problems_for_run(&found, names, needs))
+    Ok(problems_for_run(&catalog, names, needs))
 }
 
 /// Decides from what is in the database whether `run` can start.
-pub fn problems_for_run(found: &Found, names: &Names, needs: RunNeeds) -> RunCheck {
-    let mut check = RunCheck { problems: server_problems(&found.server), ..RunCheck::default() };
+pub fn problems_for_run(catalog: &CatalogSnapshot, names: &Names, needs: RunNeeds) -> RunCheck {
+    let mut check = RunCheck { problems: server_problems(&catalog.server), ..RunCheck::default() };
     check.problems.extend(name_problems(names));
-    let role = &found.role.name;
-    if !found.role.replication {
+    let role = &catalog.role.name;
+    if !catalog.role.replication {
         check.problems.push(replication_problem(role));
     }
-    check_table(&mut check, found, names, needs);
-    check_publication(&mut check, found, names, needs.write_back);
-    match &found.slot {
+    check_table(&mut check, catalog, names, needs);
+    check_publication(&mut check, catalog, names, needs.write_back);
+    match &catalog.slot {
         None => check.problems.push(Problem::new(format!("there is no slot {}", names.slot), NO_SLOT)),
-        Some(slot) => check.problems.extend(slot_problems(slot, &found.server, names)),
+        Some(slot) => check.problems.extend(slot_problems(slot, &catalog.server, names)),
     }
     if needs.write_back {
-        for lack in &found.lacks {
+        for privilege in &catalog.missing_privileges {
             check.problems.push(Problem::new(
-                format!("role {role} lacks {lack}"),
-                format!("GRANT {lack} TO {}", identifier(role)),
+                format!("role {role} lacks {privilege}"),
+                format!("GRANT {privilege} TO {}", identifier(role)),
             ));
         }
-        let pending = MIGRATIONS.iter().find(|migration| !found.migrations.contains(&migration.version));
-        if let Some(migration) = pending.filter(|_| found.lacks.is_empty()) {
+        let pending = MIGRATIONS.iter().find(|migration| !catalog.migrations.contains(&migration.version));
+        if let Some(migration) = pending.filter(|_| catalog.missing_privileges.is_empty()) {
             check.problems.push(Problem::new(
                 format!("schema postrider lacks migration {:04}_{}", migration.version, migration.name),
                 INIT,
@@ -81,14 +81,14 @@ pub fn problems_for_run(found: &Found, names: &Names, needs: RunNeeds) -> RunChe
     check
 }
 
-fn check_table(check: &mut RunCheck, found: &Found, names: &Names, needs: RunNeeds) {
+fn check_table(check: &mut RunCheck, catalog: &CatalogSnapshot, names: &Names, needs: RunNeeds) {
     let write_back = needs.write_back;
-    let Some(table) = &found.table else {
+    let Some(table) = &catalog.table else {
         let what = format!("there is no table {}", names.table);
         return check.problems.push(Problem::new(what, INIT));
     };
-    let role = &found.role.name;
-    if write_back && found.table_schema.as_ref().is_some_and(|schema| !schema.usage) {
+    let role = &catalog.role.name;
+    if write_back && catalog.table_schema.as_ref().is_some_and(|schema| !schema.usage) {
         let schema = &names.table.schema;
         check.problems.push(Problem::new(
             format!("role {role} may not use schema {schema}"),
@@ -101,21 +101,21 @@ fn check_table(check: &mut RunCheck, found: &Found, names: &Names, needs: RunNee
     if needs.retention {
         check.problems.extend(retention_problems(table, names));
     }
-    let (warnings, notes) = advice(table, names, found.server.month, write_back);
+    let (warnings, notes) = advice(table, names, catalog.server.month, write_back);
     check.notes.extend(warnings.into_iter().chain(notes));
 }
 
-fn check_publication(check: &mut RunCheck, found: &Found, names: &Names, write_back: bool) {
+fn check_publication(check: &mut RunCheck, catalog: &CatalogSnapshot, names: &Names, write_back: bool) {
     let name = &names.publication;
-    let Some(publication) = &found.publication else {
+    let Some(publication) = &catalog.publication else {
         return check.problems.push(Problem::new(format!("there is no publication {name}"), INIT));
     };
-    if publication.member.is_none() && found.table.is_some() {
+    if publication.published_table.is_none() && catalog.table.is_some() {
         check
             .problems
             .push(Problem::new(format!("publication {name} does not publish table {}", names.table), INIT));
     }
-    if write_back && found.owns_replay.is_some() && !publication.replay {
+    if write_back && catalog.owns_replay.is_some() && !publication.replay {
         check.problems.push(Problem::new(
             format!(
                 "publication {name} does not publish postrider.replay, so no replay request reaches the relay"
@@ -126,6 +126,6 @@ fn check_publication(check: &mut RunCheck, found: &Found, names: &Names, write_b
             ),
         ));
     }
-    check.problems.extend(publication_problems(publication, found.table.as_ref(), names));
+    check.problems.extend(publication_problems(publication, catalog.table.as_ref(), names));
     check.notes.extend(publication_notes(publication, names));
 }

@@ -2,15 +2,15 @@
 
 use crate::connection::names::Names;
 use crate::connection::quote::{self, identifier, literal};
-use crate::setup::catalog::{FoundPublication, FoundServer, FoundSlot, FoundTable};
-use crate::setup::columns::{Need, PARTS, templated};
+use crate::setup::catalog::{CatalogPublication, CatalogServer, CatalogSlot, CatalogTable};
+use crate::setup::columns::{COLUMNS, Requirement, template_columns};
 use crate::setup::preflight::problem::Problem;
 
 // The oldest major version that is supported; 14 brought pgoutput's messages and binary mode.
 const VERSION_NUM_MIN: i32 = 140_000;
 const IDENTIFIER_BYTES_MAX: usize = 63;
 
-pub(crate) fn server_problems(server: &FoundServer) -> Vec<Problem> {
+pub(crate) fn server_problems(server: &CatalogServer) -> Vec<Problem> {
     if server.version_num < VERSION_NUM_MIN {
         return vec![Problem::new(
             format!("the server is PostgreSQL {}", server.version),
@@ -30,8 +30,8 @@ pub(crate) fn server_problems(server: &FoundServer) -> Vec<Problem> {
 /// Names that PostgreSQL would cut or refuse.
 pub(crate) fn name_problems(names: &Names) -> Vec<Problem> {
     let columns = &names.columns;
-    let parts = PARTS.iter().map(|part| (format!("columns.{}", part.key), part.name(columns)));
-    let others = templated(columns).map(|name| ("a column of a template".to_owned(), name));
+    let parts = COLUMNS.iter().map(|role| (format!("columns.{}", role.key), role.name(columns)));
+    let others = template_columns(columns).map(|name| ("a column of a template".to_owned(), name));
     let table = || "postgres.table".to_owned();
     let mut problems: Vec<_> = [
         (table(), names.table.schema.as_str()),
@@ -61,8 +61,8 @@ pub(crate) fn name_problems(names: &Names) -> Vec<Problem> {
 
 /// What is wrong with a publication that covers, or is going to cover, the table.
 pub(crate) fn publication_problems(
-    publication: &FoundPublication,
-    table: Option<&FoundTable>,
+    publication: &CatalogPublication,
+    table: Option<&CatalogTable>,
     names: &Names,
 ) -> Vec<Problem> {
     let name = &names.publication;
@@ -79,13 +79,17 @@ pub(crate) fn publication_problems(
             format!("ALTER PUBLICATION {} SET (publish_via_partition_root = true)", identifier(name)),
         ));
     }
-    let listed = publication.member.as_ref().and_then(|member| member.columns.as_ref());
+    let listed =
+        publication.published_table.as_ref().and_then(|published_table| published_table.columns.as_ref());
     if let (Some(listed), Some(table)) = (listed, table) {
         let columns = &names.columns;
-        let read = PARTS.iter().filter(|part| part.need != Need::WriteBack).map(|part| part.name(columns));
+        let read = COLUMNS
+            .iter()
+            .filter(|role| role.requirement != Requirement::WriteBack)
+            .map(|role| role.name(columns));
         let there = |name: &&str| table.columns.iter().any(|column| column.name == *name);
         let left_out: Vec<_> = read
-            .chain(templated(columns))
+            .chain(template_columns(columns))
             .filter(there)
             .filter(|name| !listed.iter().any(|listed| listed == name))
             .collect();
@@ -105,7 +109,7 @@ pub(crate) fn publication_problems(
 }
 
 /// What is worth knowing about a publication that is there.
-pub(crate) fn publication_notes(publication: &FoundPublication, names: &Names) -> Vec<String> {
+pub(crate) fn publication_notes(publication: &CatalogPublication, names: &Names) -> Vec<String> {
     let name = &names.publication;
     let mut notes = Vec::new();
     if publication.all_tables {
@@ -123,13 +127,15 @@ pub(crate) fn publication_notes(publication: &FoundPublication, names: &Names) -
             identifier(name)
         ));
     }
-    if let Some(filter) = publication.member.as_ref().and_then(|member| member.row_filter.as_ref()) {
+    if let Some(filter) =
+        publication.published_table.as_ref().and_then(|published_table| published_table.row_filter.as_ref())
+    {
         notes.push(format!("publication {name} publishes only the rows of {} with {filter}", names.table));
     }
     notes
 }
 
-pub(crate) fn slot_problems(slot: &FoundSlot, server: &FoundServer, names: &Names) -> Vec<Problem> {
+pub(crate) fn slot_problems(slot: &CatalogSlot, server: &CatalogServer, names: &Names) -> Vec<Problem> {
     let name = &names.slot;
     let drop = format!("SELECT pg_drop_replication_slot({})", literal(name));
     let other = format!("set postgres.slot to another name, or, if nobody needs this one, {drop}");

@@ -3,8 +3,8 @@
 use crate::connection::names::Names;
 use crate::connection::quote::{self, identifier};
 use crate::retention::month::Month;
-use crate::setup::catalog::{FoundColumn, FoundIndex, FoundTable};
-use crate::setup::columns::{Need, PARTS, TEMPLATED, Takes, templated};
+use crate::setup::catalog::{CatalogColumn, CatalogIndex, CatalogTable};
+use crate::setup::columns::{AcceptedTypes, COLUMNS, Requirement, TEMPLATE_COLUMN, template_columns};
 use crate::setup::migrations::definition;
 use crate::setup::preflight::needs::RunNeeds;
 use crate::setup::preflight::problem::Problem;
@@ -13,22 +13,32 @@ use crate::setup::preflight::problem::Problem;
 struct Wanted<'a> {
     name: &'a str,
     key: &'a str,
-    need: Need,
-    takes: Takes,
+    requirement: Requirement,
+    accepted: AcceptedTypes,
 }
 
 fn wanted(names: &Names, write_back: bool) -> Vec<Wanted<'_>> {
     let columns = &names.columns;
-    PARTS
+    COLUMNS
         .iter()
-        .filter(|part| write_back || part.need != Need::WriteBack)
-        .map(|part| Wanted { name: part.name(columns), key: part.key, need: part.need, takes: part.takes })
-        .chain(templated(columns).map(|name| Wanted { name, key: "", need: Need::Always, takes: TEMPLATED }))
+        .filter(|role| write_back || role.requirement != Requirement::WriteBack)
+        .map(|role| Wanted {
+            name: role.name(columns),
+            key: role.key,
+            requirement: role.requirement,
+            accepted: role.accepted,
+        })
+        .chain(template_columns(columns).map(|name| Wanted {
+            name,
+            key: "",
+            requirement: Requirement::Always,
+            accepted: TEMPLATE_COLUMN,
+        }))
         .collect()
 }
 
 /// What keeps the table from being the outbox, whichever role asks.
-pub(crate) fn table_problems(table: &FoundTable, names: &Names, write_back: bool) -> Vec<Problem> {
+pub(crate) fn table_problems(table: &CatalogTable, names: &Names, write_back: bool) -> Vec<Problem> {
     let name = &names.table;
     if !matches!(table.kind.as_str(), "r" | "p") {
         return vec![Problem::new(format!("{name} is no table"), "set postgres.table to the outbox table")];
@@ -43,10 +53,10 @@ pub(crate) fn table_problems(table: &FoundTable, names: &Names, write_back: bool
     problems.extend(missing(table, names, write_back));
     for wanted in wanted(names, write_back) {
         let Some(column) = find(table, wanted.name) else { continue };
-        if !wanted.takes.accepts(&column.type_name, column.text_of_user) {
+        if !wanted.accepted.accepts(&column.type_name, column.text_of_user) {
             problems.push(Problem::new(
                 format!("column {} of {name} is {}", column.name, column.type_name),
-                format!("it takes {}", wanted.takes.names()),
+                format!("it takes {}", wanted.accepted.names()),
             ));
         }
         if column.generated {
@@ -73,10 +83,10 @@ pub(crate) fn table_problems(table: &FoundTable, names: &Names, write_back: bool
     problems
 }
 
-fn missing(table: &FoundTable, names: &Names, write_back: bool) -> Option<Problem> {
+fn missing(table: &CatalogTable, names: &Names, write_back: bool) -> Option<Problem> {
     let missing: Vec<_> = wanted(names, write_back)
         .into_iter()
-        .filter(|wanted| wanted.need != Need::Never && find(table, wanted.name).is_none())
+        .filter(|wanted| wanted.requirement != Requirement::Optional && find(table, wanted.name).is_none())
         .collect();
     if missing.is_empty() {
         return None;
@@ -86,7 +96,7 @@ fn missing(table: &FoundTable, names: &Names, write_back: bool) -> Option<Proble
         .iter()
         .map(|wanted| format!("ADD COLUMN {} {}", identifier(wanted.name), definition(wanted.key)))
         .collect();
-    let only_written = missing.iter().all(|wanted| wanted.need == Need::WriteBack);
+    let only_written = missing.iter().all(|wanted| wanted.requirement == Requirement::WriteBack);
     let instead = if only_written { ", or set writeback.enabled = false" } else { "" };
     Some(Problem::new(
         format!("table {} has no column {}", names.table, listed.join(", ")),
@@ -100,7 +110,7 @@ fn missing(table: &FoundTable, names: &Names, write_back: bool) -> Option<Proble
 
 /// What keeps this role from working with the table.
 pub(crate) fn privilege_problems(
-    table: &FoundTable,
+    table: &CatalogTable,
     names: &Names,
     role: &str,
     needs: RunNeeds,
@@ -110,20 +120,25 @@ pub(crate) fn privilege_problems(
     }
     let mut problems = Vec::new();
     let columns = &names.columns;
-    let has = |part: &str, privilege: fn(&FoundColumn) -> bool| find(table, part).is_none_or(privilege);
-    let written = PARTS.iter().filter(|part| part.need == Need::WriteBack);
-    let updates = written.clone().all(|part| has(part.name(columns), |column| column.update));
-    let selects = PARTS.iter().all(|part| has(part.name(columns), |column| column.select));
+    let has = |part: &str, privilege: fn(&CatalogColumn) -> bool| find(table, part).is_none_or(privilege);
+    let written = COLUMNS.iter().filter(|role| role.requirement == Requirement::WriteBack);
+    let updates = written.clone().all(|role| has(role.name(columns), |column| column.update));
+    let selects = COLUMNS.iter().all(|role| has(role.name(columns), |column| column.select));
     let deletes = !needs.retention || table.delete;
-    let lacks: Vec<_> = [("SELECT", selects), ("UPDATE", updates), ("DELETE", deletes)]
+    let missing_privileges: Vec<_> = [("SELECT", selects), ("UPDATE", updates), ("DELETE", deletes)]
         .iter()
         .filter(|(_, has)| !has)
         .map(|(privilege, _)| *privilege)
         .collect();
-    if !lacks.is_empty() {
+    if !missing_privileges.is_empty() {
         problems.push(Problem::new(
-            format!("role {role} may not {} in table {}", lacks.join(" and "), names.table),
-            format!("GRANT {} ON {} TO {}", lacks.join(", "), quote::table(&names.table), identifier(role)),
+            format!("role {role} may not {} in table {}", missing_privileges.join(" and "), names.table),
+            format!(
+                "GRANT {} ON {} TO {}",
+                missing_privileges.join(", "),
+                quote::table(&names.table),
+                identifier(role)
+            ),
         ));
     }
     if table.row_security {
@@ -135,8 +150,8 @@ pub(crate) fn privilege_problems(
     problems
 }
 
-/// What keeps old rows of this table from being found.
-pub(crate) fn retention_problems(table: &FoundTable, names: &Names) -> Option<Problem> {
+/// What keeps old rows of this table from being catalog.
+pub(crate) fn retention_problems(table: &CatalogTable, names: &Names) -> Option<Problem> {
     let created_at = &names.columns.created_at;
     let off = "unset retention.complete_after";
     if find(table, created_at).is_none() {
@@ -159,12 +174,12 @@ pub(crate) fn retention_problems(table: &FoundTable, names: &Names) -> Option<Pr
     })
 }
 
-fn has_index_on_created_at(table: &FoundTable, names: &Names) -> bool {
-    let leads = |index: &FoundIndex| index.leads_with.as_ref() == Some(&names.columns.created_at);
+fn has_index_on_created_at(table: &CatalogTable, names: &Names) -> bool {
+    let leads = |index: &CatalogIndex| index.leads_with.as_ref() == Some(&names.columns.created_at);
     table.indexes.iter().any(|index| index.usable && index.ordered && leads(index))
 }
 
-fn create_created_at_index(table: &FoundTable, names: &Names) -> String {
+fn create_created_at_index(table: &CatalogTable, names: &Names) -> String {
     // PostgreSQL makes no index of a partitioned table concurrently.
     let concurrently = if table.kind == "p" { "" } else { " CONCURRENTLY" };
     format!(
@@ -177,7 +192,7 @@ fn create_created_at_index(table: &FoundTable, names: &Names) -> String {
 
 /// What works but could be better: warnings first.
 pub(crate) fn advice(
-    table: &FoundTable,
+    table: &CatalogTable,
     names: &Names,
     month: Month,
     write_back: bool,
@@ -187,8 +202,11 @@ pub(crate) fn advice(
         return (warnings, notes);
     }
     let columns = &names.columns;
-    let changed: Vec<&str> =
-        PARTS.iter().filter(|part| part.need == Need::WriteBack).map(|part| part.name(columns)).collect();
+    let changed: Vec<&str> = COLUMNS
+        .iter()
+        .filter(|role| role.requirement == Requirement::WriteBack)
+        .map(|role| role.name(columns))
+        .collect();
     for index in table.indexes.iter().filter(|index| index.ends_hot) {
         let touched: Vec<_> =
             index.touches.iter().map(String::as_str).filter(|name| changed.contains(name)).collect();
@@ -249,6 +267,6 @@ pub(crate) fn advice(
     (warnings, notes)
 }
 
-fn find<'a>(table: &'a FoundTable, name: &str) -> Option<&'a FoundColumn> {
+fn find<'a>(table: &'a CatalogTable, name: &str) -> Option<&'a CatalogColumn> {
     table.columns.iter().find(|column| column.name == name)
 }
