@@ -20,7 +20,7 @@ fn a_broker_away_at_the_start_and_for_a_minute_in_the_middle_is_waited_out() {
     assert_eq!(stage.count("PUBLISH"), 0);
     kafka.start_again().expect("Kafka starts");
     wait_until("the first rows are published", || stage.count("PUBLISH") == 100);
-    relay.wait_for_log("Kafka is back");
+    relay.wait_for_log("Kafka can be reached again");
 
     kafka.kill().expect("Kafka is killed");
     let away = Instant::now();

@@ -1,8 +1,8 @@
-//! From an outbox row to a Kafka record, and from its delivery back to the row.
+//! Everything that talks to Kafka, and the task that writes the outcome to the rows.
 //!
-//! [`Routing`] says where a row goes, [`client_config`] with what settings, [`Sink`] publishes it and reports
-//! where the broker stored it. [`WriteBack`] writes that to the row, and whatever else becomes of it. [`Receipts`]
-//! consumes what was published, and [`KafkaLooks`] tells what Kafka has of a record and how far consumer groups are.
+//! [`Routing`] computes the topic and key of a row, [`client_config`] the settings of the clients, [`Sink`] publishes
+//! records and returns delivery reports. [`WriteBack`] writes row updates, [`Receipts`] consumes the published records,
+//! and [`KafkaInspector`] and [`PartitionReader`] read records and committed offsets.
 
 mod config;
 mod consume;
@@ -13,15 +13,19 @@ mod write_back;
 
 pub use config::properties::{PropertyProblem, client_config};
 pub use consume::consumer::consumer_config;
-pub use consume::inspect_error::LookError;
-pub use consume::inspector::{Bounds, KafkaLooks, RecordAt};
-pub use consume::partition_reader::{AtOffset, PartitionReader, ReadError};
-pub use publish::error::{Failure, PartitionOffset, PublishError, Report, SinkError};
+pub use consume::inspect_error::InspectError;
+pub use consume::inspector::KafkaInspector;
+pub use consume::offset_content::OffsetContent;
+pub use consume::partition_reader::PartitionReader;
+pub use consume::read_error::ReadError;
+pub use publish::delivery_report::{DeliveryError, DeliveryReport, PartitionOffset};
+pub use publish::error::{PublishError, SinkError};
 pub use publish::outage::Outage;
 pub use publish::sink::Sink;
-pub use receipts::{ReceiptCounts, Receipts, ReceiptsOptions};
+pub use receipts::Receipts;
+pub use receipts::options::ReceiptsOptions;
 pub use record::event_router::EventRouter;
-pub use record::rejection::Refusal;
+pub use record::rejection::Rejection;
 pub use record::routing::{Routing, RoutingError};
 pub use write_back::receipt_chunk::{ChunkOutcome, ReceiptChunk};
 pub use write_back::written::Written;

@@ -1,12 +1,12 @@
 //! Records read by their offsets from a real Kafka.
 
-#![allow(missing_docs, reason = "tests say what they do by their names")]
-#![allow(clippy::unwrap_used, reason = "a test's own helpers may; clippy.toml lets only the test functions")]
+#![allow(missing_docs, reason = "tests are described by their names")]
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in test functions only, not in their helpers")]
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use kafka_sink::{AtOffset, PartitionReader, ReadError};
+use kafka_sink::{OffsetContent, PartitionReader, ReadError};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -49,7 +49,7 @@ fn send(producer: &BaseProducer, topic: &str, id: Option<&str>, payload: Option<
     producer.send(record).map_err(|(error, _)| error).unwrap();
 }
 
-/// `count` records whose ids and payloads are their numbers.
+/// A topic with `count` records whose ids and payloads are their offsets.
 fn numbered(topic: &str, count: usize) {
     kafka().create_topic(topic, 2, &[]).unwrap();
     let producer = producer(&[("linger.ms", "5")]);
@@ -63,16 +63,16 @@ fn reader() -> PartitionReader {
     PartitionReader::new(&config(kafka()), "reader").unwrap()
 }
 
-/// What there is, as text: a record as `id=payload`.
+/// The content of the offset as text, a record as `id=payload`.
 fn at(reader: &mut PartitionReader, topic: &str, partition: i32, offset: i64) -> String {
     let text = |bytes: Option<&[u8]>| {
         bytes.map_or("none".to_owned(), |bytes| String::from_utf8(bytes.to_vec()).unwrap())
     };
-    let look = |at: AtOffset<'_>| match at {
-        AtOffset::Record { id, payload } => format!("{}={}", text(id), text(payload)),
+    let show = |at: OffsetContent<'_>| match at {
+        OffsetContent::Record { id, payload, .. } => format!("{}={}", text(id), text(payload)),
         other => format!("{other:?}"),
     };
-    reader.at(topic, partition, offset, look).unwrap()
+    reader.at(topic, partition, offset, show).unwrap()
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
@@ -84,14 +84,14 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn every_record_is_found_at_its_offset_in_order_again_and_far_ahead() {
+fn reader_finds_records_forward_backward_and_far_ahead() {
     numbered("reader-numbered", 20_000);
     let mut reader = reader();
     let mut read = |offset: i64| {
         assert_eq!(at(&mut reader, "reader-numbered", 0, offset), format!("{offset}={offset}"));
     };
     (0..3000).for_each(&mut read);
-    // Over a few, over many, the same one, and back.
+    // A few ahead, many ahead, the same offset, and back.
     for offset in [3100, 19_000, 19_000, 19_000, 19_001, 5, 5, 6, 12_000, 11_999, 19_999] {
         read(offset);
     }
@@ -101,21 +101,21 @@ fn every_record_is_found_at_its_offset_in_order_again_and_far_ahead() {
 }
 
 #[test]
-fn starts_far_apart_are_answered_at_once() {
+fn reader_seeks_within_half_a_second() {
     numbered("reader-starts", 200_000);
     let mut reader = reader();
     at(&mut reader, "reader-starts", 0, 0);
-    let begun_at = Instant::now();
+    let start = Instant::now();
     for offset in (10_000..200_000).step_by(10_000) {
         assert_eq!(at(&mut reader, "reader-starts", 0, offset), format!("{offset}={offset}"));
     }
-    let each = begun_at.elapsed() / 19;
+    let each = start.elapsed() / 19;
     assert!(each < Duration::from_millis(500), "{each:?}");
     eprintln!("a new start takes {each:?}");
 }
 
 #[test]
-fn what_does_not_exist_is_told_apart_and_not_made() {
+fn reader_distinguishes_missing_topics_and_partitions_and_creates_none() {
     numbered("reader-some", 1);
     let mut reader = reader();
     assert_eq!(at(&mut reader, "reader-none", 0, 0), "NoTopic");
@@ -127,7 +127,7 @@ fn what_does_not_exist_is_told_apart_and_not_made() {
 }
 
 #[test]
-fn a_tombstone_has_no_payload_and_another_record_may_have_no_id() {
+fn reader_returns_tombstones_and_records_without_an_id() {
     kafka().create_topic("reader-odd", 1, &[]).unwrap();
     let producer = producer(&[]);
     send(&producer, "reader-odd", Some("a"), None);
@@ -141,7 +141,7 @@ fn a_tombstone_has_no_payload_and_another_record_may_have_no_id() {
 }
 
 #[test]
-fn a_transactions_end_is_an_offset_without_a_record() {
+fn reader_finds_no_record_at_the_end_of_a_transaction() {
     kafka().create_topic("reader-transactions", 1, &[]).unwrap();
     let producer = producer(&[("transactional.id", "reader")]);
     producer.init_transactions(DEADLINE).unwrap();
@@ -157,18 +157,18 @@ fn a_transactions_end_is_an_offset_without_a_record() {
     }
     let mut reader = reader();
     for (offset, expected) in
-        [(0, "0=x"), (1, "Nothing"), (2, "1=x"), (3, "Nothing"), (4, "2=x"), (5, "Nothing")]
+        [(0, "0=x"), (1, "NoRecord"), (2, "1=x"), (3, "NoRecord"), (4, "2=x"), (5, "NoRecord")]
     {
         assert_eq!(at(&mut reader, "reader-transactions", 0, offset), expected, "{offset}");
     }
     assert_eq!(at(&mut reader, "reader-transactions", 0, 6), "BeyondEnd { end: 6 }");
-    // The last one first, which has nothing behind it.
+    // The last offset first, which no record follows.
     let mut reader = self::reader();
-    assert_eq!(at(&mut reader, "reader-transactions", 0, 5), "Nothing");
+    assert_eq!(at(&mut reader, "reader-transactions", 0, 5), "NoRecord");
 }
 
 #[test]
-fn what_was_deleted_is_before_the_start_also_when_it_is_deleted_meanwhile() {
+fn reader_reports_deleted_records_before_the_start() {
     numbered("reader-deleted", 30_000);
     let mut reader = reader();
     assert_eq!(at(&mut reader, "reader-deleted", 0, 0), "0=0");
@@ -182,21 +182,20 @@ fn what_was_deleted_is_before_the_start_also_when_it_is_deleted_meanwhile() {
 }
 
 #[test]
-fn a_broker_that_is_away_is_an_error_that_says_so() {
+fn reader_times_out_without_a_broker() {
     let mut config = ClientConfig::new();
-    // Nothing listens on port 1 of the loopback.
+    // No server listens on port 1 of the loopback.
     config.set("bootstrap.servers", "127.0.0.1:1");
-    let mut reader =
-        PartitionReader::new(&config, "reader").unwrap().with_silence_max(Duration::from_secs(1));
-    let begun_at = Instant::now();
+    let mut reader = PartitionReader::new(&config, "reader").unwrap().with_timeout(Duration::from_secs(1));
+    let start = Instant::now();
     let error = reader.at("reader-away", 0, 0, |_| ()).unwrap_err();
-    assert!(matches!(error, ReadError::Silent { .. }), "{error:?}");
+    assert!(matches!(error, ReadError::Timeout { .. }), "{error:?}");
     assert!(error.to_string().contains("has not answered for 1 s"), "{error}");
-    assert!(begun_at.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
-fn a_broker_that_stops_answering_is_an_error_and_one_that_comes_back_is_none() {
+fn reader_times_out_during_an_outage_and_reads_after_it() {
     let kafka = Kafka::start().unwrap();
     kafka.create_topic("reader-paused", 1, &[]).unwrap();
     let mut config = ClientConfig::new();
@@ -206,13 +205,12 @@ fn a_broker_that_stops_answering_is_an_error_and_one_that_comes_back_is_none() {
         send(&producer, "reader-paused", Some(&number.to_string()), Some("x"));
     }
     producer.flush(DEADLINE).unwrap();
-    let mut reader =
-        PartitionReader::new(&config, "reader").unwrap().with_silence_max(Duration::from_secs(3));
+    let mut reader = PartitionReader::new(&config, "reader").unwrap().with_timeout(Duration::from_secs(3));
     assert_eq!(at(&mut reader, "reader-paused", 0, 0), "0=x");
     kafka.pause().unwrap();
     let error = reader.at("reader-paused", 0, 19_999, |_| ()).unwrap_err();
     assert!(error.to_string().contains("topic reader-paused, partition 0, has not answered"), "{error}");
     kafka.resume().unwrap();
-    let mut reader = reader.with_silence_max(DEADLINE);
+    let mut reader = reader.with_timeout(DEADLINE);
     assert_eq!(at(&mut reader, "reader-paused", 0, 19_999), "19999=x");
 }

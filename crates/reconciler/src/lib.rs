@@ -11,7 +11,7 @@ mod splitmix;
 mod stuck;
 
 pub use deadlines::{BucketNumber, DeadlineTracker};
-pub use evidence::{EvidenceUnavailable, FoundRecord, KafkaEvidence, PartitionBounds};
+pub use evidence::{EvidenceUnavailable, KafkaEvidence};
 pub use replay::{
     ReplayNotice, ReplayNotices, ReplayNotifier, ReplayOptions, execute_replays, replay_notices,
 };

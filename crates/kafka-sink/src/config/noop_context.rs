@@ -1,20 +1,20 @@
-//! A producer's context that says nothing.
+//! A producer context without effect.
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
-/// For a producer that is only made to see whether it can be.
-pub(crate) struct Quiet;
+/// For a producer that is created only to validate its configuration.
+pub(crate) struct NoopContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for NoopContext {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
-impl ProducerContext for Quiet {
+impl ProducerContext for NoopContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}

@@ -1,4 +1,4 @@
-//! The producer's configuration: ours, the user's, and what would break a guarantee.
+//! The producer's configuration: defaults, the user's properties, and the checks of both.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,51 +8,51 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
-use crate::config::noop_context::Quiet;
+use crate::config::noop_context::NoopContext;
 use crate::config::property_rules::{ALIASES, is_secret, objection};
 
-/// What Postrider sets where the user says nothing.
+/// The defaults, where they differ from librdkafka's.
 const DEFAULTS: [(&str, &str); 16] = [
     ("enable.idempotence", "true"),
-    // With a record that the broker refuses, the producer gives up: without this, records that were sent
-    // after it, of its key too, would be stored while it waits for a person.
+    // Makes a rejected record fatal to the producer. Without it, later records, also of its key, would be stored while
+    // the row is FAILED.
     ("enable.gapless.guarantee", "true"),
     ("request.required.acks", "all"),
-    // What a Java producer does with a key.
+    // The partitioner of a Java producer for records with a key.
     ("partitioner", "murmur2_random"),
-    // An outage of any length is waited out: a record given up by time would be lost or overtaken.
+    // No timeout, for outages of any length: a record that timed out would be lost or overtaken.
     ("message.timeout.ms", "0"),
-    // Long enough for a batch under load, short enough not to be felt.
+    // Fills batches under load and adds little latency.
     ("queue.buffering.max.ms", "5"),
     ("client.id", "postrider"),
-    // The brokers and the topic decide what is too large, not the producer. But a broker drops the connection
-    // on a request above its socket.request.max.bytes (100 MiB by default) without an answer; that looks like
-    // an outage and would be tried again for ever.
+    // The limit of the brokers and the topic applies, not the producer's. But a broker closes the connection at a
+    // request above its socket.request.max.bytes (100 MiB by default) without an answer, which looks like an outage
+    // and would be retried forever.
     ("message.max.bytes", "100000000"),
-    // Brokers refuse a whole batch as too large, and librdkafka does not split it. With batches well below
-    // any usual max.message.bytes (1 MiB by default), a record that breaks the limit travels alone, and it is
-    // known which it was. Five such batches on the wire per broker still carry some 100 MB/s at 5 ms.
+    // Brokers reject a whole batch as too large, and librdkafka does not split it. With batches well below the usual
+    // max.message.bytes (1 MiB by default), a record above the limit is alone in its batch, so that the rejected record
+    // is known. Five such batches on the wire per broker still carry some 100 MB/s at 5 ms.
     ("batch.size", "131072"),
-    // What is in flight is bounded by the relay, far below these; the bytes are above message.max.bytes, so
-    // that the largest record fits an empty queue.
+    // The relay bounds the records in flight far below these limits. The bytes are above message.max.bytes, so that the
+    // largest record fits an empty queue.
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "131072"),
-    // A broker that comes back is noticed within seconds (librdkafka: 10 s).
+    // Reconnects within seconds (librdkafka's default: 10 s).
     ("reconnect.backoff.ms", "100"),
     ("reconnect.backoff.max.ms", "2000"),
-    // An outbox may be silent for longer than a firewall remembers a connection.
+    // An outbox may be idle for longer than a firewall keeps an idle connection.
     ("socket.keepalive.enable", "true"),
-    // A topic that is not there yet is made by the broker, where the broker is set to.
+    // The broker creates a missing topic, if it is configured to.
     ("allow.auto.create.topics", "true"),
     ("statistics.interval.ms", "0"),
 ];
 
-/// A configuration key that cannot be as it is.
+/// A problem of a configuration key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PropertyProblem {
     /// The key's full name: `kafka.brokers`, `kafka.properties.acks`.
     pub key: String,
-    /// What is wrong with it, and what it takes. Never shows a secret's value.
+    /// What is wrong, and what the key accepts. Never contains a secret.
     pub reason: String,
 }
 
@@ -72,13 +72,13 @@ impl PropertyProblem {
     }
 }
 
-/// The producer's configuration from `[kafka]`: `brokers` and any of librdkafka's properties
-/// (librdkafka's CONFIGURATION.md), aliases included.
+/// The producer's configuration from `[kafka]`: `brokers`, and librdkafka's properties (librdkafka's CONFIGURATION.md),
+/// aliases included.
 ///
 /// # Errors
 ///
-/// Every problem at once: settings that would break a guarantee, names librdkafka does not know, values it
-/// does not take; then, where nothing of that kind was found, what does not go together or cannot be read.
+/// All problems: settings that would break a guarantee, properties unknown to librdkafka, values that it rejects; and if
+/// there are none of these, the first problem of the whole configuration, such as a file that cannot be read.
 pub fn client_config(
     brokers: &str,
     properties: &BTreeMap<String, String>,
@@ -97,13 +97,13 @@ pub fn client_config(
         } else if let Some(reason) = objection(canonical, value) {
             problems.push(PropertyProblem::property(name, reason));
         } else if let Err(error) = ClientConfig::new().set(name, value).create_native_config() {
-            problems.push(PropertyProblem::property(name, said_of_value(name, value, &error)));
+            problems.push(PropertyProblem::property(name, value_problem(name, value, &error)));
         }
         config.set(canonical, value);
     }
     config.set_log_level(log_level(properties));
     if problems.is_empty() {
-        problems.extend(problem_of_the_whole(&config, properties));
+        problems.extend(whole_config_problem(&config, properties));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -119,7 +119,7 @@ fn canonical(name: &str) -> &str {
 fn brokers_problem(brokers: &str) -> Option<&'static str> {
     const TAKES: &str = "takes host:port, and more of them after commas";
     let is_broker = |broker: &str| {
-        // A listener may stand before the host.
+        // A listener name may precede the host.
         let address = broker.split_once("://").map_or(broker, |(_, address)| address);
         let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, rest)) => (host, rest.strip_prefix(':')),
@@ -131,22 +131,21 @@ fn brokers_problem(brokers: &str) -> Option<&'static str> {
     (!fine).then_some(TAKES)
 }
 
-/// librdkafka's own words on a value, which quote it.
-fn said_of_value(name: &str, value: &str, error: &KafkaError) -> String {
+/// librdkafka's error for a value. It quotes the value, which is hidden if it is a secret.
+fn value_problem(name: &str, value: &str, error: &KafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, said, ..) if !is_secret(name) || !said.contains(value) => said.clone(),
-        KafkaError::ClientConfig(..) => "librdkafka does not take this value".to_owned(),
-        _ => "has a NUL byte in it".to_owned(),
+        KafkaError::ClientConfig(_, error, ..) if !is_secret(name) || !error.contains(value) => error.clone(),
+        KafkaError::ClientConfig(..) => "librdkafka rejects this value".to_owned(),
+        _ => "contains a NUL byte".to_owned(),
     }
 }
 
-/// What librdkafka says to a producer with the whole configuration. It gets no brokers, so that it connects
-/// to nothing.
-fn problem_of_the_whole(
+/// librdkafka's error for the whole configuration. The producer gets no brokers, so that it does not connect.
+fn whole_config_problem(
     config: &ClientConfig,
     properties: &BTreeMap<String, String>,
 ) -> Option<PropertyProblem> {
-    let producer = config.create_with_context::<_, BaseProducer<Quiet>>(Quiet);
+    let producer = config.create_with_context::<_, BaseProducer<NoopContext>>(NoopContext);
     let reason = match producer {
         Ok(_) => return None,
         Err(KafkaError::ClientCreation(reason)) => reason,
@@ -155,7 +154,7 @@ fn problem_of_the_whole(
     let named =
         properties.keys().filter(|name| reason.contains(&format!("`{name}`"))).max_by_key(|n| n.len());
     let hides_secret = properties.iter().any(|(name, value)| is_secret(name) && reason.contains(value));
-    let reason = if hides_secret { "librdkafka does not take these values".to_owned() } else { reason };
+    let reason = if hides_secret { "librdkafka rejects these values".to_owned() } else { reason };
     Some(match named {
         Some(name) => PropertyProblem::property(name, reason),
         None => PropertyProblem { key: "kafka.properties".to_owned(), reason },
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_taken_by_librdkafka() {
+    fn client_config_has_the_defaults() {
         let native = config(&[]).unwrap().create_native_config().unwrap();
         for (name, value) in
             [("enable.idempotence", "true"), ("message.timeout.ms", "0"), ("partitioner", "murmur2_random")]
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_property_is_the_users() {
+    fn client_config_passes_properties_through() {
         let config = config(&[
             ("linger.ms", "20"),
             ("compression.type", "zstd"),
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_a_guarantee_is_refused_under_each_of_its_names() {
+    fn client_config_rejects_properties_that_break_a_guarantee() {
         for (name, value) in [
             ("acks", "1"),
             ("acks", "0"),
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_of_every_kind_are_told_at_once() {
+    fn client_config_returns_all_problems() {
         let properties = BTreeMap::from(
             [("acks", "1"), ("linger.ms", "soon"), ("no.such.thing", "1")]
                 .map(|(n, v)| (n.to_owned(), v.to_owned())),
@@ -275,13 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn one_property_under_two_names_is_a_problem() {
+    fn client_config_rejects_a_property_under_two_names() {
         let problems = config(&[("linger.ms", "1"), ("queue.buffering.max.ms", "2")]).unwrap_err();
         assert_eq!(problems[0].key, "kafka.properties.linger.ms");
     }
 
     #[test]
-    fn what_librdkafka_finds_in_the_whole_is_told_with_its_property() {
+    fn client_config_names_the_property_of_a_whole_config_problem() {
         let properties = [("security.protocol", "ssl"), ("ssl.ca.location", "/no/such/file.pem")];
         let problems = config(&properties).unwrap_err();
         assert!(problems[0].reason.contains("ssl.ca.location"), "{problems:?}");
@@ -291,9 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_never_shown() {
+    fn problems_never_contain_a_secret() {
         const SECRET: &str = "hunter2-hunter2";
-        let mut told = 0;
+        let mut count = 0;
         for name in [
             "ssl.key.pem",
             "ssl.key.password",
@@ -308,13 +307,13 @@ mod tests {
             let properties = [(name, SECRET), ("security.protocol", "sasl_ssl"), ("sasl.mechanism", "NOPE")];
             let problems = config(&properties).unwrap_err();
             assert!(!format!("{problems:?}").contains(SECRET), "{problems:?}");
-            told += problems.len();
+            count += problems.len();
         }
-        assert!(told >= 9, "{told}");
+        assert!(count >= 9, "{count}");
     }
 
     #[test]
-    fn brokers_are_hosts_with_ports() {
+    fn brokers_takes_hosts_with_ports() {
         for brokers in ["kafka", "kafka:9092", "a:1, b:2", "SSL://k:9093", "[::1]:9092", "127.0.0.1:65535"] {
             assert_eq!(brokers_problem(brokers), None, "{brokers}");
         }

@@ -1,6 +1,6 @@
-//! Which librdkafka properties cannot be the user's, and why.
+//! Properties of librdkafka that are not the user's choice.
 
-/// Properties with a second name, by that (librdkafka's CONFIGURATION.md, "Alias for").
+/// Aliases and the property of each (librdkafka's CONFIGURATION.md, "Alias for").
 pub(crate) const ALIASES: [(&str, &str); 11] = [
     ("acks", "request.required.acks"),
     ("bootstrap.servers", "metadata.broker.list"),
@@ -15,7 +15,7 @@ pub(crate) const ALIASES: [(&str, &str); 11] = [
     ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
 ];
 
-/// Why a property, by its first name, cannot have the value; `None` where it is the user's choice.
+/// Why a property, named without an alias, cannot have the value; `None` if the value is allowed.
 pub(crate) fn objection(name: &str, value: &str) -> Option<&'static str> {
     let value = value.trim();
     let is = |word: &str| value.eq_ignore_ascii_case(word);
@@ -24,7 +24,7 @@ pub(crate) fn objection(name: &str, value: &str) -> Option<&'static str> {
         "metadata.broker.list" => (false, "is kafka.brokers; set it there"),
         "request.required.acks" => (
             is("all") || number == Some(-1),
-            "takes all (or -1): a record that not every in-sync replica has can be lost after it was marked PUBLISH",
+            "takes all (or -1): a record that is not on every in-sync replica can be lost after its row became PUBLISH",
         ),
         "enable.idempotence" => (
             ["true", "t", "1"].into_iter().any(is),
@@ -32,44 +32,44 @@ pub(crate) fn objection(name: &str, value: &str) -> Option<&'static str> {
         ),
         "enable.gapless.guarantee" => (
             ["true", "t", "1"].into_iter().any(is),
-            "takes true: without it, records behind one that the broker refused are stored, and overtake it",
+            "takes true: otherwise records behind a rejected one are stored and overtake it",
         ),
         "partitioner" => (
             is("murmur2_random") || is("murmur2"),
-            "takes murmur2_random or murmur2: with another, a key's records and those of a Java producer part ways",
+            "takes murmur2_random or murmur2: another partitioner sends a key to another partition than a Java producer",
         ),
         "max.in.flight.requests.per.connection" => (
             number.is_some_and(|n| (1..=5).contains(&n)),
-            "takes 1 to 5: the broker keeps the order of no more requests than that",
+            "takes 1 to 5: the broker preserves the order of at most 5 requests",
         ),
         "message.timeout.ms" => (
             number == Some(0),
-            "takes 0 (no end): a record given up by time would be lost, or overtaken by a later one of its key",
+            "takes 0 (no timeout): a record that timed out would be lost, or overtaken by a later one of its key",
         ),
         "message.send.max.retries" => (
             number == Some(i64::from(i32::MAX)),
-            "takes 2147483647 (no end): a record given up after some tries would be lost, or overtaken by a later one of its key",
+            "takes 2147483647 (no limit): a record whose retries are exhausted would be lost, or overtaken by a later one of its key",
         ),
         "transactional.id" => (
             false,
-            "cannot be set: Postrider publishes outside Kafka transactions, and consumers would wait for their end",
+            "cannot be set: Postrider publishes outside transactions, and consumers would wait for a commit",
         ),
         "delivery.report.only.error" => (
             ["false", "f", "0"].into_iter().any(is),
-            "takes false: a record is marked PUBLISH, and the slot confirmed, by its delivery report",
+            "takes false: the delivery report of a record makes its row PUBLISH and confirms the slot",
         ),
-        "queuing.strategy" => (is("fifo"), "takes fifo: the order of a key is that of its commits"),
+        "queuing.strategy" => (is("fifo"), "takes fifo: the records of a key are published in commit order"),
         "test.mock.num.brokers" => (
             number == Some(0),
-            "cannot be set: records would go to brokers that do not exist and be marked PUBLISH",
+            "cannot be set: records would go to simulated brokers, and their rows would become PUBLISH",
         ),
-        "enabled_events" => (false, "cannot be set: it decides whether delivery reports come at all"),
+        "enabled_events" => (false, "cannot be set: delivery reports depend on it"),
         _ => return None,
     };
     (!fine).then_some(reason)
 }
 
-/// Whether a property's value is a secret: what librdkafka itself hides, and what is named like one.
+/// Whether a property's value is a secret: those that librdkafka hides, and those named like one.
 pub(crate) fn is_secret(name: &str) -> bool {
     ["password", "secret", ".pem", "private.key", "ssl.key", "passphrase", "sasl.username"]
         .into_iter()

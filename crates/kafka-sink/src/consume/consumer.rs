@@ -1,4 +1,4 @@
-//! Consumers: their configuration, and what librdkafka calls back.
+//! The configuration of consumers, and the callbacks of librdkafka.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,9 +8,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientConfig, ClientContext};
 
-/// Properties of producers alone (column `P` of librdkafka's CONFIGURATION.md), which a consumer would only
-/// warn about.
-const PRODUCERS_ALONE: [&str; 30] = [
+use crate::config::client_log;
+
+/// Producer properties (column `P` of librdkafka's CONFIGURATION.md), about which a consumer would warn.
+const PRODUCER_ONLY: [&str; 30] = [
     "acks",
     "batch.num.messages",
     "batch.size",
@@ -43,9 +44,9 @@ const PRODUCERS_ALONE: [&str; 30] = [
     "transactional.id",
 ];
 
-/// Properties of consumers alone (column `C`): those of group members, which no consumer of Postrider's is,
-/// and those that decide about its memory and about what it reads.
-const CONSUMERS_ALONE: [&str; 26] = [
+/// Consumer properties (column `C`) that are not the user's choice: those of group members, because Postrider joins no
+/// group, and those that decide about memory and about which records are read.
+const CONSUMER_ONLY: [&str; 26] = [
     "auto.commit.enable",
     "auto.commit.interval.ms",
     "check.crcs",
@@ -74,40 +75,39 @@ const CONSUMERS_ALONE: [&str; 26] = [
     "session.timeout.ms",
 ];
 
-/// What every consumer of Postrider's is made with.
+/// The settings of every consumer.
 const SETTINGS: [(&str, &str); 11] = [
-    // By its second name it would be the deprecated setting of a topic.
+    // Its alias auto.commit.enable is a deprecated topic setting.
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "earliest"),
-    // A topic that was deleted is not to come back because somebody asks about it.
+    // A metadata request must not recreate a deleted topic.
     ("allow.auto.create.topics", "false"),
-    // Postrider publishes outside transactions. Behind another producer's open transaction its records are
-    // there and consumed all the same, and the end of the log is the end of the log.
+    // Postrider publishes outside transactions. Its records after another producer's open transaction are consumed,
+    // and the log end offset does not stop there.
     ("isolation.level", "read_uncommitted"),
-    // Together a few megabytes, whatever the number of partitions and the size of the backlog: what is queued,
-    // and one answer of the broker, which may be larger by one record. Small records cost more memory by their
-    // number than by their bytes.
+    // A few megabytes in all, whatever the number of partitions and the backlog: the queue, and one fetch response,
+    // which may exceed its limit by one record. Small records cost more memory by their number than by their bytes.
     ("queued.max.messages.kbytes", "4096"),
     ("queued.min.messages", "1000"),
     ("fetch.max.bytes", "1048576"),
     ("fetch.message.max.bytes", "262144"),
-    // librdkafka makes fetch.max.bytes no smaller than this, which is large for the producer's sake.
+    // librdkafka raises fetch.max.bytes to this, and the producer's value is large.
     ("message.max.bytes", "262144"),
-    // With queues this small, librdkafka's pause of a second before it looks again would be felt.
+    // With queues this small, librdkafka's default of a second before the next fetch would slow reading down.
     ("fetch.queue.backoff.ms", "20"),
 ];
 
-/// Above the largest record that can be published (`message.max.bytes`, 100 MB), which the broker sends
-/// whatever was asked for: a consumer that cannot take it would stop at it for ever.
+/// More than the largest record that can be published (`message.max.bytes`, 100 MB). The broker sends such a record
+/// whatever the fetch limits, and a consumer that rejects the response would never get past it.
 const RECEIVE_BYTES_MIN: u64 = 128 << 20;
 
-/// The configuration of a consumer that commits or asks as `group`, from that of the producer: the same
-/// connection, client id and log level, without what belongs to producers. It joins no group, commits only
-/// what it is told to, holds a few megabytes at most and never makes a topic.
+/// The configuration of a consumer of `group`, from that of the producer: the same connection, client id and log level,
+/// without the producer properties. The consumer joins no group, commits only on request, holds a few megabytes at most
+/// and never creates a topic.
 pub fn consumer_config(producer: &ClientConfig, group: &str) -> ClientConfig {
     let mut config = producer.clone();
-    for name in PRODUCERS_ALONE.iter().chain(&CONSUMERS_ALONE) {
+    for name in PRODUCER_ONLY.iter().chain(&CONSUMER_ONLY) {
         config.remove(name);
     }
     for (name, value) in SETTINGS {
@@ -120,64 +120,61 @@ pub fn consumer_config(producer: &ClientConfig, group: &str) -> ClientConfig {
     config
 }
 
-/// A consumer of Postrider's.
-pub(crate) type Reader = BaseConsumer<ReaderContext>;
+/// A consumer with [`LoggingContext`].
+pub(crate) type LoggedConsumer = BaseConsumer<LoggingContext>;
 
-/// Receives log lines and errors.
+/// Passes log lines to tracing and keeps errors that librdkafka reports nowhere else.
 ///
-/// Outages are told by the producer's watch, once for the whole process.
+/// Outages of Kafka are logged by the producer, once for the whole process.
 #[derive(Debug, Default)]
-pub(crate) struct ReaderContext {
-    refused: Mutex<Option<String>>,
+pub(crate) struct LoggingContext {
+    failed_commit: Mutex<Option<String>>,
     denied: Mutex<Option<Code>>,
 }
 
-impl ReaderContext {
-    /// What librdkafka said of commits that failed since the last call, where one has.
+impl LoggingContext {
+    /// librdkafka's log line about the last commit that failed since the last call.
     ///
-    /// Its log is the only place where it does: a commit that is not waited for comes to nothing else in
-    /// rdkafka 0.39 (<https://github.com/fede1024/rust-rdkafka/issues/856>), and one that is waited for waits
-    /// without a limit.
-    pub(crate) fn take_refused(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The log is the only source: rdkafka 0.39 does not report the result of an asynchronous commit
+    /// (<https://github.com/fede1024/rust-rdkafka/issues/856>), and a synchronous one has no timeout.
+    pub(crate) fn take_failed_commit(&self) -> Option<String> {
+        self.failed_commit.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Why no broker would tell where the group's offsets are kept, where none would. librdkafka says it once,
-    /// and whoever waits for offsets only hears that time is up.
+    /// Why the brokers deny the group's coordinator, if they do. librdkafka reports it once; requests for offsets only
+    /// time out.
     pub(crate) fn denied(&self) -> Option<Code> {
         *self.denied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The group's offsets are told.
-    pub(crate) fn told(&self) {
+    /// The group's offsets were read.
+    pub(crate) fn clear_denied(&self) {
         *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-impl ConsumerContext for ReaderContext {}
+impl ConsumerContext for LoggingContext {}
 
-impl ClientContext for ReaderContext {
+impl ClientContext for LoggingContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        use RDKafkaLogLevel::{Alert, Critical, Emerg, Error, Warning};
-        match (level, facility) {
+        let level = match (level, facility) {
             (_, "COMMITFAIL") => {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+                *self.failed_commit.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+                return;
             }
-            (_, "FAIL" | "ERROR") => tracing::debug!(target: "kafka", facility, "{message}"),
-            (Warning, _) => tracing::warn!(target: "kafka", facility, "{message}"),
-            (Emerg | Alert | Critical | Error, _) => tracing::error!(target: "kafka", facility, "{message}"),
-            // What librdkafka finds notable of a reader, a topic's changed partition count for one, is
-            // notable once, and the producer has said it.
-            _ => tracing::debug!(target: "kafka", facility, "{message}"),
-        }
+            // The producer logs outages, and notices such as a changed partition count.
+            (_, "FAIL" | "ERROR") | (RDKafkaLogLevel::Notice, _) => RDKafkaLogLevel::Debug,
+            _ => level,
+        };
+        client_log::log(level, facility, message);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        tracing::debug!(target: "kafka", "statistics {}", String::from_utf8_lossy(statistics));
+        client_log::statistics(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "kafka", "{error}: {reason}");
+        tracing::debug!(target: "kafka", %error, reason, "consumer error");
         let code = error.rdkafka_error_code();
         if let Some(code @ (Code::GroupAuthorizationFailed | Code::InvalidGroupId)) = code {
             *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(code);
@@ -199,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_is_the_producers_and_what_is_the_producers_alone_is_not() {
+    fn consumer_config_keeps_the_connection_and_drops_producer_properties() {
         let producer = producer(&[
             ("client.id", "mine"),
             ("linger.ms", "20"),
@@ -225,15 +222,15 @@ mod tests {
             assert_eq!(native.get(name).unwrap(), value, "{name}");
         }
         let names: Vec<_> = config.config_map().into_keys().collect();
-        for name in PRODUCERS_ALONE {
+        for name in PRODUCER_ONLY {
             assert!(!names.contains(&name), "{name}");
         }
         assert_eq!(config.log_level as i32, producer.log_level as i32);
-        config.create_with_context::<_, Reader>(ReaderContext::default()).unwrap();
+        config.create_with_context::<_, LoggedConsumer>(LoggingContext::default()).unwrap();
     }
 
     #[test]
-    fn memory_and_membership_are_not_the_users() {
+    fn consumer_config_overrides_memory_and_group_settings() {
         let producer = producer(&[
             ("queued.max.messages.kbytes", "1000000"),
             ("fetch.max.bytes", "1000000000"),

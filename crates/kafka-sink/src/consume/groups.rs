@@ -1,4 +1,4 @@
-//! How far consumer groups are, asked without joining them.
+//! The committed offsets of consumer groups, read without joining them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,70 +7,70 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
-use crate::consume::inspect_error::LookError;
+use crate::consume::consumer::{LoggedConsumer, LoggingContext, consumer_config};
+use crate::consume::inspect_error::InspectError;
 
 /// A topic's partition.
 pub(crate) type TopicPartition = (Arc<str>, i32);
 
-/// One consumer for each group that is asked about: only a client of a group asks for its offsets.
-pub(crate) struct Groups {
+/// One consumer per group: librdkafka reads the offsets of its own group only.
+pub(crate) struct GroupOffsets {
     producer: ClientConfig,
-    readers: HashMap<String, Reader>,
+    consumers: HashMap<String, LoggedConsumer>,
 }
 
-impl Groups {
+impl GroupOffsets {
     pub(crate) fn new(producer: ClientConfig) -> Self {
-        Groups { producer, readers: HashMap::new() }
+        GroupOffsets { producer, consumers: HashMap::new() }
     }
 
-    /// The offsets that the group has committed, in the order of `partitions`; `None` where it has none.
-    /// Blocks for `within` at the longest.
+    /// The offsets that the group has committed, in the order of `partitions`; `None` where it has committed none.
+    /// Blocks for `timeout` at most.
     pub(crate) fn committed(
         &mut self,
         group: &str,
         partitions: &[TopicPartition],
-        within: Duration,
-    ) -> Result<Vec<Option<i64>>, LookError> {
-        let reader = match self.readers.get(group) {
-            Some(reader) => reader,
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, InspectError> {
+        let consumer = match self.consumers.get(group) {
+            Some(consumer) => consumer,
             None => {
                 let config = consumer_config(&self.producer, group);
-                let reader = config.create_with_context(ReaderContext::default());
-                let reader = reader.map_err(|error| LookError::not_made(&error))?;
-                self.readers.entry(group.to_owned()).or_insert(reader)
+                let consumer = config.create_with_context(LoggingContext::default());
+                let consumer = consumer.map_err(|error| InspectError::not_created(&error))?;
+                self.consumers.entry(group.to_owned()).or_insert(consumer)
             }
         };
-        let offsets = committed(reader, group, partitions, within);
-        // Errors of its connections, which would gather in its queue. One of them may be the reason.
-        while reader.poll(Duration::ZERO).is_some() {}
-        offsets.map_err(|error| because(reader, group, error))
+        let offsets = committed(consumer, group, partitions, timeout);
+        // Drains the errors of connections, one of which may be the cause.
+        while consumer.poll(Duration::ZERO).is_some() {}
+        offsets.map_err(|error| with_denial(consumer, group, error))
     }
 }
 
-/// [`Groups::committed`], asked by a consumer of the group.
+/// As [`GroupOffsets::committed`], with a consumer of the group.
 pub(crate) fn committed(
-    reader: &Reader,
+    consumer: &LoggedConsumer,
     group: &str,
     partitions: &[TopicPartition],
-    within: Duration,
-) -> Result<Vec<Option<i64>>, LookError> {
+    timeout: Duration,
+) -> Result<Vec<Option<i64>>, InspectError> {
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let what = || offsets_of(group);
-    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    let mut request = TopicPartitionList::with_capacity(partitions.len());
     for (topic, partition) in partitions {
-        asked.add_partition(topic, *partition);
+        request.add_partition(topic, *partition);
     }
-    let told = reader.committed_offsets(asked, within);
-    let told = told.map_err(|error| because(reader, group, LookError::of(what(), &error)))?;
-    reader.context().told();
+    let answer = consumer.committed_offsets(request, timeout);
+    let answer =
+        answer.map_err(|error| with_denial(consumer, group, InspectError::of(offsets_of(group), &error)))?;
+    consumer.context().clear_denied();
     let mut offsets = HashMap::with_capacity(partitions.len());
-    for element in told.elements() {
+    for element in answer.elements() {
         if let Err(error) = element.error() {
-            let what = format!("{} in topic {}", what(), element.topic());
-            return Err(LookError::of(what, &error));
+            let subject = format!("{} in topic {}", offsets_of(group), element.topic());
+            return Err(InspectError::of(subject, &error));
         }
         if let Offset::Offset(offset) = element.offset() {
             offsets.insert((element.topic().to_owned(), element.partition()), offset);
@@ -84,10 +84,10 @@ fn offsets_of(group: &str) -> String {
     format!("the committed offsets of group {group}")
 }
 
-/// The reason why there is no answer, where it has been told since.
-fn because(reader: &Reader, group: &str, error: LookError) -> LookError {
-    match reader.context().denied() {
-        Some(code) if error.is_transient() => LookError::of_code(offsets_of(group), code),
+/// Replaces a timeout by the denial that caused it, if librdkafka has reported one.
+fn with_denial(consumer: &LoggedConsumer, group: &str, error: InspectError) -> InspectError {
+    match consumer.context().denied() {
+        Some(code) if error.is_retryable() => InspectError::of_code(offsets_of(group), code),
         _ => error,
     }
 }

@@ -1,69 +1,80 @@
-//! Why Kafka did not tell.
+//! Why a question to Kafka has no answer.
 
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// Why Kafka did not tell what it was asked for.
+use crate::consume::read_error::ReadError;
+
+/// Why a question to Kafka has no answer. It implies nothing about the subject of the question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
-pub struct LookError(#[from] LookErrorKind);
+pub struct InspectError(#[from] InspectErrorKind);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LookErrorKind {
-    #[error("Kafka could not be asked for {what} ({reason})")]
-    Unanswered { what: String, reason: String },
-    #[error("Kafka does not tell {what}: {code}; {remedy}")]
-    Denied { what: String, code: Code, remedy: &'static str },
-    #[error("a Kafka consumer cannot be made: {0}; see [kafka] in the configuration")]
-    NotMade(String),
-    #[error("the thread that asks Kafka has ended; this is a bug in Postrider, please report it")]
-    Gone,
+pub(crate) enum InspectErrorKind {
+    #[error("could not read {subject} from Kafka ({reason})")]
+    Unanswered { subject: String, reason: String },
+    #[error("Kafka denies reading {subject}: {code}; {remedy}")]
+    Denied { subject: String, code: Code, remedy: &'static str },
+    #[error("could not create a Kafka consumer: {0}; see [kafka] in the configuration")]
+    NotCreated(String),
+    #[error(transparent)]
+    Read(ReadError),
+    #[error("the thread that queries Kafka has ended; this is a bug in Postrider, please report it")]
+    ThreadEnded,
 }
 
-impl LookError {
-    /// Whether the answer can be expected later without anybody's doing. It says nothing about what was asked
-    /// for.
-    pub fn is_transient(&self) -> bool {
-        matches!(&self.0, LookErrorKind::Unanswered { .. })
+impl InspectError {
+    /// Whether a later attempt may succeed without a change of the configuration or of privileges.
+    pub fn is_retryable(&self) -> bool {
+        match &self.0 {
+            InspectErrorKind::Unanswered { .. } => true,
+            InspectErrorKind::Read(error) => error.is_retryable(),
+            InspectErrorKind::Denied { .. }
+            | InspectErrorKind::NotCreated(_)
+            | InspectErrorKind::ThreadEnded => false,
+        }
     }
 
-    /// What `code` means to whoever asked for `what`.
-    pub(crate) fn of_code(what: impl Into<String>, code: Code) -> Self {
-        let what = what.into();
+    pub(crate) fn of_code(subject: impl Into<String>, code: Code) -> Self {
+        let subject = subject.into();
         match remedy(code) {
-            Some(remedy) => LookErrorKind::Denied { what, code, remedy }.into(),
-            None => LookErrorKind::Unanswered { what, reason: code.to_string() }.into(),
+            Some(remedy) => InspectErrorKind::Denied { subject, code, remedy }.into(),
+            None => InspectErrorKind::Unanswered { subject, reason: code.to_string() }.into(),
         }
     }
 
-    pub(crate) fn of(what: impl Into<String>, error: &KafkaError) -> Self {
+    pub(crate) fn of(subject: impl Into<String>, error: &KafkaError) -> Self {
         match error.rdkafka_error_code() {
-            Some(code) => LookError::of_code(what, code),
-            None => LookErrorKind::Unanswered { what: what.into(), reason: error.to_string() }.into(),
+            Some(code) => InspectError::of_code(subject, code),
+            None => {
+                let (subject, reason) = (subject.into(), error.to_string());
+                InspectErrorKind::Unanswered { subject, reason }.into()
+            }
         }
     }
 
-    pub(crate) fn not_made(error: &KafkaError) -> Self {
-        LookErrorKind::NotMade(error.to_string()).into()
+    pub(crate) fn not_created(error: &KafkaError) -> Self {
+        InspectErrorKind::NotCreated(error.to_string()).into()
     }
 }
 
-/// What a person has to do about an answer; `None` where time does.
+/// What fixes the error; `None` if waiting may.
 pub(crate) fn remedy(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::GroupAuthorizationFailed => "give Postrider's Kafka user the right to Read the group",
         Code::TopicAuthorizationFailed => "give Postrider's Kafka user the right to Read the topic",
         Code::ClusterAuthorizationFailed => "give Postrider's Kafka user the right to Describe the cluster",
         Code::UnknownMemberId | Code::IllegalGeneration => {
-            "others have joined the group; give receipts.group a name that nobody else uses"
+            "other consumers have joined the group; set receipts.group to a name that no other consumer uses"
         }
-        Code::InvalidGroupId => "the brokers take no group of this name; see [receipts] in the configuration",
+        Code::InvalidGroupId => "the brokers reject this group name; see [receipts] in the configuration",
         _ => return None,
     })
 }
 
-/// The remedy for a commit that librdkafka's own words say was refused.
-pub(crate) fn remedy_in(words: &str) -> Option<&'static str> {
+/// The remedy for a rejected commit, from librdkafka's log line.
+pub(crate) fn remedy_in(line: &str) -> Option<&'static str> {
     const CODES: [(&str, Code); 5] = [
         ("Group authorization failed", Code::GroupAuthorizationFailed),
         ("Topic authorization failed", Code::TopicAuthorizationFailed),
@@ -71,7 +82,7 @@ pub(crate) fn remedy_in(words: &str) -> Option<&'static str> {
         ("generation id is not valid", Code::IllegalGeneration),
         ("Invalid group.id", Code::InvalidGroupId),
     ];
-    let code = CODES.iter().find(|(said, _)| words.contains(said));
+    let code = CODES.iter().find(|(text, _)| line.contains(text));
     code.and_then(|(_, code)| remedy(*code))
 }
 
@@ -80,18 +91,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_must_mend_says_how_and_the_rest_is_waited_for() {
-        let denied = LookError::of_code("the offsets of group billing", Code::GroupAuthorizationFailed);
-        assert!(!denied.is_transient());
+    fn inspect_error_is_retryable_unless_it_has_a_remedy() {
+        let denied = InspectError::of_code("the offsets of group billing", Code::GroupAuthorizationFailed);
+        assert!(!denied.is_retryable());
         assert!(denied.to_string().contains("group billing"), "{denied}");
         assert!(denied.to_string().contains("the right to Read the group"), "{denied}");
         for code in [Code::OperationTimedOut, Code::LeaderNotAvailable, Code::Authentication, Code::Unknown] {
-            assert!(LookError::of_code("it", code).is_transient(), "{code}");
+            assert!(InspectError::of_code("offsets", code).is_retryable(), "{code}");
         }
     }
 
     #[test]
-    fn librdkafkas_words_for_refused_commits_are_known() {
+    fn remedy_in_recognizes_librdkafkas_texts_of_rejected_commits() {
         for code in [
             Code::GroupAuthorizationFailed,
             Code::TopicAuthorizationFailed,

@@ -1,137 +1,109 @@
-//! What Kafka has of a record and how far its consumers are: the evidence on which rows are judged.
+//! What Kafka has of a record, and how far consumer groups are.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use outbox::{LogBounds, RecordAtOffset};
 use rdkafka::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use crate::consume::groups::TopicPartition;
-use crate::consume::inspect_error::{LookError, LookErrorKind};
-use crate::consume::looker::{Looker, Question};
+use crate::consume::inspect_error::{InspectError, InspectErrorKind};
+use crate::consume::inspector_thread::{InspectorThread, Question};
 
-/// Who asks waits for the answers before his.
 const QUESTIONS_MAX: usize = 16;
 
-/// A broker that has just started may not know all topics yet, so that one of them missing is believed when it
-/// is still missing after this time.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// A broker that has just started may not have the metadata of all topics and partitions yet. A missing one is
+/// confirmed by a second question after this time.
+const CONFIRM_AFTER: Duration = Duration::from_millis(500);
 
-/// Looks into Kafka, one look at a time, on a thread of its own.
+/// Queries Kafka, one question at a time, on a thread of its own.
 ///
-/// The thread and its consumers come with the first look. The consumers are let go when nobody has asked for a
-/// minute, and end with this value, in the background. No look makes a topic or joins a group. A look takes
-/// half a minute at the longest.
-pub struct KafkaLooks {
+/// The thread and its consumers start with the first question. The consumers are closed after a minute without
+/// questions, and in the background when this value is dropped. No question creates a topic or joins a group. A
+/// question takes half a minute at most.
+pub struct KafkaInspector {
     producer: ClientConfig,
     questions: OnceLock<mpsc::Sender<Question>>,
 }
 
-/// The records that a partition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// The log start: the offset of the oldest record, or `end` where there is none.
-    pub start: i64,
-    /// The offset that the next record gets.
-    pub end: i64,
-}
-
-impl Bounds {
-    /// Whether a record at `offset` is in the log, unless compaction took it.
-    pub fn contains(self, offset: i64) -> bool {
-        (self.start..self.end).contains(&offset)
-    }
-}
-
-/// What is at an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordAt {
-    /// The record of the row with this id.
-    Row(Uuid),
-    /// A record that is no row's: another producer's, or a dead letter.
-    Foreign,
-    /// No record: compaction took it, it is a transaction's end, or the log does not reach there.
-    Absent,
-}
-
-impl KafkaLooks {
-    /// Looks with the connection of the producer's configuration.
+impl KafkaInspector {
+    /// Uses the connection settings of the producer's configuration.
     pub fn new(producer: &ClientConfig) -> Self {
-        KafkaLooks { producer: producer.clone(), questions: OnceLock::new() }
+        KafkaInspector { producer: producer.clone(), questions: OnceLock::new() }
     }
 
-    /// What the partition holds; `None` when there is no such topic or partition, for certain.
+    /// The bounds of a partition's log; `None` if there certainly is no such topic or partition.
     ///
     /// # Errors
     ///
-    /// Kafka could not be asked, or does not tell.
-    pub async fn partition(&self, topic: &str, partition: i32) -> Result<Option<Bounds>, LookError> {
-        let look = || {
+    /// Kafka did not answer, or denies the question.
+    pub async fn log_bounds(&self, topic: &str, partition: i32) -> Result<Option<LogBounds>, InspectError> {
+        let ask = || {
             let topic = topic.to_owned();
-            self.ask(move |answer| Question::Partition { topic, partition, answer })
+            self.ask(move |answer| Question::LogBounds { topic, partition, answer })
         };
-        if let bounds @ Some(_) = look().await? {
+        if let bounds @ Some(_) = ask().await? {
             return Ok(bounds);
         }
-        tokio::time::sleep(ASK_AGAIN_AFTER).await;
-        look().await
+        tokio::time::sleep(CONFIRM_AFTER).await;
+        ask().await
     }
 
-    /// The offsets that `group` has committed, in the order of `partitions`: `None` where it has committed
-    /// none. A group that does not exist has none at all.
+    /// The offsets that `group` has committed, in the order of `partitions`; `None` where it has committed none, as in
+    /// every partition if the group does not exist.
     ///
     /// # Errors
     ///
-    /// Kafka could not be asked, or does not tell.
+    /// Kafka did not answer, or denies the question.
     pub async fn committed(
         &self,
         group: &str,
-        partitions: &[(Arc<str>, i32)],
-    ) -> Result<Vec<Option<i64>>, LookError> {
-        let group = group.to_owned();
-        let partitions: Vec<TopicPartition> = partitions.to_vec();
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Option<i64>>, InspectError> {
+        let (group, partitions) = (group.to_owned(), partitions.to_vec());
         self.ask(move |answer| Question::Committed { group, partitions, answer }).await
     }
 
-    /// What is at exactly this offset.
+    /// Which row's record is at this offset.
     ///
-    /// The log may be cut, or made anew, at any time: whoever concludes from [`RecordAt::Absent`] that a record was
-    /// there asks for the bounds afterwards.
+    /// The log may be truncated, or the topic recreated, at any time: read [`log_bounds`](Self::log_bounds) after
+    /// [`RecordAtOffset::Absent`] before concluding that there was a record.
     ///
     /// # Errors
     ///
-    /// Kafka could not be asked, or does not tell.
-    pub async fn record_at(&self, topic: &str, partition: i32, offset: i64) -> Result<RecordAt, LookError> {
-        match self.partition(topic, partition).await? {
-            Some(bounds) if bounds.contains(offset) => {}
-            _ => return Ok(RecordAt::Absent),
-        }
+    /// Kafka did not answer, or denies the question.
+    pub async fn record_at(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<RecordAtOffset, InspectError> {
         let topic = topic.to_owned();
         self.ask(move |answer| Question::Record { topic, partition, offset, answer }).await
     }
 
     async fn ask<T>(
         &self,
-        question: impl FnOnce(oneshot::Sender<Result<T, LookError>>) -> Question,
-    ) -> Result<T, LookError> {
+        question: impl FnOnce(oneshot::Sender<Result<T, InspectError>>) -> Question,
+    ) -> Result<T, InspectError> {
         let (answer, answered) = oneshot::channel();
         let questions = self.questions.get_or_init(|| {
             let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
-            // Where there is no thread, the questions are dropped with the closure and so is every answer.
-            Looker::start(self.producer.clone(), questions);
+            // Without a thread, the questions are dropped with the closure, and with them the senders of the answers.
+            InspectorThread::start(self.producer.clone(), questions);
             sender
         });
-        let gone = || LookError::from(LookErrorKind::Gone);
-        questions.send(question(answer)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let ended = || InspectError::from(InspectErrorKind::ThreadEnded);
+        questions.send(question(answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
     }
 }
 
-impl fmt::Debug for KafkaLooks {
+impl fmt::Debug for KafkaInspector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The configuration has secrets.
-        f.debug_struct("KafkaLooks").finish_non_exhaustive()
+        // The configuration contains secrets.
+        f.debug_struct("KafkaInspector").finish_non_exhaustive()
     }
 }

@@ -1,43 +1,47 @@
-//! Partitions read one after the other, by offset.
+//! Reads records by offset.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use outbox::LogBounds;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Headers as _, Message, OwnedMessage};
+use rdkafka::message::{Message as _, OwnedMessage};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
+use crate::consume::answer_deadline::AnswerDeadline;
+use crate::consume::consumer::{LoggedConsumer, LoggingContext, consumer_config};
+use crate::consume::offset_content::OffsetContent;
+use crate::consume::read_error::ReadError;
 use crate::record::topics;
 
-/// Whoever waits is a person; a broker that fails over is back by then.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Long enough for a broker failover, short enough for an interactive command.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long one call may take, so that the silence is noticed in time.
-const TURN: Duration = Duration::from_millis(500);
+/// The longest blocking call, so that the timeout is noticed in time.
+const POLL_MAX: Duration = Duration::from_millis(500);
 
-/// Between two questions of which the first was not answered, or not for good.
+/// Between two attempts at a question that was not answered, or whose answer has to be confirmed.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Up to so many records that nobody asks for are read through: as many have been sent ahead by the time that a
-/// new start is answered.
-const READ_THROUGH_MAX: i64 = 5000;
+/// At most this many records are skipped by reading. That many have been prefetched by the time a fetch from a new
+/// offset is answered.
+const SKIP_BY_READING_MAX: i64 = 5000;
 
-/// What is set otherwise than for other consumers of Postrider's.
-const SETTINGS: [(&str, &str); 10] = [
-    // To start elsewhere than asked is to miss what was asked for.
+/// Settings that differ from [`consumer_config`].
+const SETTINGS: [(&str, &str); 4] = [
+    // A reset would skip the offset in question.
     ("auto.offset.reset", "error"),
-    // Behind the last record there may be offsets without one (a transaction's end, what compaction took).
+    // Offsets without a record may follow the last record: the end of a transaction, or what compaction removed.
     ("enable.partition.eof", "true"),
-    // An end is told after so long.
+    // The end of the partition is reported after this time.
     ("fetch.wait.max.ms", "100"),
     ("check.crcs", "true"),
-    // One partition after the other is read as fast as it comes; memory stays flat all the same.
+];
+
+/// For reading whole partitions as fast as they come, with bounded memory.
+const PREFETCH: [(&str, &str); 6] = [
     ("queued.min.messages", "100000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.message.max.bytes", "1048576"),
@@ -46,186 +50,158 @@ const SETTINGS: [(&str, &str); 10] = [
     ("fetch.queue.backoff.ms", "5"),
 ];
 
-/// Reads single records of partitions, each partition once and forward, with what Kafka sends ahead.
+/// Reads records by offset. The offsets of a partition are read fastest in ascending order, partition by partition.
 ///
 /// It joins no group and commits nothing. Its methods block, half a minute at most.
 pub struct PartitionReader {
-    consumer: Reader,
+    consumer: LoggedConsumer,
     topic: String,
-    /// Those that the topic has; `None` if there is no such topic.
+    /// The partitions of the topic; `None` if there is no such topic.
     partitions: Option<BTreeSet<i32>>,
-    /// The one whose log is known.
+    /// The partition that `log` and `position` are about.
     partition: Option<i32>,
-    log: Range<i64>,
+    log: LogBounds,
     position: Option<Position>,
-    silence_max: Duration,
+    timeout: Duration,
 }
 
-/// Where reading stands in the partition.
+/// The position of the consumer in the partition.
 struct Position {
-    /// What comes next is at this offset or behind it.
+    /// The next record is at this offset or after it.
     next: i64,
-    /// The record behind the offset that was asked for, with the first offset that is known to have none before it.
+    /// The first record after the requested offset, with an offset from which on there is none before it.
     ahead: Option<(i64, OwnedMessage)>,
     /// From this offset on there is no record.
     empty_from: Option<i64>,
 }
 
-/// What there is at an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtOffset<'a> {
-    /// A record.
-    Record {
-        /// Its header `id`; the first, if there are several.
-        id: Option<&'a [u8]>,
-        /// Its value; `None` for a tombstone.
-        payload: Option<&'a [u8]>,
-    },
-    /// Nothing, although the log has begun before and ends later: compaction took it, or it was a transaction's end.
-    Nothing,
-    /// Nothing any more: the log begins later.
-    BeforeStart {
-        /// The first offset of the log.
-        start: i64,
-    },
-    /// Nothing yet: the log ends before.
-    BeyondEnd {
-        /// The offset that the next record gets.
-        end: i64,
-    },
-    /// There is no such partition.
-    NoPartition,
-    /// There is no such topic.
-    NoTopic,
-}
-
-/// Why a partition cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// librdkafka refuses to serve.
-    #[error("reading from Kafka: {0}; check kafka.properties")]
-    Client(String),
-    /// Nothing came for too long.
-    #[error(
-        "{} has not answered for {} s{}; check kafka.brokers and whether the partition has a leader",
-        of(topic, *partition), silence.as_secs(), because(reason.as_deref())
-    )]
-    Silent {
-        /// The topic.
-        topic: String,
-        /// The partition's number, if it was one of the topic's that did not answer.
-        partition: Option<i32>,
-        /// For how long.
-        silence: Duration,
-        /// What librdkafka said meanwhile.
-        reason: Option<String>,
-    },
-    /// Kafka does not let it be read.
-    #[error("topic {topic} cannot be read: {reason}; allow this principal DESCRIBE and READ on it")]
-    Refused {
-        /// The topic.
-        topic: String,
-        /// The broker's word.
-        reason: String,
-    },
-}
-
-fn of(topic: &str, partition: Option<i32>) -> String {
-    partition.map_or_else(|| format!("topic {topic}"), |number| format!("topic {topic}, partition {number},"))
-}
-
-fn because(reason: Option<&str>) -> String {
-    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
-}
-
 impl PartitionReader {
-    /// A reader with the connection of the producer's configuration, in the name of `group`. It connects to nothing
-    /// yet.
+    /// A reader with the connection settings of the producer's configuration, as consumer group `group`. It prefetches
+    /// records. It connects with the first read.
     ///
     /// # Errors
     ///
-    /// librdkafka does not take the configuration.
+    /// librdkafka rejects the configuration.
     pub fn new(producer: &ClientConfig, group: &str) -> Result<PartitionReader, ReadError> {
+        Self::with_settings(producer, group, PREFETCH)
+    }
+
+    /// A reader of single records, which prefetches little.
+    pub(crate) fn for_single_records(producer: &ClientConfig, group: &str) -> Result<Self, ReadError> {
+        Self::with_settings(producer, group, [("fetch.wait.max.ms", "50")])
+    }
+
+    fn with_settings<const N: usize>(
+        producer: &ClientConfig,
+        group: &str,
+        settings: [(&str, &str); N],
+    ) -> Result<PartitionReader, ReadError> {
         let mut config = consumer_config(producer, group);
-        for (name, value) in SETTINGS {
+        for (name, value) in SETTINGS.into_iter().chain(settings) {
             config.set(name, value);
         }
         Ok(PartitionReader {
-            consumer: config.create_with_context(ReaderContext::default()).map_err(client)?,
+            consumer: config.create_with_context(LoggingContext::default()).map_err(client)?,
             topic: String::new(),
             partitions: Some(BTreeSet::new()),
             partition: None,
-            log: 0..0,
+            log: LogBounds { start: 0, end: 0 },
             position: None,
-            silence_max: SILENCE_MAX,
+            timeout: TIMEOUT,
         })
     }
 
-    /// Gives up after this silence instead of half a minute.
+    /// Sets the timeout, which is half a minute by default.
     #[must_use]
-    pub fn with_silence_max(mut self, silence_max: Duration) -> Self {
-        self.silence_max = silence_max;
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
-    /// Shows `look` what there is at an offset of a partition. Within a partition, offsets are to be asked for in
-    /// ascending order: for one that was passed, reading starts anew.
+    /// Calls `inspect` with what the partition has at the offset. The bounds of a log are read once per partition; an
+    /// offset before the last one restarts the fetch.
     ///
     /// # Errors
     ///
-    /// That cannot be known: Kafka does not answer, or refuses.
+    /// The timeout passed, or Kafka denies the read.
     pub fn at<T>(
         &mut self,
         topic: &str,
         partition: i32,
         offset: i64,
-        look: impl FnOnce(AtOffset<'_>) -> T,
+        inspect: impl FnOnce(OffsetContent<'_>) -> T,
     ) -> Result<T, ReadError> {
+        self.select(topic, partition)?;
+        self.read(partition, offset, inspect)
+    }
+
+    /// The bounds of a partition's log; `None` if there is no such topic or partition.
+    ///
+    /// # Errors
+    ///
+    /// The timeout passed, or Kafka denies the question.
+    pub(crate) fn log_bounds(&mut self, topic: &str, partition: i32) -> Result<Option<LogBounds>, ReadError> {
+        self.select(topic, partition)?;
+        Ok(self.has(partition).then_some(self.log))
+    }
+
+    /// Stops fetching, and forgets what was read of topics and partitions.
+    pub(crate) fn reset(&mut self) -> Result<(), ReadError> {
+        self.topic.clear();
+        self.partition = None;
+        if self.position.take().is_some() {
+            self.consumer.unassign().map_err(client)?;
+        }
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        Ok(())
+    }
+
+    fn select(&mut self, topic: &str, partition: i32) -> Result<(), ReadError> {
         if self.topic != topic {
             topic.clone_into(&mut self.topic);
             self.partition = None;
-            self.partitions = self.ask_for_partitions()?;
+            self.partitions = self.fetch_partitions()?;
         }
         if self.partition != Some(partition) && self.has(partition) {
             self.partition = Some(partition);
             self.position = None;
-            self.log = self.ask_for_log(partition)?;
+            self.log = self.fetch_log_bounds(partition)?;
         }
-        self.read(partition, offset, look)
+        Ok(())
     }
 
     fn read<T>(
         &mut self,
         partition: i32,
         offset: i64,
-        look: impl FnOnce(AtOffset<'_>) -> T,
+        inspect: impl FnOnce(OffsetContent<'_>) -> T,
     ) -> Result<T, ReadError> {
-        let mut silence = Silence::new(self.silence_max);
+        let mut deadline = AnswerDeadline::new(self.timeout);
         let mut keep = false;
         loop {
-            if let Some(at) = self.known(partition, offset) {
-                return Ok(look(at));
+            if let Some(content) = self.known(partition, offset) {
+                return Ok(inspect(content));
             }
             let next = self.position.as_ref().map(|position| position.next);
             let from = match next {
-                Some(next) if (next..=next.saturating_add(READ_THROUGH_MAX)).contains(&offset) => next,
+                Some(next) if (next..=next.saturating_add(SKIP_BY_READING_MAX)).contains(&offset) => next,
                 next => {
-                    // Rows that share a place would otherwise make for a start each.
+                    // Kept, because rows that share an offset would otherwise restart the fetch each.
                     keep = next.is_some_and(|next| offset < next);
                     self.start(partition, offset)?;
                     offset
                 }
             };
             let position = self.position.get_or_insert_with(|| Position::at(from));
-            match self.consumer.poll(TURN) {
+            match self.consumer.poll(POLL_MAX) {
                 None => {}
                 Some(Ok(message)) if message.partition() != partition || message.topic() != self.topic => {}
                 Some(Ok(message)) => {
-                    silence.broken();
+                    deadline.extend();
                     let at = message.offset();
                     position.next = at + 1;
                     if at == offset && !keep {
-                        return Ok(look(seen(&message)));
+                        return Ok(inspect(OffsetContent::of(&message)));
                     }
                     position.ahead = (at >= offset).then(|| (from, message.detach()));
                     continue;
@@ -237,44 +213,44 @@ impl PartitionReader {
                     continue;
                 }
                 Some(Err(error)) => {
-                    silence.said(&error);
+                    deadline.note(&error);
                     match error.rdkafka_error_code() {
                         Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                             self.position = None;
-                            self.log = self.ask_for_log(partition)?;
+                            self.log = self.fetch_log_bounds(partition)?;
                         }
                         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-                            self.partitions = self.ask_for_partitions()?;
+                            self.partitions = self.fetch_partitions()?;
                         }
-                        Some(Code::TopicAuthorizationFailed) => return Err(self.refused(&error.to_string())),
+                        Some(Code::TopicAuthorizationFailed) => return Err(self.denied(&error.to_string())),
                         _ => {}
                     }
                 }
             }
-            silence.bear().map_err(|reason| self.silent(Some(partition), reason))?;
+            deadline.check().map_err(|reason| self.timed_out(Some(partition), reason))?;
         }
     }
 
-    /// What is at the offset, where that is known without reading on.
-    fn known(&self, partition: i32, offset: i64) -> Option<AtOffset<'_>> {
-        let Some(partitions) = &self.partitions else { return Some(AtOffset::NoTopic) };
+    /// What the partition has at the offset, if no more has to be read for it.
+    fn known(&self, partition: i32, offset: i64) -> Option<OffsetContent<'_>> {
+        let Some(partitions) = &self.partitions else { return Some(OffsetContent::NoTopic) };
         if !partitions.contains(&partition) {
-            return Some(AtOffset::NoPartition);
+            return Some(OffsetContent::NoPartition);
         }
         if offset < self.log.start {
-            return Some(AtOffset::BeforeStart { start: self.log.start });
+            return Some(OffsetContent::BeforeStart { start: self.log.start });
         }
         if offset >= self.log.end {
-            return Some(AtOffset::BeyondEnd { end: self.log.end });
+            return Some(OffsetContent::BeyondEnd { end: self.log.end });
         }
         let position = self.position.as_ref()?;
         if position.empty_from.is_some_and(|from| offset >= from) {
-            return Some(AtOffset::Nothing);
+            return Some(OffsetContent::NoRecord);
         }
         let (from, record) = position.ahead.as_ref()?;
         match record.offset() {
-            at if at == offset => Some(seen(record)),
-            at if (*from..at).contains(&offset) => Some(AtOffset::Nothing),
+            at if at == offset => Some(OffsetContent::of(record)),
+            at if (*from..at).contains(&offset) => Some(OffsetContent::NoRecord),
             _ => None,
         }
     }
@@ -294,68 +270,76 @@ impl PartitionReader {
     }
 
     /// The topic's partitions; `None` if there is no such topic.
-    fn ask_for_partitions(&self) -> Result<Option<BTreeSet<i32>>, ReadError> {
+    fn fetch_partitions(&self) -> Result<Option<BTreeSet<i32>>, ReadError> {
         if topics::check(self.topic.as_bytes()).is_err() {
             return Ok(None);
         }
-        let mut silence = Silence::new(self.silence_max);
-        let mut is_sure = false;
+        let mut deadline = AnswerDeadline::new(self.timeout);
+        let mut is_confirmed = false;
         loop {
-            match self.consumer.fetch_metadata(Some(&self.topic), silence.left()) {
-                Err(error) => silence.said(&error),
+            match self.consumer.fetch_metadata(Some(&self.topic), deadline.left(PAUSE)) {
+                Err(error) => deadline.note(&error),
                 Ok(metadata) => {
-                    let told = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-                    match told.map(|topic| (topic, topic.error().map(Code::from))) {
+                    let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+                    match topic.map(|topic| (topic, topic.error().map(Code::from))) {
                         Some((topic, None)) => {
                             return Ok(Some(topic.partitions().iter().map(|of| of.id()).collect()));
                         }
                         Some((_, Some(code @ Code::TopicAuthorizationFailed))) => {
-                            return Err(self.refused(&code.to_string()));
+                            return Err(self.denied(&code.to_string()));
                         }
-                        // A broker that has just started may not know all topics yet.
-                        Some((_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic))) if !is_sure => {
-                            is_sure = true;
+                        // A broker that has just started may not have the metadata of all topics yet.
+                        Some((_, Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)))
+                            if !is_confirmed =>
+                        {
+                            is_confirmed = true;
                         }
                         Some((
                             _,
-                            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic),
-                        ))
-                        | None => return Ok(None),
-                        Some((_, Some(code))) => silence.said(&code),
+                            Some(
+                                Code::UnknownTopicOrPartition
+                                | Code::UnknownTopic
+                                | Code::UnknownTopicId
+                                | Code::InvalidTopic,
+                            ),
+                        )) => return Ok(None),
+                        Some((_, Some(code))) => deadline.note(&code),
+                        None => deadline.note(&"the answer does not mention the topic"),
                     }
                 }
             }
             self.pause();
-            silence.bear().map_err(|reason| self.silent(None, reason))?;
+            deadline.check().map_err(|reason| self.timed_out(None, reason))?;
         }
     }
 
-    fn ask_for_log(&self, partition: i32) -> Result<Range<i64>, ReadError> {
-        let mut silence = Silence::new(self.silence_max);
+    fn fetch_log_bounds(&self, partition: i32) -> Result<LogBounds, ReadError> {
+        let mut deadline = AnswerDeadline::new(self.timeout);
         loop {
-            match self.consumer.fetch_watermarks(&self.topic, partition, silence.left()) {
-                Ok((start, end)) => return Ok(start..end),
+            match self.consumer.fetch_watermarks(&self.topic, partition, deadline.left(PAUSE)) {
+                Ok((start, end)) => return Ok(LogBounds { start, end }),
                 Err(error) if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
-                    return Err(self.refused(&error.to_string()));
+                    return Err(self.denied(&error.to_string()));
                 }
-                Err(error) => silence.said(&error),
+                Err(error) => deadline.note(&error),
             }
             self.pause();
-            silence.bear().map_err(|reason| self.silent(Some(partition), reason))?;
+            deadline.check().map_err(|reason| self.timed_out(Some(partition), reason))?;
         }
     }
 
-    /// A moment, in which librdkafka says what it has to say. Nothing is lost: whoever asks starts reading anew.
+    /// Waits, and serves librdkafka's callbacks. A record that arrives is fetched again: reading starts with a new
+    /// assignment.
     fn pause(&self) {
         let _ = self.consumer.poll(PAUSE);
     }
 
-    fn silent(&self, partition: Option<i32>, reason: Option<String>) -> ReadError {
-        ReadError::Silent { topic: self.topic.clone(), partition, silence: self.silence_max, reason }
+    fn timed_out(&self, partition: Option<i32>, reason: Option<String>) -> ReadError {
+        ReadError::Timeout { topic: self.topic.clone(), partition, timeout: self.timeout, reason }
     }
 
-    fn refused(&self, reason: &str) -> ReadError {
-        ReadError::Refused { topic: self.topic.clone(), reason: reason.to_owned() }
+    fn denied(&self, reason: &str) -> ReadError {
+        ReadError::Denied { topic: self.topic.clone(), reason: reason.to_owned() }
     }
 }
 
@@ -365,47 +349,6 @@ impl Position {
     }
 }
 
-/// How long nothing has come, and what librdkafka had to say about it.
-struct Silence {
-    max: Duration,
-    since: Instant,
-    reason: Option<String>,
-}
-
-impl Silence {
-    fn new(max: Duration) -> Self {
-        Silence { max, since: Instant::now(), reason: None }
-    }
-
-    fn broken(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// The cause of an outage is in the first words; that all brokers are down follows from it.
-    fn said(&mut self, error: &impl fmt::Display) {
-        self.reason.get_or_insert_with(|| error.to_string());
-    }
-
-    fn left(&self) -> Duration {
-        self.max.saturating_sub(self.since.elapsed()).max(PAUSE)
-    }
-
-    fn bear(&mut self) -> Result<(), Option<String>> {
-        if self.since.elapsed() < self.max { Ok(()) } else { Err(self.reason.take()) }
-    }
-}
-
 fn client(error: KafkaError) -> ReadError {
     ReadError::Client(error.to_string())
-}
-
-fn seen(message: &impl Message) -> AtOffset<'_> {
-    AtOffset::Record { id: id(message), payload: message.payload() }
-}
-
-fn id(message: &impl Message) -> Option<&[u8]> {
-    let headers = message.headers()?;
-    let find = || headers.iter().find(|header| header.key == "id")?.value;
-    // rdkafka panics at a header's name that is not UTF-8. Any producer can write one, and it is none of ours.
-    catch_unwind(AssertUnwindSafe(find)).ok().flatten()
 }

@@ -1,8 +1,10 @@
-//! The producer: it takes events, publishes them and reports what became of each.
+//! The producer: it takes events, publishes their records and reports what became of each.
 
-mod context;
+pub(crate) mod delivery_report;
 mod delivery_reports;
 pub(crate) mod error;
+mod error_class;
 pub(crate) mod outage;
 mod producer;
+mod producer_context;
 pub(crate) mod sink;

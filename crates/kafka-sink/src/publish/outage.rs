@@ -1,151 +1,155 @@
-//! Whether Kafka can be reached, and when to say what about it.
+//! Whether Kafka is reachable, and when that is logged.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Kafka as a whole cannot be reached: no broker answers.
+use tracing::{info, warn};
+
+/// A time without an answer from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// Since when.
+    /// The start.
     pub since: Instant,
-    /// What the last attempt met, in librdkafka's words.
+    /// The error of the last attempt.
     pub reason: String,
 }
 
-/// A line for the log: each change of state once, and a state that lasts every half minute.
+/// A change of state, or an outage that lasts, to be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Say {
-    Away { reason: String },
-    StillAway { reason: String, lasted: Duration },
-    Back { lasted: Duration },
-    BrokerAway { reason: String },
+pub(crate) enum OutageNotice {
+    Started { reason: String },
+    Continues { reason: String, lasted: Duration },
+    Ended { lasted: Duration },
+    BrokerLost { reason: String },
 }
 
-/// How long one state stays unsaid once it has been said.
-const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// After this time a lasting state is logged again.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// An outbox that is quiet during an outage learns of its end within this time.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+/// During an outage a broker is probed at this interval, so that its end is noticed without records.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// A single broker's loss is said when it has not turned out to be that of all.
-const SINGLE_AFTER: Duration = Duration::from_secs(3);
+/// The loss of a single broker is logged after this time, unless all brokers are lost by then.
+const BROKER_LOST_AFTER: Duration = Duration::from_secs(3);
 
-/// What librdkafka's errors and the answers of brokers say about Kafka as a whole.
+/// Detects outages of Kafka from librdkafka's errors and the answers of brokers.
 ///
-/// librdkafka tells that all brokers are down, but also when an idle connection of the only broker was
-/// closed, and it never tells that one is back. So its word is a suspicion, and asking a broker settles it.
+/// librdkafka reports that all brokers are down, but also when an idle connection to the only broker was closed, and it
+/// never reports that one is up again. So its report is a suspicion, which a metadata request confirms or clears.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
-    state: State,
+pub(crate) struct OutageDetector {
+    state: Reachability,
     reason: Option<String>,
     broker_lost: Option<Instant>,
-    broker_said: Option<Instant>,
-    disturbed: bool,
+    broker_logged: Option<Instant>,
+    had_disconnect: bool,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum Reachability {
     #[default]
     Reachable,
     Suspected {
         since: Instant,
     },
-    Away {
+    Unreachable {
         since: Instant,
-        said: Instant,
-        ask: Instant,
+        logged: Instant,
+        probe: Instant,
     },
 }
 
-impl Watch {
-    /// A connection failed, or an attempt to make one.
+impl OutageDetector {
+    /// A connection, or an attempt to connect, failed.
     pub(crate) fn broker_failed(&mut self, reason: &str, now: Instant) {
-        self.reason = Some(without_circumstances(reason).to_owned());
+        self.reason = Some(without_counts(reason).to_owned());
         self.broker_lost.get_or_insert(now);
     }
 
     /// No broker is connected.
     pub(crate) fn all_failed(&mut self, reason: &str, now: Instant) {
-        self.disturbed = true;
+        self.had_disconnect = true;
         self.reason.get_or_insert_with(|| reason.to_owned());
-        if let State::Reachable = self.state {
-            self.state = State::Suspected { since: now };
+        if let Reachability::Reachable = self.state {
+            self.state = Reachability::Suspected { since: now };
         }
     }
 
-    /// Whether a broker is to be asked now.
-    pub(crate) fn is_to_ask(&self, now: Instant) -> bool {
+    /// Whether a broker has to be probed now.
+    pub(crate) fn needs_probe(&self, now: Instant) -> bool {
         match self.state {
-            State::Reachable => false,
-            State::Suspected { .. } => true,
-            State::Away { ask, .. } => now >= ask,
+            Reachability::Reachable => false,
+            Reachability::Suspected { .. } => true,
+            Reachability::Unreachable { probe, .. } => now >= probe,
         }
     }
 
-    /// No broker answered when asked.
-    pub(crate) fn unanswered(&mut self, now: Instant) -> Option<Say> {
+    /// A probe was not answered.
+    pub(crate) fn probe_failed(&mut self, now: Instant) -> Option<OutageNotice> {
         match &mut self.state {
-            State::Reachable => None,
-            State::Suspected { since } => {
-                self.state = State::Away { since: *since, said: now, ask: now + ASK_EVERY };
-                Some(Say::Away { reason: self.reason() })
+            Reachability::Reachable => None,
+            Reachability::Suspected { since } => {
+                self.state =
+                    Reachability::Unreachable { since: *since, logged: now, probe: now + PROBE_EVERY };
+                Some(OutageNotice::Started { reason: self.reason() })
             }
-            State::Away { since, said, ask } => {
-                *ask = now + ASK_EVERY;
-                if now.duration_since(*said) < SAY_AGAIN_AFTER {
+            Reachability::Unreachable { since, logged, probe } => {
+                *probe = now + PROBE_EVERY;
+                if now.duration_since(*logged) < LOG_AGAIN_AFTER {
                     return None;
                 }
-                *said = now;
+                *logged = now;
                 let lasted = now.duration_since(*since);
-                Some(Say::StillAway { reason: self.reason(), lasted })
+                Some(OutageNotice::Continues { reason: self.reason(), lasted })
             }
         }
     }
 
     /// A broker answered, or acknowledged a record.
-    pub(crate) fn answered(&mut self, now: Instant) -> Option<Say> {
+    pub(crate) fn answered(&mut self, now: Instant) -> Option<OutageNotice> {
         let state = std::mem::take(&mut self.state);
-        if let State::Reachable = state {
+        if let Reachability::Reachable = state {
             return None;
         }
         self.reason = None;
         self.broker_lost = None;
         match state {
-            State::Away { since, .. } => Some(Say::Back { lasted: now.duration_since(since) }),
-            State::Reachable | State::Suspected { .. } => None,
+            Reachability::Unreachable { since, .. } => {
+                Some(OutageNotice::Ended { lasted: now.duration_since(since) })
+            }
+            Reachability::Reachable | Reachability::Suspected { .. } => None,
         }
     }
 
-    /// What the time that has passed makes worth saying.
-    pub(crate) fn tick(&mut self, now: Instant) -> Option<Say> {
+    /// What has to be logged because of the time that has passed.
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<OutageNotice> {
         let lost = self.broker_lost?;
-        if !matches!(self.state, State::Reachable) || now.duration_since(lost) < SINGLE_AFTER {
+        if !matches!(self.state, Reachability::Reachable) || now.duration_since(lost) < BROKER_LOST_AFTER {
             return None;
         }
         self.broker_lost = None;
-        if self.broker_said.is_some_and(|said| now.duration_since(said) < SAY_AGAIN_AFTER) {
+        if self.broker_logged.is_some_and(|logged| now.duration_since(logged) < LOG_AGAIN_AFTER) {
             return None;
         }
-        self.broker_said = Some(now);
-        Some(Say::BrokerAway { reason: self.reason() })
+        self.broker_logged = Some(now);
+        Some(OutageNotice::BrokerLost { reason: self.reason() })
     }
 
-    /// Whether neither time nor an acknowledgement would change anything.
-    pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.state, State::Reachable) && self.broker_lost.is_none()
+    /// Whether neither time nor an answer changes the state.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, Reachability::Reachable) && self.broker_lost.is_none()
     }
 
-    /// The outage there is.
+    /// The outage, if there is one.
     pub(crate) fn outage(&self) -> Option<Outage> {
         match self.state {
-            State::Away { since, .. } => Some(Outage { since, reason: self.reason() }),
-            State::Reachable | State::Suspected { .. } => None,
+            Reachability::Unreachable { since, .. } => Some(Outage { since, reason: self.reason() }),
+            Reachability::Reachable | Reachability::Suspected { .. } => None,
         }
     }
 
-    /// Whether all brokers were away at some time.
-    pub(crate) fn is_disturbed(&self) -> bool {
-        self.disturbed
+    /// Whether all brokers were lost at some time.
+    pub(crate) fn had_disconnect(&self) -> bool {
+        self.had_disconnect
     }
 
     fn reason(&self) -> String {
@@ -153,21 +157,25 @@ impl Watch {
     }
 }
 
-/// librdkafka's reason without how long it took and how often it was met, which differ from line to line.
-fn without_circumstances(reason: &str) -> &str {
+/// librdkafka's reason without its duration and count, which differ from line to line.
+fn without_counts(reason: &str) -> &str {
     reason.rfind(" (after ").map_or(reason, |end| &reason[..end])
 }
 
-impl fmt::Display for Say {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl OutageNotice {
+    pub(crate) fn log(self) {
         match self {
-            Say::Away { reason } => write!(f, "Kafka cannot be reached ({reason}); waiting"),
-            Say::StillAway { reason, lasted } => {
-                write!(f, "Kafka cannot be reached for {} s ({reason}); waiting", lasted.as_secs())
+            OutageNotice::Started { reason } => {
+                warn!(target: "kafka", reason, "Kafka cannot be reached; retrying");
             }
-            Say::Back { lasted } => write!(f, "Kafka is back after {} s", lasted.as_secs()),
-            Say::BrokerAway { reason } => {
-                write!(f, "a connection to one of Kafka's brokers was lost ({reason}); others answer")
+            OutageNotice::Continues { reason, lasted } => {
+                warn!(target: "kafka", reason, outage_s = lasted.as_secs(), "Kafka cannot be reached; retrying");
+            }
+            OutageNotice::Ended { lasted } => {
+                info!(target: "kafka", outage_s = lasted.as_secs(), "Kafka can be reached again");
+            }
+            OutageNotice::BrokerLost { reason } => {
+                warn!(target: "kafka", reason, "connection to a broker lost; other brokers answer");
             }
         }
     }
@@ -182,68 +190,70 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_said_once_then_every_half_minute_and_its_end_once() {
+    fn outage_is_logged_at_once_then_every_half_minute_and_at_its_end() {
         let start = Instant::now();
-        let mut watch = Watch::default();
-        let mut said = Vec::new();
-        watch.broker_failed("kafka:9092/bootstrap: Connection refused (after 0ms in state CONNECT)", start);
-        watch.all_failed("1/1 brokers are down", start);
+        let mut detector = OutageDetector::default();
+        let mut notices = Vec::new();
+        detector
+            .broker_failed("kafka:9092/bootstrap: Connection refused (after 0ms in state CONNECT)", start);
+        detector.all_failed("1/1 brokers are down", start);
         for now in (1..=70).map(|n| second(start, n)) {
-            said.extend(watch.tick(now));
-            if watch.is_to_ask(now) {
-                said.extend(watch.unanswered(now));
+            notices.extend(detector.tick(now));
+            if detector.needs_probe(now) {
+                notices.extend(detector.probe_failed(now));
             }
         }
-        said.extend(watch.answered(second(start, 71)));
-        said.extend(watch.answered(second(start, 72)));
-        let said: Vec<_> = said.iter().map(Say::to_string).collect();
+        notices.extend(detector.answered(second(start, 71)));
+        notices.extend(detector.answered(second(start, 72)));
+        let reason = || "kafka:9092/bootstrap: Connection refused".to_owned();
+        let seconds = Duration::from_secs;
         assert_eq!(
-            said,
+            notices,
             [
-                "Kafka cannot be reached (kafka:9092/bootstrap: Connection refused); waiting",
-                "Kafka cannot be reached for 31 s (kafka:9092/bootstrap: Connection refused); waiting",
-                "Kafka cannot be reached for 61 s (kafka:9092/bootstrap: Connection refused); waiting",
-                "Kafka is back after 71 s",
+                OutageNotice::Started { reason: reason() },
+                OutageNotice::Continues { reason: reason(), lasted: seconds(31) },
+                OutageNotice::Continues { reason: reason(), lasted: seconds(61) },
+                OutageNotice::Ended { lasted: seconds(71) },
             ]
         );
     }
 
     #[test]
-    fn an_idle_connection_closed_is_no_outage() {
+    fn closed_idle_connection_is_no_outage() {
         let start = Instant::now();
-        let mut watch = Watch::default();
-        watch.all_failed("1/1 brokers are down", start);
-        assert!(watch.is_to_ask(start));
-        assert_eq!(watch.outage(), None);
-        assert_eq!(watch.answered(second(start, 1)), None);
-        assert_eq!(watch.tick(second(start, 60)), None);
-        assert!(watch.is_disturbed());
+        let mut detector = OutageDetector::default();
+        detector.all_failed("1/1 brokers are down", start);
+        assert!(detector.needs_probe(start));
+        assert_eq!(detector.outage(), None);
+        assert_eq!(detector.answered(second(start, 1)), None);
+        assert_eq!(detector.tick(second(start, 60)), None);
+        assert!(detector.had_disconnect());
     }
 
     #[test]
-    fn an_outage_is_known_with_its_start_and_reason_until_a_broker_answers() {
+    fn outage_has_start_and_reason_until_a_broker_answers() {
         let start = Instant::now();
-        let mut watch = Watch::default();
-        watch.all_failed("1/1 brokers are down", start);
-        watch.broker_failed("kafka:9092: Connection refused", second(start, 1));
-        watch.unanswered(second(start, 2));
+        let mut detector = OutageDetector::default();
+        detector.all_failed("1/1 brokers are down", start);
+        detector.broker_failed("kafka:9092: Connection refused", second(start, 1));
+        detector.probe_failed(second(start, 2));
         let reason = "kafka:9092: Connection refused".to_owned();
-        assert_eq!(watch.outage(), Some(Outage { since: start, reason }));
-        watch.answered(second(start, 3));
-        assert_eq!(watch.outage(), None);
+        assert_eq!(detector.outage(), Some(Outage { since: start, reason }));
+        detector.answered(second(start, 3));
+        assert_eq!(detector.outage(), None);
     }
 
     #[test]
-    fn one_lost_broker_of_several_is_said_at_most_every_half_minute() {
+    fn lost_broker_is_logged_at_most_every_half_minute() {
         let start = Instant::now();
-        let mut watch = Watch::default();
-        let mut said = 0;
+        let mut detector = OutageDetector::default();
+        let mut logged = 0;
         for now in (0..=60).map(|n| second(start, n)) {
-            watch.broker_failed("kafka2:9092: Connection refused", now);
-            said += usize::from(watch.tick(now).is_some());
+            detector.broker_failed("kafka2:9092: Connection refused", now);
+            logged += usize::from(detector.tick(now).is_some());
         }
-        assert_eq!(said, 2);
-        assert_eq!(watch.outage(), None);
-        assert!(!watch.is_disturbed());
+        assert_eq!(logged, 2);
+        assert_eq!(detector.outage(), None);
+        assert!(!detector.had_disconnect());
     }
 }

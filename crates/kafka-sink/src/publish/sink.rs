@@ -1,4 +1,4 @@
-//! Events in, records out, reports back.
+//! Publishes events.
 
 use std::sync::Arc;
 
@@ -10,79 +10,80 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::publish::error::{Failure, Fault, PublishError, Report, SinkError, fault};
+use crate::publish::delivery_report::{DeliveryError, DeliveryReport};
+use crate::publish::error::{PublishError, SinkError};
+use crate::publish::error_class::ErrorClass;
 use crate::publish::outage::Outage;
-use crate::publish::producer::{Batching, Limits, Producer};
-use crate::record::headers::HeaderMaker;
-use crate::record::rejection::Refusal;
+use crate::publish::producer::{Batching, Producer, ProducerLimits};
+use crate::record::headers::HeaderBuilder;
+use crate::record::rejection::Rejection;
 use crate::record::routing::Routing;
 use crate::record::topics::Topics;
 
-/// Publishes events, and reports what became of each.
+/// Publishes events and returns a delivery report for each.
 ///
-/// Every event that [`publish`](Self::publish) took gets one report, unless the sink is closed or broken
-/// before. The records of one partition are stored in the order in which they were published, retries
-/// included (Kafka's idempotent producer, KIP-98), and none is stored after one that the broker refused: the
-/// producer gives up with it, and what was behind it is reported as [`Failure::Lost`].
+/// Every event that [`publish`](Self::publish) accepted gets one report, unless the sink is closed or fails before. The
+/// records of one partition are stored in the order in which they were published, retries included (Kafka's idempotent
+/// producer, KIP-98), and none is stored after a record that the broker rejected: the rejection is fatal to the
+/// producer, and the records behind it are reported as [`DeliveryError::ProducerFailed`].
 ///
-/// A broker that is away is waited for without end. Dropping a sink withdraws what is still queued or on the
-/// wire, in the background; [`close`](Self::close) waits for that.
+/// During an outage of Kafka records are retried without a limit. Dropping a sink drops the records that are queued or
+/// on the wire, in the background; [`close`](Self::close) waits for it.
 pub struct Sink {
     routing: Routing,
     topics: Topics,
-    headers: HeaderMaker,
+    headers: HeaderBuilder,
     topic_buffer: Vec<u8>,
     key_buffer: Vec<u8>,
     config: ClientConfig,
-    limits: Limits,
+    limits: ProducerLimits,
     producer: Producer,
-    /// How many records are still to be sent one by one; `None` when they are sent in batches.
+    /// How many records are left to be sent one by one; `None` if they are sent in batches.
     singles_left: Option<usize>,
     in_flight: usize,
     value_bytes: usize,
 }
 
 impl Sink {
-    /// Makes a producer and its thread. Does not wait for a broker, nor need one to be there.
+    /// Creates a producer and starts its thread. Does not wait for a broker.
     ///
-    /// At most `reports_max` records are in flight, so that no more reports than that can wait to be taken;
-    /// fewer, where the configuration's `queue.buffering.max.messages` or `queue.buffering.max.kbytes` (which
-    /// counts values) say so.
+    /// At most `reports_max` records are in flight, or fewer according to `queue.buffering.max.messages` and
+    /// `queue.buffering.max.kbytes` (which counts values) in the configuration. So many reports are queued at most.
     ///
     /// # Errors
     ///
-    /// librdkafka's, where it takes no such configuration.
+    /// librdkafka rejects the configuration.
     pub fn new(routing: Routing, config: ClientConfig, reports_max: usize) -> Result<Self, SinkError> {
-        Self::make(routing, config, reports_max, Batching::Usual)
+        Self::with_batching(routing, config, reports_max, Batching::Batches)
     }
 
-    /// Like [`new`](Self::new), but sends the first `reports_max` records one by one, slowly, before it goes
-    /// over to batches: after an error for which [`SinkError::needs_singles`], so that the broker tells which
-    /// record of a batch it was that it refused.
+    /// Like [`new`](Self::new), but sends the first `reports_max` records one by one, slowly, before it sends batches.
+    /// To be used after an error with [`SinkError::needs_singles`], to find the record of the batch that the broker
+    /// rejected.
     ///
     /// # Errors
     ///
-    /// Those of `new`.
+    /// Those of [`new`](Self::new).
     pub fn new_with_singles(
         routing: Routing,
         config: ClientConfig,
         reports_max: usize,
     ) -> Result<Self, SinkError> {
-        Self::make(routing, config, reports_max, Batching::Singles)
+        Self::with_batching(routing, config, reports_max, Batching::Singles)
     }
 
-    fn make(
+    fn with_batching(
         routing: Routing,
         config: ClientConfig,
         reports_max: usize,
         batching: Batching,
     ) -> Result<Self, SinkError> {
-        let limits = Limits::of(&config, reports_max)?;
+        let limits = ProducerLimits::of(&config, reports_max)?;
         let producer = Producer::start(&config, limits, batching)?;
         Ok(Sink {
             routing,
             topics: Topics::default(),
-            headers: HeaderMaker::default(),
+            headers: HeaderBuilder::default(),
             topic_buffer: Vec::new(),
             key_buffer: Vec::new(),
             config,
@@ -94,17 +95,17 @@ impl Sink {
         })
     }
 
-    /// Hands the event's record to the producer, without waiting for anything. Returns the record's topic.
+    /// Publishes the event's record. Never blocks. Returns the record's topic.
     ///
-    /// The record: the topic and the key as [`Routing`] finds them; the payload's bytes as they are, NULL as a
-    /// tombstone; `created_at` as the timestamp, cut to milliseconds, or the producer's clock where it is NULL
-    /// or not after 1970-01-01, which Kafka cannot express; the headers `id`, `event_type` and
-    /// `aggregate_type`, the latter two left out where they are NULL, then the members of the row's own, then
-    /// `postrider-replay` for one that is sent again on purpose.
+    /// The record has the topic and key of [`Routing`]; the payload's bytes as its value, or none (a tombstone) for
+    /// NULL; `created_at` as its timestamp, truncated to milliseconds, or the producer's clock if it is NULL or not
+    /// after 1970-01-01, which Kafka cannot express; and the headers `id`, `event_type` and `aggregate_type` (the last
+    /// two only if they are not NULL), the members of the row's headers, and `postrider-replay` for a record that is
+    /// published again.
     ///
     /// # Errors
     ///
-    /// [`PublishError`]; the event was not taken, and no report will come for it.
+    /// The event was not accepted, and no report will arrive for it.
     pub fn publish(
         &mut self,
         event: &Event,
@@ -112,19 +113,19 @@ impl Sink {
         replay: Option<&str>,
     ) -> Result<Arc<str>, PublishError> {
         self.make_room(event)?;
-        let topic = self.topic(event).map_err(PublishError::Refused)?;
-        let headers = self.headers.make(event, replay).map_err(PublishError::Refused)?;
+        let topic = self.topic(event).map_err(PublishError::Rejected)?;
+        let headers = self.headers.build(event, replay).map_err(PublishError::Rejected)?;
         self.send(event, token, topic, headers)
     }
 
-    /// Hands an event that cannot be published to the topic of dead letters, with its key, value, timestamp and
-    /// headers as [`publish`](Self::publish) would have them, and the headers `postrider-error` (the reason) and
-    /// `postrider-topic` (where it was to go). Headers that are no JSON object come whole, as
+    /// Publishes an event that cannot be published to its own topic to the dead-letter topic. The record has the key,
+    /// value, timestamp and headers of [`publish`](Self::publish), and the headers `postrider-error` (the reason) and
+    /// `postrider-topic` (the original topic). If the row's headers are not a JSON object, they are copied to
     /// `postrider-headers`.
     ///
     /// # Errors
     ///
-    /// Those of `publish`.
+    /// Those of [`publish`](Self::publish).
     pub fn publish_dead_letter(
         &mut self,
         event: &Event,
@@ -133,34 +134,29 @@ impl Sink {
         reason: &str,
     ) -> Result<Arc<str>, PublishError> {
         self.make_room(event)?;
-        let meant_for = self.topic(event).ok();
-        let headers = self.headers.make_dead_letter(event, reason, meant_for.as_deref());
+        let original_topic = self.topic(event).ok();
+        let headers = self.headers.build_dead_letter(event, reason, original_topic.as_deref());
         self.send(event, token, Arc::clone(topic), headers)
     }
 
-    /// The topic of the event's record.
-    ///
-    /// # Errors
-    ///
-    /// It has none.
-    fn topic(&mut self, event: &Event) -> Result<Arc<str>, Refusal> {
+    fn topic(&mut self, event: &Event) -> Result<Arc<str>, Rejection> {
         self.routing.topic(event, &mut self.topics, &mut self.topic_buffer)
     }
 
     fn make_room(&mut self, event: &Event) -> Result<(), PublishError> {
-        if let Some(error) = self.producer.broken() {
-            return Err(self.broken(error));
+        if let Some(error) = self.producer.failure() {
+            return Err(self.failed(error));
         }
         let value_bytes = event.payload.as_ref().map_or(0, Bytes::len);
         let is_full = self.in_flight >= self.limits.records_max
             || self.value_bytes + value_bytes > self.limits.value_bytes_max
             || self.singles_left == Some(0);
         if is_full && self.in_flight > 0 {
-            return Err(PublishError::Full);
+            return Err(PublishError::QueueFull);
         }
         if self.singles_left == Some(0) {
-            self.producer =
-                Producer::start(&self.config, self.limits, Batching::Usual).map_err(PublishError::Broken)?;
+            self.producer = Producer::start(&self.config, self.limits, Batching::Batches)
+                .map_err(PublishError::ProducerFailed)?;
             self.singles_left = None;
         }
         Ok(())
@@ -173,12 +169,12 @@ impl Sink {
         topic: Arc<str>,
         headers: OwnedHeaders,
     ) -> Result<Arc<str>, PublishError> {
-        let refused = PublishError::Refused;
-        let key = self.routing.key(event, &mut self.key_buffer).map_err(refused)?;
+        let rejected = PublishError::Rejected;
+        let key = self.routing.key(event, &mut self.key_buffer).map_err(rejected)?;
         let value_bytes = event.payload.as_ref().map_or(0, Bytes::len);
         if value_bytes > self.limits.value_bytes_max {
             let (setting, max_bytes) = ("queue.buffering.max.kbytes", self.limits.value_bytes_max);
-            return Err(refused(Refusal::too_large_to_send(&topic, value_bytes, setting, max_bytes)));
+            return Err(rejected(Rejection::too_large_to_send(&topic, value_bytes, setting, max_bytes)));
         }
         let record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord {
             topic: &topic,
@@ -190,9 +186,9 @@ impl Sink {
             delivery_opaque: token.to_usize(),
         };
         if let Err(error) = self.producer.send(record) {
-            return Err(self.not_taken(&error, event, &topic));
+            return Err(self.not_accepted(&error, event, &topic));
         }
-        self.producer.may_ask_about(&topic);
+        self.producer.may_probe(&topic);
         self.in_flight += 1;
         self.value_bytes += value_bytes;
         if let Some(left) = &mut self.singles_left {
@@ -201,18 +197,18 @@ impl Sink {
         Ok(topic)
     }
 
-    /// Waits for at least one report, and appends all there are to `into`, those of records stored in one
-    /// partition in the partition's order. A refusal comes before the losses that it caused.
+    /// Waits for a delivery report and appends all that are there. The reports of a partition are in the order of its
+    /// offsets, and a rejection precedes the failures that follow from it.
     ///
-    /// Cancel-safe: a report is either appended or still there.
+    /// Cancel-safe: a report is either appended or still queued.
     ///
     /// # Errors
     ///
-    /// The producer gave up, or its thread ended: no report will come any more for what is in flight, which
-    /// is to be published by a new sink. Reports that came before are handed out first.
-    pub async fn reports(&mut self, into: &mut Vec<Report>) -> Result<(), SinkError> {
+    /// The producer failed, or its thread ended. No report will arrive for the events in flight, which have to be
+    /// published by a new sink. Reports that arrived before are returned first.
+    pub async fn reports(&mut self, into: &mut Vec<DeliveryReport>) -> Result<(), SinkError> {
         let before = into.len();
-        let value_bytes = match self.producer.context().inbox.take(into).await {
+        let value_bytes = match self.producer.context().reports.take(into).await {
             Ok(value_bytes) => value_bytes,
             Err(error) => {
                 (self.in_flight, self.value_bytes) = (0, 0);
@@ -224,46 +220,45 @@ impl Sink {
         Ok(())
     }
 
-    /// How many events were taken whose reports have not been taken.
+    /// How many accepted events have no report yet.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// The outage there is: no broker answers, and since when. A lost connection to one broker of several is
-    /// none.
+    /// The outage of Kafka, if there is one: no broker answers. A lost connection to one of several brokers is none.
     pub fn outage(&self) -> Option<Outage> {
         self.producer.context().outage()
     }
 
-    /// Withdraws what is still queued or on the wire and ends the producer. What was on the wire may have
-    /// been stored all the same.
+    /// Drops the records that are queued or on the wire and closes the producer. Records on the wire may be stored.
     ///
-    /// Returns after a second at the latest; a producer that takes longer, in a name lookup for instance,
-    /// ends in the background.
+    /// Returns after a second at the latest; a producer that needs longer, in a DNS lookup for example, is closed in the
+    /// background.
     pub async fn close(self) {
         self.producer.close().await;
     }
 
-    fn not_taken(&self, error: &KafkaError, event: &Event, topic: &str) -> PublishError {
+    fn not_accepted(&self, error: &KafkaError, event: &Event, topic: &str) -> PublishError {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        if fault(code) == Fault::TooLarge {
+        if ErrorClass::of(code) == ErrorClass::TooLarge {
             let (setting, max_bytes) = ("message.max.bytes", self.limits.record_bytes_max);
-            let refusal = Refusal::too_large_to_send(topic, event.size_bytes(), setting, max_bytes);
-            return PublishError::Refused(refusal);
+            let rejection = Rejection::too_large_to_send(topic, event.size_bytes(), setting, max_bytes);
+            return PublishError::Rejected(rejection);
         }
         if let Some(error) = self.producer.fatal_error() {
-            return self.broken(error);
+            return self.failed(error);
         }
         let context = self.producer.context();
-        match context.failure(code, topic, event.size_bytes(), context.inbox.knows(topic)) {
-            Failure::Refused(refusal) => PublishError::Refused(refusal),
-            Failure::Lost(error) => PublishError::Broken(error),
+        let is_known = context.reports.has_delivered_to(topic);
+        match context.delivery_error(code, topic, event.size_bytes(), is_known) {
+            DeliveryError::Rejected(rejection) => PublishError::Rejected(rejection),
+            DeliveryError::ProducerFailed(error) => PublishError::ProducerFailed(error),
         }
     }
 
-    /// The reports that are still to come tell more than the error: which record was refused.
-    fn broken(&self, error: SinkError) -> PublishError {
-        if self.in_flight > 0 { PublishError::Full } else { PublishError::Broken(error) }
+    /// Pending reports come first: they have the record that was rejected.
+    fn failed(&self, error: SinkError) -> PublishError {
+        if self.in_flight > 0 { PublishError::QueueFull } else { PublishError::ProducerFailed(error) }
     }
 }
 
@@ -289,40 +284,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_producer_whose_thread_has_ended_is_an_error_not_a_wait_for_ever() {
+    async fn reports_returns_an_error_when_the_thread_has_ended() {
         let mut sink = sink(&[], 10);
         sink.publish(&event(), Token::from_usize(1), None).unwrap();
         sink.producer.stop();
         let mut reports = Vec::new();
-        assert_eq!(sink.reports(&mut reports).await.unwrap_err(), SinkErrorKind::Gone.into());
+        assert_eq!(sink.reports(&mut reports).await.unwrap_err(), SinkErrorKind::ThreadEnded.into());
         assert!(reports.is_empty());
         assert!(matches!(
             sink.publish(&event(), Token::from_usize(2), None),
-            Err(PublishError::Broken(error)) if error == SinkErrorKind::Gone.into()
+            Err(PublishError::ProducerFailed(error)) if error == SinkErrorKind::ThreadEnded.into()
         ));
     }
 
     #[tokio::test]
-    async fn no_more_is_in_flight_than_reports_may_wait() {
+    async fn publish_limits_the_records_in_flight() {
         let mut sink = sink(&[], 2);
         for number in 0..2 {
             sink.publish(&event(), Token::from_usize(number), None).unwrap();
         }
-        assert!(matches!(sink.publish(&event(), Token::from_usize(2), None), Err(PublishError::Full)));
+        assert!(matches!(sink.publish(&event(), Token::from_usize(2), None), Err(PublishError::QueueFull)));
         assert_eq!(sink.in_flight(), 2);
         sink.close().await;
     }
 
     #[tokio::test]
-    async fn a_value_that_no_queue_or_setting_lets_through_is_refused_rather_than_waited_for() {
+    async fn publish_rejects_values_above_the_limits() {
         let mut event = event();
         event.payload = Some(vec![b'x'; 5000].into());
         for (setting, value) in [("queue.buffering.max.kbytes", "4"), ("message.max.bytes", "4096")] {
             let mut sink = sink(&[(setting, value)], 10);
             match sink.publish(&event, Token::from_usize(1), None) {
-                Err(PublishError::Refused(refusal)) => {
-                    assert!(refusal.to_string().contains(setting), "{refusal}");
-                    assert!(refusal.to_string().contains("4096 bytes"), "{refusal}");
+                Err(PublishError::Rejected(rejection)) => {
+                    assert!(rejection.to_string().contains(setting), "{rejection}");
+                    assert!(rejection.to_string().contains("4096 bytes"), "{rejection}");
                 }
                 other => panic!("{other:?}"),
             }

@@ -1,43 +1,43 @@
-//! Which positions may be committed.
+//! The offsets that may be committed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The number of a partition in the worker's table.
-pub(super) type Index = usize;
+/// The index of a partition among the consumed partitions.
+pub(super) type PartitionIndex = usize;
 
-/// What has been handed over and what of it is durable.
+/// The chunks that were sent, and the offsets of those that are durable.
 ///
-/// A position is committed only when its chunk and every earlier one are durable: whatever crashes, a record
-/// is read again rather than skipped.
+/// An offset is committed only when its chunk and every earlier one are durable: after a crash a record is read again
+/// rather than skipped.
 #[derive(Debug, Default)]
-pub(super) struct Commits {
-    /// The ticket of the first of `open`.
+pub(super) struct OffsetCommits {
+    /// The ticket of the first open chunk.
     first: u64,
-    open: VecDeque<Chunk>,
-    durable: BTreeMap<Index, i64>,
-    changed: BTreeSet<Index>,
+    open: VecDeque<SentChunk>,
+    durable: BTreeMap<PartitionIndex, i64>,
+    changed: BTreeSet<PartitionIndex>,
 }
 
 #[derive(Debug)]
-struct Chunk {
-    ends: BTreeMap<Index, i64>,
+struct SentChunk {
+    ends: BTreeMap<PartitionIndex, i64>,
     is_durable: bool,
 }
 
-impl Commits {
-    /// The group has committed this position before.
-    pub(super) fn resume(&mut self, index: Index, position: i64) {
+impl OffsetCommits {
+    /// The group committed this offset before.
+    pub(super) fn resume(&mut self, index: PartitionIndex, position: i64) {
         self.durable.entry(index).or_insert(position);
     }
 
-    /// A chunk is handed over, behind whose records the positions are `ends`. Returns its ticket.
-    pub(super) fn sent(&mut self, ends: BTreeMap<Index, i64>) -> u64 {
-        self.open.push_back(Chunk { ends, is_durable: false });
+    /// A chunk was sent; `ends` are the offsets after its records. Returns its ticket.
+    pub(super) fn sent(&mut self, ends: BTreeMap<PartitionIndex, i64>) -> u64 {
+        self.open.push_back(SentChunk { ends, is_durable: false });
         self.first + self.open.len() as u64 - 1
     }
 
     /// The chunk is durable.
-    pub(super) fn done(&mut self, ticket: u64) {
+    pub(super) fn mark_durable(&mut self, ticket: u64) {
         let at = ticket.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
         if let Some(chunk) = at.and_then(|at| self.open.get_mut(at)) {
             chunk.is_durable = true;
@@ -45,7 +45,7 @@ impl Commits {
         while let Some(chunk) = self.open.pop_front_if(|chunk| chunk.is_durable) {
             self.first += 1;
             for (index, end) in chunk.ends {
-                // A later chunk's position counts even where it is lower: the partition started anew.
+                // The offset of a later chunk counts even if it is lower: the partition was rewound.
                 if self.durable.insert(index, end) != Some(end) {
                     self.changed.insert(index);
                 }
@@ -53,19 +53,19 @@ impl Commits {
         }
     }
 
-    /// Whether there is a position to commit.
+    /// Whether there is an offset to commit.
     pub(super) fn is_due(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// The positions that changed since the last call.
-    pub(super) fn take(&mut self) -> Vec<(Index, i64)> {
+    /// The offsets that changed since the last call.
+    pub(super) fn take(&mut self) -> Vec<(PartitionIndex, i64)> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().filter_map(|index| Some((index, *self.durable.get(&index)?))).collect()
     }
 
-    /// All positions are to be committed again.
-    pub(super) fn again(&mut self) {
+    /// Commits all offsets again.
+    pub(super) fn commit_all_again(&mut self) {
         self.changed.extend(self.durable.keys());
     }
 }
@@ -77,37 +77,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_waits_for_the_earlier_ones() {
-        let mut commits = Commits::default();
+    fn chunk_waits_for_earlier_chunks() {
+        let mut commits = OffsetCommits::default();
         let first = commits.sent(BTreeMap::from([(0, 10)]));
         let second = commits.sent(BTreeMap::from([(0, 20), (1, 5)]));
-        commits.done(second);
+        commits.mark_durable(second);
         assert!(!commits.is_due());
-        commits.done(first);
+        commits.mark_durable(first);
         assert_eq!(commits.take(), [(0, 20), (1, 5)]);
         assert!(!commits.is_due());
-        commits.again();
+        commits.commit_all_again();
         assert_eq!(commits.take(), [(0, 20), (1, 5)]);
     }
 
     #[test]
-    fn a_resumed_position_is_committed_again_only_with_all_others() {
-        let mut commits = Commits::default();
+    fn resumed_offset_is_committed_only_with_all_others() {
+        let mut commits = OffsetCommits::default();
         commits.resume(3, 7);
         assert!(!commits.is_due());
-        commits.again();
+        commits.commit_all_again();
         assert_eq!(commits.take(), [(3, 7)]);
     }
 
     proptest! {
-        /// Records of three partitions in chunks, reported durable in any order: what is committed is where
-        /// the longest durable prefix ends, always.
+        /// Records of three partitions in chunks that become durable in any order: the committed offsets are always
+        /// the end of the longest durable prefix.
         #[test]
-        fn never_beyond_what_is_durable(
+        fn commits_end_with_the_longest_durable_prefix(
             chunks in proptest::collection::vec(proptest::collection::vec(0_usize..3, 1..5), 1..12),
             order in proptest::collection::vec(any::<prop::sample::Index>(), 12),
         ) {
-            let mut commits = Commits::default();
+            let mut commits = OffsetCommits::default();
             let mut positions = [0_i64; 3];
             let mut ends = Vec::new();
             for chunk in &chunks {
@@ -128,7 +128,7 @@ mod tests {
                 }
                 let ticket = waiting.swap_remove(pick.index(waiting.len()));
                 durable[ticket] = true;
-                commits.done(ticket as u64);
+                commits.mark_durable(ticket as u64);
                 for (partition, position) in commits.take() {
                     committed[partition] = position;
                 }

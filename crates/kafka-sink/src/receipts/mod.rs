@@ -1,175 +1,121 @@
-//! Receipts: consumes what Postrider publishes, and tells which rows' records have been consumed.
+//! Receipts: consumes the records that Postrider publishes and reports which rows' records were consumed.
 
 mod chunk_builder;
 mod commits;
 mod lag_poll;
+mod log_once;
+pub(crate) mod options;
+mod partition_updates;
 mod partitions;
-mod seen;
 mod session;
 mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use outbox::RecordPosition;
-use rdkafka::ClientConfig;
+use outbox::{Metrics, RecordPosition};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consume::inspect_error::{LookError, LookErrorKind};
-use crate::write_back::receipt_chunk::{ChunkOutcome, ReceiptChunk};
-use seen::{News, Seen};
-use session::Session;
-use worker::Worker;
+use crate::consume::inspect_error::{InspectError, InspectErrorKind};
+use crate::receipts::options::ReceiptsOptions;
+use crate::receipts::partition_updates::{PartitionObserver, PartitionUpdates};
+use crate::receipts::session::ConsumerSession;
+use crate::receipts::worker::ReceiptsWorker;
+use crate::write_back::receipt_chunk::ReceiptChunk;
 
-/// How long the worker is waited for when it closes.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// The longest wait for the worker to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How receipts are consumed.
-#[derive(Clone)]
-pub struct ReceiptsOptions {
-    /// The producer's configuration, whose connection is used.
-    pub config: ClientConfig,
-    /// The consumer group as which positions are committed (`receipts.group`).
-    pub group: String,
-    /// The groups behind which to stay (`receipts.follow`): a record counts as consumed when each of them has
-    /// committed an offset past it. Where empty, when it has been read.
-    pub follow: Vec<String>,
-}
-
-impl fmt::Debug for ReceiptsOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The configuration has secrets.
-        let ReceiptsOptions { config: _, group, follow } = self;
-        let mut debug = f.debug_struct("ReceiptsOptions");
-        debug.field("group", group).field("follow", follow).finish_non_exhaustive()
-    }
-}
-
-/// What became of the records consumed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReceiptCounts {
-    /// Rows that became COMPLETE.
-    pub completed: u64,
-    /// Receipts that changed nothing: the row is gone, was COMPLETE already or has FAILED.
-    pub idle: u64,
-    /// Records that are of no row: without a valid `id` header, or dead letters.
-    pub without_id: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    completed: AtomicU64,
-    idle: AtomicU64,
-    without_id: AtomicU64,
-}
-
-impl Counters {
-    fn add(&self, receipted: ChunkOutcome) {
-        self.completed.fetch_add(receipted.completed, Ordering::Relaxed);
-        self.idle.fetch_add(receipted.idle, Ordering::Relaxed);
-    }
-
-    fn counts(&self) -> ReceiptCounts {
-        ReceiptCounts {
-            completed: self.completed.load(Ordering::Relaxed),
-            idle: self.idle.load(Ordering::Relaxed),
-            without_id: self.without_id.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// The worker that consumes the partitions it is told of, on a thread of its own.
+/// Consumes the partitions that Postrider publishes to, on a thread of its own.
 ///
-/// It joins no group: whoever publishes also consumes, so that there is nobody to share with and nothing to
-/// rebalance. Its positions are committed as those of the group. A partition is read from the committed
-/// position, where there is none from its beginning. Records that were handed over and not reported durable
-/// are read again after a restart; none is ever skipped.
+/// Partitions are assigned manually: no group membership, no rebalance, no session timeout after a crash. Offsets are
+/// committed for the group. A partition is read from the committed offset, or from its beginning if there is none.
+/// Records whose receipts were not reported durable are read again after a restart; none is skipped.
 ///
-/// Outages of Kafka are waited out. Its memory is bounded whatever the backlog and however far a followed
-/// group lags.
+/// Outages of Kafka are retried without a limit. Memory is bounded, whatever the backlog and the lag of followed groups.
 pub struct Receipts {
-    seen: Seen,
-    counters: Arc<Counters>,
-    stop: Stop,
+    observer: PartitionObserver,
+    metrics: Metrics,
+    stop: StopOnDrop,
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
 }
 
-/// Ends the worker when it is dropped.
-struct Stop(Arc<AtomicBool>);
+/// Stops the worker when it is dropped.
+struct StopOnDrop(Arc<AtomicBool>);
 
-impl Drop for Stop {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl Receipts {
-    /// Starts the worker. It sends chunks of receipts; each is reported back by its `done`, and one whose
-    /// `done` is dropped ends the worker, as does the channel when it is closed.
+    /// Starts the worker. It sends chunks of receipts and expects an outcome of each in `done`. It ends when the channel
+    /// is closed, or when a `done` is dropped without an outcome.
     ///
     /// # Errors
     ///
-    /// librdkafka does not take the configuration.
-    pub fn start(options: ReceiptsOptions, chunks: mpsc::Sender<ReceiptChunk>) -> Result<Self, LookError> {
-        let news = Arc::new(News::default());
-        let counters = Arc::new(Counters::default());
+    /// librdkafka rejects the configuration.
+    pub fn start(options: ReceiptsOptions, chunks: mpsc::Sender<ReceiptChunk>) -> Result<Self, InspectError> {
+        let updates = Arc::new(PartitionUpdates::default());
+        let metrics = options.metrics.clone();
         let stop = Arc::new(AtomicBool::new(false));
-        let session = Session::start(&options)?;
+        let session = ConsumerSession::start(&options)?;
         let (end, ended) = oneshot::channel();
         let work = {
-            let (news, counters, stop) = (Arc::clone(&news), Arc::clone(&counters), Arc::clone(&stop));
+            let (updates, stop) = (Arc::clone(&updates), Arc::clone(&stop));
             move || {
-                // Made here, because a runtime that is dropped inside another one panics.
+                // Created here, because a runtime must not be dropped inside another one.
                 match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-                    Ok(clock) => Worker::new(options, session, news, chunks, clock, counters, stop).run(),
-                    Err(error) => tracing::error!(target: "kafka", "receipts cannot be consumed: {error}"),
+                    Ok(timer) => ReceiptsWorker::new(options, session, updates, chunks, timer, stop).run(),
+                    Err(error) => tracing::error!(target: "kafka", %error, "could not consume receipts"),
                 }
                 let _ = end.send(());
             }
         };
         let thread = thread::Builder::new().name("kafka-receipts".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| LookErrorKind::NotMade(error.to_string()))?;
-        Ok(Receipts { seen: Seen::new(news), counters, stop: Stop(stop), thread, ended })
+        let thread = thread.map_err(|error| InspectErrorKind::NotCreated(error.to_string()))?;
+        let observer = PartitionObserver::new(updates);
+        Ok(Receipts { observer, metrics, stop: StopOnDrop(stop), thread, ended })
     }
 
-    /// There is a record of ours at `offset`: the partition is consumed from now on. To be called with every
-    /// acknowledged record, in the order of each partition, and at the start with the last one known of each
-    /// partition. Costs next to nothing for a partition that is known.
+    /// There is a record of Postrider at this position: its partition is consumed from now on. To be called for every
+    /// acknowledged record, in the order of each partition, and at start with the last known record of each partition.
+    /// Cheap for a known partition.
     pub fn observe(&mut self, at: &RecordPosition) {
-        self.seen.sees(&at.topic, at.partition, at.offset);
+        self.observer.observe(&at.topic, at.partition, at.offset);
     }
 
-    /// What became of the records consumed so far.
-    pub fn counts(&self) -> ReceiptCounts {
-        self.counters.counts()
-    }
-
-    /// Whether the worker has ended, because the write-back has or by a bug: nothing is consumed any more.
+    /// Whether the worker has ended, because the write-back did or because of a bug: no receipts arrive any more.
     pub fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Takes what has been reported durable, commits it and ends.
+    /// Commits the offsets of durable receipts and ends the worker.
     ///
-    /// Returns after a second at the latest; a worker that takes longer, since a broker is away, ends in the
+    /// Returns after a second at the latest; a worker that needs longer, because a broker does not answer, ends in the
     /// background.
     pub async fn close(self) {
-        let Receipts { seen: _, counters, stop, thread: _, ended } = self;
+        let Receipts { observer: _, metrics, stop, thread: _, ended } = self;
         drop(stop);
-        if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
-            tracing::debug!(target: "kafka", "the receipts' consumer takes its time to end");
+        if tokio::time::timeout(CLOSE_TIMEOUT, ended).await.is_err() {
+            tracing::debug!(target: "kafka", "receipts consumer is still closing");
         }
-        let ReceiptCounts { completed, idle, without_id } = counters.counts();
-        tracing::info!(target: "kafka", completed, idle, without_id, "receipts closed");
+        tracing::info!(
+            target: "kafka",
+            without_effect = metrics.receipts_without_effect.get(),
+            without_id = metrics.records_without_id.get(),
+            "receipts closed"
+        );
     }
 }
 
 impl fmt::Debug for Receipts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receipts").field("counts", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("Receipts").finish_non_exhaustive()
     }
 }

@@ -1,177 +1,176 @@
-//! Where each partition stands.
+//! The partitions that are consumed, and the position in each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::commits::Index;
-use super::seen::{Heights, NewPartition};
+use crate::receipts::commits::PartitionIndex;
+use crate::receipts::partition_updates::{NewPartition, OffsetBounds};
 
 /// A partition that is consumed.
 #[derive(Debug)]
-pub(super) struct Partition {
+pub(super) struct ConsumedPartition {
     pub(super) topic: Arc<str>,
     pub(super) number: i32,
-    heights: Arc<Heights>,
-    /// The offset of the next record to read; 0 stands for the beginning. `None` until the group's own offset
-    /// is known.
+    bounds: Arc<OffsetBounds>,
+    /// The offset of the next record to read; 0 is the beginning. `None` until the group's committed offset is known.
     position: Option<i64>,
-    /// The offset from which on a followed group has not committed.
-    low: i64,
+    /// The lowest offset that the followed groups have committed. Records from it on are not read yet.
+    min_committed: i64,
     is_assigned: bool,
 }
 
-/// What a record that arrives is to its partition.
+/// What to do with a record that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It is consumed.
-    Next,
-    /// It is consumed, and nothing after it may be read yet: the partition is to be let go.
-    Last,
-    /// It may not be read yet: the partition is to be let go and taken up again here.
-    TooEarly,
-    /// The partition had been let go.
-    Stray,
+    /// Consume it.
+    Consume,
+    /// Consume it and unassign the partition: the next record must not be read yet.
+    ConsumeAndUnassign,
+    /// Unassign the partition: the record must not be read yet. The partition is assigned again at this record.
+    Unassign,
+    /// Ignore it: the partition is not assigned any more.
+    Ignore,
 }
 
-/// Every partition that is consumed.
+/// The partitions that are consumed.
 #[derive(Debug)]
-pub(super) struct Partitions {
-    follows: bool,
-    all: Vec<Partition>,
-    topics: HashMap<Arc<str>, Vec<Option<Index>>>,
+pub(super) struct ConsumedPartitions {
+    follows_groups: bool,
+    all: Vec<ConsumedPartition>,
+    topics: HashMap<Arc<str>, Vec<Option<PartitionIndex>>>,
 }
 
-impl Partitions {
-    /// None yet; `follows` where groups are followed.
-    pub(super) fn new(follows: bool) -> Self {
-        Partitions { follows, all: Vec::new(), topics: HashMap::new() }
+impl ConsumedPartitions {
+    /// Empty. `follows_groups`: records are not read before the followed groups have committed past them.
+    pub(super) fn new(follows_groups: bool) -> Self {
+        ConsumedPartitions { follows_groups, all: Vec::new(), topics: HashMap::new() }
     }
 
     pub(super) fn add(&mut self, new: NewPartition) {
-        let NewPartition { topic, number, heights } = new;
+        let NewPartition { topic, number, bounds } = new;
         let Ok(at) = usize::try_from(number) else { return };
         let numbers = self.topics.entry(Arc::clone(&topic)).or_default();
         if at >= numbers.len() {
             numbers.resize(at + 1, None);
         }
         numbers[at] = Some(self.all.len());
-        let position = None;
-        self.all.push(Partition { topic, number, heights, position, low: 0, is_assigned: false });
+        let (position, min_committed, is_assigned) = (None, 0, false);
+        self.all.push(ConsumedPartition { topic, number, bounds, position, min_committed, is_assigned });
     }
 
-    pub(super) fn get(&self, index: Index) -> &Partition {
+    pub(super) fn get(&self, index: PartitionIndex) -> &ConsumedPartition {
         &self.all[index]
     }
 
-    pub(super) fn find(&self, topic: &str, number: i32) -> Option<Index> {
+    pub(super) fn find(&self, topic: &str, number: i32) -> Option<PartitionIndex> {
         let at = usize::try_from(number).ok()?;
         self.topics.get(topic)?.get(at).copied().flatten()
     }
 
-    fn those(&self, filter: impl Fn(&Partition) -> bool) -> Vec<Index> {
+    fn filter(&self, filter: impl Fn(&ConsumedPartition) -> bool) -> Vec<PartitionIndex> {
         (0..self.all.len()).filter(|index| filter(&self.all[*index])).collect()
     }
 
-    /// Those whose start is not known.
-    pub(super) fn unplaced(&self) -> Vec<Index> {
-        self.those(|partition| partition.position.is_none())
+    /// The partitions whose position is unknown.
+    pub(super) fn without_position(&self) -> Vec<PartitionIndex> {
+        self.filter(|partition| partition.position.is_none())
     }
 
-    /// Reads from the group's own committed offset, from the beginning where it has none.
-    pub(super) fn place(&mut self, index: Index, committed: Option<i64>) {
+    /// The partitions whose position is known.
+    pub(super) fn with_position(&self) -> Vec<PartitionIndex> {
+        self.filter(|partition| partition.position.is_some())
+    }
+
+    /// Starts at the group's committed offset, or at the beginning.
+    pub(super) fn start_at(&mut self, index: PartitionIndex, committed: Option<i64>) {
         let partition = &mut self.all[index];
         let committed = committed.unwrap_or(0);
-        let back = partition.heights.take_back();
-        partition.position = Some(back.map_or(committed, |back| back.min(committed)));
+        let rewound_to = partition.bounds.take_rewound_to();
+        partition.position = Some(rewound_to.map_or(committed, |offset| offset.min(committed)));
     }
 
-    /// Those whose start is known.
-    pub(super) fn placed(&self) -> Vec<Index> {
-        self.those(|partition| partition.position.is_some())
-    }
-
-    /// Those that have records of ours that are not read.
-    pub(super) fn unread(&self) -> Vec<Index> {
-        self.those(Partition::is_unread)
+    /// The partitions with unread records of Postrider.
+    pub(super) fn unread(&self) -> Vec<PartitionIndex> {
+        self.filter(ConsumedPartition::is_unread)
     }
 
     pub(super) fn has_unread(&self) -> bool {
-        self.all.iter().any(Partition::is_unread)
+        self.all.iter().any(ConsumedPartition::is_unread)
     }
 
-    /// The followed groups have committed up to `low`.
-    pub(super) fn reach(&mut self, index: Index, low: i64) {
-        self.all[index].low = low;
+    pub(super) fn set_min_committed(&mut self, index: PartitionIndex, min_committed: i64) {
+        self.all[index].min_committed = min_committed;
     }
 
-    /// Those to take up, each with its position. They count as assigned.
-    pub(super) fn take_up(&mut self) -> Vec<(Index, i64)> {
-        let follows = self.follows;
-        let mut taken = Vec::new();
+    /// The partitions to assign now, with their positions. They count as assigned.
+    pub(super) fn take_assignable(&mut self) -> Vec<(PartitionIndex, i64)> {
+        let follows_groups = self.follows_groups;
+        let mut assignable = Vec::new();
         for (index, partition) in self.all.iter_mut().enumerate() {
             if let Some(position) = partition.position
                 && !partition.is_assigned
-                && (!follows || position < partition.low)
+                && (!follows_groups || position < partition.min_committed)
             {
                 partition.is_assigned = true;
-                taken.push((index, position));
+                assignable.push((index, position));
             }
         }
-        taken
+        assignable
     }
 
-    /// A record has arrived.
-    pub(super) fn arrives(&mut self, index: Index, offset: i64) -> Arrival {
-        let follows = self.follows;
+    /// A record of the partition arrived.
+    pub(super) fn record_arrived(&mut self, index: PartitionIndex, offset: i64) -> Arrival {
+        let follows_groups = self.follows_groups;
         let partition = &mut self.all[index];
         if !partition.is_assigned {
-            return Arrival::Stray;
+            return Arrival::Ignore;
         }
-        if follows && offset >= partition.low {
+        if follows_groups && offset >= partition.min_committed {
             partition.position = Some(offset);
             partition.is_assigned = false;
-            return Arrival::TooEarly;
+            return Arrival::Unassign;
         }
         partition.position = Some(offset + 1);
-        if follows && offset + 1 >= partition.low {
+        if follows_groups && offset + 1 >= partition.min_committed {
             partition.is_assigned = false;
-            return Arrival::Last;
+            return Arrival::ConsumeAndUnassign;
         }
-        Arrival::Next
+        Arrival::Consume
     }
 
-    /// Goes back to where our records start anew, in every partition where they do. Says whether there was one.
-    pub(super) fn go_back(&mut self) -> bool {
+    /// Moves the positions of rewound partitions back. Returns whether there was one.
+    pub(super) fn rewind(&mut self) -> bool {
         let mut any = false;
         for partition in &mut self.all {
             if let Some(position) = partition.position
-                && let Some(back) = partition.heights.take_back()
-                && back < position
+                && let Some(rewound_to) = partition.bounds.take_rewound_to()
+                && rewound_to < position
             {
-                partition.position = Some(back);
+                partition.position = Some(rewound_to);
                 any = true;
                 tracing::info!(
                     target: "kafka",
-                    "partition {} of topic {} starts anew (its topic was made anew, or its end was lost with its leader): receipts go back from offset {position} to {back}",
-                    partition.number,
-                    partition.topic,
+                    topic = &*partition.topic,
+                    partition = partition.number,
+                    from = position,
+                    to = rewound_to,
+                    "topic was recreated or its log truncated; receipts go back"
                 );
             }
         }
         any
     }
 
-    /// None is assigned any more.
-    pub(super) fn let_all_go(&mut self) {
+    pub(super) fn unassign_all(&mut self) {
         for partition in &mut self.all {
             partition.is_assigned = false;
         }
     }
 }
 
-impl Partition {
+impl ConsumedPartition {
     fn is_unread(&self) -> bool {
-        self.position.is_some_and(|position| position < self.heights.end())
+        self.position.is_some_and(|position| position < self.bounds.end())
     }
 }
 
@@ -180,77 +179,77 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::receipts::seen::{News, Seen};
+    use crate::receipts::partition_updates::{PartitionObserver, PartitionUpdates};
 
-    fn partitions(follows: bool, offset: i64) -> (Partitions, Seen) {
-        let news = Arc::new(News::default());
-        let mut seen = Seen::new(Arc::clone(&news));
-        seen.sees(&Arc::from("orders"), 1, offset);
-        let mut partitions = Partitions::new(follows);
-        for new in news.take_new() {
+    fn partitions(follows_groups: bool, offset: i64) -> (ConsumedPartitions, PartitionObserver) {
+        let updates = Arc::new(PartitionUpdates::default());
+        let mut observer = PartitionObserver::new(Arc::clone(&updates));
+        observer.observe(&Arc::from("orders"), 1, offset);
+        let mut partitions = ConsumedPartitions::new(follows_groups);
+        for new in updates.take_new() {
             partitions.add(new);
         }
-        (partitions, seen)
+        (partitions, observer)
     }
 
     #[test]
-    fn a_partition_is_taken_up_once_it_is_placed() {
-        let (mut partitions, _seen) = partitions(false, 9);
+    fn partition_is_assigned_once_its_position_is_known() {
+        let (mut partitions, _observer) = partitions(false, 9);
         assert_eq!(partitions.find("orders", 1), Some(0));
         assert_eq!((partitions.find("orders", 0), partitions.find("other", 1)), (None, None));
-        assert!(partitions.take_up().is_empty());
-        assert_eq!(partitions.unplaced(), [0]);
-        partitions.place(0, Some(4));
+        assert!(partitions.take_assignable().is_empty());
+        assert_eq!(partitions.without_position(), [0]);
+        partitions.start_at(0, Some(4));
         assert!(partitions.has_unread());
-        assert_eq!(partitions.take_up(), [(0, 4)]);
-        assert!(partitions.take_up().is_empty());
+        assert_eq!(partitions.take_assignable(), [(0, 4)]);
+        assert!(partitions.take_assignable().is_empty());
         for offset in 4..=9 {
-            assert_eq!(partitions.arrives(0, offset), Arrival::Next);
+            assert_eq!(partitions.record_arrived(0, offset), Arrival::Consume);
         }
         assert!(!partitions.has_unread());
     }
 
     #[test]
-    fn offsets_that_went_back_are_read_again() {
-        let (mut partitions, mut seen) = partitions(false, 9);
-        partitions.place(0, Some(10));
-        partitions.take_up();
-        assert!(!partitions.go_back());
-        seen.sees(&Arc::from("orders"), 1, 2);
-        assert!(partitions.go_back());
-        partitions.let_all_go();
-        assert_eq!(partitions.take_up(), [(0, 2)]);
+    fn rewound_partition_is_read_again() {
+        let (mut partitions, mut observer) = partitions(false, 9);
+        partitions.start_at(0, Some(10));
+        partitions.take_assignable();
+        assert!(!partitions.rewind());
+        observer.observe(&Arc::from("orders"), 1, 2);
+        assert!(partitions.rewind());
+        partitions.unassign_all();
+        assert_eq!(partitions.take_assignable(), [(0, 2)]);
     }
 
     proptest! {
-        /// A log with gaps, read behind a low watermark that rises: every record below it is consumed, in
-        /// order and once, and none above.
+        /// A log with gaps and a rising minimum of committed offsets: every record below it is consumed once and in
+        /// order, and no other.
         #[test]
-        fn nothing_is_read_past_the_low_watermark_and_nothing_is_skipped(
+        fn partitions_read_exactly_up_to_the_committed_minimum(
             gaps in proptest::collection::vec(1_i64..4, 1..40),
             steps in proptest::collection::vec(0_i64..30, 1..10),
         ) {
             let log: Vec<i64> =
                 gaps.iter().scan(-1, |last, gap| { *last += gap; Some(*last) }).collect();
-            let (mut partitions, _seen) = partitions(true, *log.last().unwrap());
-            partitions.place(0, None);
-            let (mut low, mut consumed, mut fetched) = (0, Vec::new(), None);
+            let (mut partitions, _observer) = partitions(true, *log.last().unwrap());
+            partitions.start_at(0, None);
+            let (mut min_committed, mut consumed, mut fetched) = (0, Vec::new(), None);
             for step in steps {
-                low += step;
-                partitions.reach(0, low);
-                if let Some((_, position)) = partitions.take_up().first() {
+                min_committed += step;
+                partitions.set_min_committed(0, min_committed);
+                if let Some((_, position)) = partitions.take_assignable().first() {
                     fetched = Some(*position);
                 }
-                // The consumer is given what is in the log from where it was assigned on.
+                // The consumer gets the records of the log from the assigned position on.
                 while let Some(offset) = fetched.and_then(|from| log.iter().find(|offset| **offset >= from)) {
-                    match partitions.arrives(0, *offset) {
-                        Arrival::Next => { consumed.push(*offset); fetched = Some(offset + 1); }
-                        Arrival::Last => { consumed.push(*offset); fetched = None; }
-                        Arrival::TooEarly => fetched = None,
-                        Arrival::Stray => prop_assert!(false, "read while let go"),
+                    match partitions.record_arrived(0, *offset) {
+                        Arrival::Consume => { consumed.push(*offset); fetched = Some(offset + 1); }
+                        Arrival::ConsumeAndUnassign => { consumed.push(*offset); fetched = None; }
+                        Arrival::Unassign => fetched = None,
+                        Arrival::Ignore => prop_assert!(false, "read while unassigned"),
                     }
                 }
-                let expected: Vec<_> = log.iter().copied().filter(|offset| *offset < low).collect();
+                let expected: Vec<_> = log.iter().copied().filter(|offset| *offset < min_committed).collect();
                 prop_assert_eq!(&consumed, &expected);
             }
         }

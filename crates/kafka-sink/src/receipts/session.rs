@@ -1,4 +1,4 @@
-//! The consumer that reads as the group.
+//! The consumer that reads and commits for the group.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,91 +8,90 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::ReceiptsOptions;
-use super::partitions::Partition;
-use crate::consume::consumer::{Reader, ReaderContext, consumer_config};
+use crate::consume::consumer::{LoggedConsumer, LoggingContext, consumer_config};
 use crate::consume::groups::{TopicPartition, committed};
-use crate::consume::inspect_error::LookError;
+use crate::consume::inspect_error::InspectError;
+use crate::receipts::options::ReceiptsOptions;
+use crate::receipts::partitions::ConsumedPartition;
 
-pub(super) struct Session {
+pub(super) struct ConsumerSession {
     config: ClientConfig,
     group: String,
-    reader: Reader,
+    consumer: LoggedConsumer,
 }
 
-impl Session {
-    pub(super) fn start(options: &ReceiptsOptions) -> Result<Self, LookError> {
+impl ConsumerSession {
+    pub(super) fn start(options: &ReceiptsOptions) -> Result<Self, InspectError> {
         let config = consumer_config(&options.config, &options.group);
-        let reader = reader(&config)?;
-        Ok(Session { config, group: options.group.clone(), reader })
+        let consumer = create(&config)?;
+        Ok(ConsumerSession { config, group: options.group.clone(), consumer })
     }
 
-    /// A new consumer, which knows nothing of how topics were, and nothing assigned.
-    pub(super) fn renew(&mut self) -> Result<(), LookError> {
-        self.reader = reader(&self.config)?;
+    /// Replaces the consumer by one without assignments and without metadata of earlier topics.
+    pub(super) fn renew(&mut self) -> Result<(), InspectError> {
+        self.consumer = create(&self.config)?;
         Ok(())
     }
 
-    /// The group's own committed offsets.
+    /// The committed offsets of the group.
     pub(super) fn committed(
         &self,
         partitions: &[TopicPartition],
-        within: Duration,
-    ) -> Result<Vec<Option<i64>>, LookError> {
-        committed(&self.reader, &self.group, partitions, within)
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, InspectError> {
+        committed(&self.consumer, &self.group, partitions, timeout)
     }
 
-    /// Reads the partitions as well, each from its position.
-    pub(super) fn take_up<'p>(
+    /// Assigns more partitions, each from its position.
+    pub(super) fn assign<'p>(
         &self,
-        partitions: impl Iterator<Item = (&'p Partition, i64)>,
+        partitions: impl Iterator<Item = (&'p ConsumedPartition, i64)>,
     ) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for (partition, position) in partitions {
             let offset = if position == 0 { Offset::Beginning } else { Offset::Offset(position) };
             list.add_partition_offset(&partition.topic, partition.number, offset)?;
         }
-        self.reader.incremental_assign(&list)
+        self.consumer.incremental_assign(&list)
     }
 
-    /// Reads the partition no more. What is queued of it is dropped.
-    pub(super) fn let_go(&self, partition: &Partition) -> KafkaResult<()> {
+    /// Unassigns a partition and drops its prefetched records.
+    pub(super) fn unassign(&self, partition: &ConsumedPartition) -> KafkaResult<()> {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition(&partition.topic, partition.number);
-        self.reader.incremental_unassign(&list)
+        self.consumer.incremental_unassign(&list)
     }
 
-    pub(super) fn let_all_go(&self) -> KafkaResult<()> {
-        self.reader.unassign()
+    pub(super) fn unassign_all(&self) -> KafkaResult<()> {
+        self.consumer.unassign()
     }
 
     /// Starts to commit the positions.
     pub(super) fn commit<'p>(
         &self,
-        positions: impl Iterator<Item = (&'p Partition, i64)>,
+        positions: impl Iterator<Item = (&'p ConsumedPartition, i64)>,
     ) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for (partition, position) in positions {
             list.add_partition_offset(&partition.topic, partition.number, Offset::Offset(position))?;
         }
-        // Asynchronous, since the other kind waits without a limit for a coordinator that is away.
-        self.reader.commit(&list, CommitMode::Async)
+        // Asynchronous, because a synchronous commit waits for an unreachable coordinator without a timeout.
+        self.consumer.commit(&list, CommitMode::Async)
     }
 
-    pub(super) fn context(&self) -> &ReaderContext {
-        self.reader.context()
+    pub(super) fn context(&self) -> &LoggingContext {
+        self.consumer.context()
     }
 
-    pub(super) fn poll(&self, within: Duration) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
-        self.reader.poll(within)
+    pub(super) fn poll(&self, timeout: Duration) -> Option<Result<BorrowedMessage<'_>, KafkaError>> {
+        self.consumer.poll(timeout)
     }
 }
 
-fn reader(config: &ClientConfig) -> Result<Reader, LookError> {
-    config.create_with_context(ReaderContext::default()).map_err(|error| LookError::not_made(&error))
+fn create(config: &ClientConfig) -> Result<LoggedConsumer, InspectError> {
+    config.create_with_context(LoggingContext::default()).map_err(|error| InspectError::not_created(&error))
 }
 
-/// The partition as others name it.
-pub(super) fn named(partition: &Partition) -> TopicPartition {
+pub(super) fn topic_partition(partition: &ConsumedPartition) -> TopicPartition {
     (Arc::clone(&partition.topic), partition.number)
 }

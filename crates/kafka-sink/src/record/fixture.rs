@@ -1,10 +1,10 @@
-//! What several unit tests start from.
+//! An event for unit tests.
 
 use bytes::Bytes;
 use outbox::Event;
 use uuid::Uuid;
 
-/// An order's event, with nothing that needs a template.
+/// The event of an order, without a topic or a key of its own.
 pub(crate) fn event() -> Event {
     Event {
         id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),

@@ -9,10 +9,10 @@ use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, Visit
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::record::rejection::Refusal;
+use crate::record::rejection::Rejection;
 
-/// The headers that are Postrider's: a row's own headers of these names would mislead its consumers.
-const OURS: [&str; 7] = [
+/// Header names that Postrider sets. Headers of a row with these names would mislead consumers.
+const RESERVED: [&str; 7] = [
     "id",
     "event_type",
     "aggregate_type",
@@ -22,68 +22,69 @@ const OURS: [&str; 7] = [
     DEAD_LETTER_HEADERS,
 ];
 
-/// Who had the record sent again: a request's id, or `reconciler`.
+/// Why the record was published again: the id of a replay request, or `reconciler`.
 pub(crate) const REPLAY: &str = "postrider-replay";
 
 /// On a dead letter: why the row could not be published.
 pub(crate) const DEAD_LETTER_REASON: &str = "postrider-error";
 
-/// On a dead letter: the topic that it was meant for, where that is known.
+/// On a dead letter: the row's topic, if it is known.
 pub(crate) const DEAD_LETTER_TOPIC: &str = "postrider-topic";
 
-/// On a dead letter: the row's headers as they stand, where they are no JSON object.
+/// On a dead letter: the row's headers, if they are not a JSON object.
 pub(crate) const DEAD_LETTER_HEADERS: &str = "postrider-headers";
 
-/// Makes the headers of records, and remembers which warnings have been given.
+/// Builds the headers of records, and warns once about each reserved name.
 #[derive(Debug, Default)]
-pub(crate) struct HeaderMaker {
-    warned: [bool; OURS.len()],
+pub(crate) struct HeaderBuilder {
+    warned: [bool; RESERVED.len()],
 }
 
-impl HeaderMaker {
-    /// The headers of the event's record: `id`, then `event_type` and `aggregate_type` where they are not
-    /// NULL, then every member of the row's own headers in the order they are written, repeated ones
-    /// included: a string as its text, anything else as its JSON text untouched; then who had it sent again.
+impl HeaderBuilder {
+    /// The headers of the event's record: `id`; `event_type` and `aggregate_type`, if they are not NULL; every member of
+    /// the row's headers in their order, repeated ones included, a string as its text and any other value as its JSON
+    /// text; and `postrider-replay`, if the record is published again.
     ///
-    /// A member with one of Postrider's names is left out, with a warning once per name.
-    pub(crate) fn make(&mut self, event: &Event, replay: Option<&str>) -> Result<OwnedHeaders, Refusal> {
+    /// A member with a reserved name is dropped, with a warning once per name.
+    pub(crate) fn build(&mut self, event: &Event, replay: Option<&str>) -> Result<OwnedHeaders, Rejection> {
         let headers = of_columns(event);
         let headers = match event.headers.as_deref() {
-            Some(json) => self.add_members(json, headers).map_err(|e| Refusal::headers(e.to_string()))?,
+            Some(json) => self.add_members(json, headers).map_err(|e| Rejection::headers(e.to_string()))?,
             None => headers,
         };
         Ok(with(headers, REPLAY, replay.map(str::as_bytes)))
     }
 
-    /// The headers of a dead letter: those of the record where they can be made, and why it is one.
-    pub(crate) fn make_dead_letter(
+    /// The headers of a dead letter: those of the record, if they can be built, and the reason.
+    pub(crate) fn build_dead_letter(
         &mut self,
         event: &Event,
         reason: &str,
-        meant_for: Option<&str>,
+        original_topic: Option<&str>,
     ) -> OwnedHeaders {
         let headers = self
-            .make(event, None)
+            .build(event, None)
             .unwrap_or_else(|_| with(of_columns(event), DEAD_LETTER_HEADERS, event.headers.as_deref()));
         let headers = with(headers, DEAD_LETTER_REASON, Some(reason.as_bytes()));
-        with(headers, DEAD_LETTER_TOPIC, meant_for.map(str::as_bytes))
+        with(headers, DEAD_LETTER_TOPIC, original_topic.map(str::as_bytes))
     }
 
     fn add_members(&mut self, json: &[u8], headers: OwnedHeaders) -> serde_json::Result<OwnedHeaders> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let mut members = Members { maker: self, headers: Some(headers) };
+        let mut members = HeaderMembers { builder: self, headers: Some(headers) };
         deserializer.deserialize_map(&mut members)?;
         let headers = members.headers.take();
         deserializer.end()?;
-        headers.ok_or_else(|| serde_json::Error::custom("the headers went astray"))
+        headers.ok_or_else(|| serde_json::Error::custom("the headers are missing"))
     }
 
-    fn is_ours(&mut self, name: &str) -> bool {
-        let Some(index) = OURS.iter().position(|ours| *ours == name) else { return false };
+    fn is_reserved(&mut self, name: &str) -> bool {
+        let Some(index) = RESERVED.iter().position(|reserved| *reserved == name) else { return false };
         if !std::mem::replace(&mut self.warned[index], true) {
             tracing::warn!(
                 target: "kafka",
-                "a row's headers have a member {name:?}, which is Postrider's own header: such members are left out (said once)"
+                header = name,
+                "a row's headers contain a reserved name; such members are dropped (logged once)"
             );
         }
         true
@@ -93,13 +94,13 @@ impl HeaderMaker {
 fn of_columns(event: &Event) -> OwnedHeaders {
     let mut id = Uuid::encode_buffer();
     let id: &str = event.id.hyphenated().encode_lower(&mut id);
-    // Three of ours, and room for a trace's context before the list has to grow.
+    // These three, and room for a trace context without growing.
     let headers = OwnedHeaders::new_with_capacity(6).insert(Header { key: "id", value: Some(id.as_bytes()) });
     let headers = with(headers, "event_type", event.event_type.as_deref());
     with(headers, "aggregate_type", event.aggregate_type.as_deref())
 }
 
-/// With one header more, unless there is nothing to say in it.
+/// Adds a header, if it has a value.
 fn with(headers: OwnedHeaders, key: &str, value: Option<&[u8]>) -> OwnedHeaders {
     match value {
         Some(_) => headers.insert(Header { key, value }),
@@ -107,12 +108,12 @@ fn with(headers: OwnedHeaders, key: &str, value: Option<&[u8]>) -> OwnedHeaders 
     }
 }
 
-struct Members<'m> {
-    maker: &'m mut HeaderMaker,
+struct HeaderMembers<'m> {
+    builder: &'m mut HeaderBuilder,
     headers: Option<OwnedHeaders>,
 }
 
-impl<'de> Visitor<'de> for &mut Members<'_> {
+impl<'de> Visitor<'de> for &mut HeaderMembers<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,7 +122,7 @@ impl<'de> Visitor<'de> for &mut Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some((Text(name), value)) = members.next_entry_seed(TextSeed, RawSeed)? {
-            if self.maker.is_ours(&name) {
+            if self.builder.is_reserved(&name) {
                 continue;
             }
             let value = match value.get() {
@@ -135,7 +136,7 @@ impl<'de> Visitor<'de> for &mut Members<'_> {
     }
 }
 
-/// The text of a JSON string, borrowed where nothing in it is escaped.
+/// The text of a JSON string, borrowed if it contains no escapes.
 fn text(json: &str) -> serde_json::Result<Cow<'_, str>> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     TextSeed.deserialize(&mut deserializer).map(|Text(text)| text)
@@ -189,10 +190,10 @@ mod tests {
     use super::*;
     use crate::record::fixture::event;
 
-    fn make(json: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Refusal> {
+    fn build(json: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Rejection> {
         let mut event = event();
         event.headers = Some(Bytes::copy_from_slice(json));
-        let headers = HeaderMaker::default().make(&event, None)?;
+        let headers = HeaderBuilder::default().build(&event, None)?;
         Ok(listed(&headers).split_off(3))
     }
 
@@ -206,19 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_again_says_so_last() {
+    fn replay_header_comes_last() {
         let mut event = event();
         event.headers = Some(Bytes::from(r#"{"postrider-replay": "mine", "trace": "t"}"#));
-        let headers = listed(&HeaderMaker::default().make(&event, Some("reconciler")).unwrap()).split_off(3);
+        let headers =
+            listed(&HeaderBuilder::default().build(&event, Some("reconciler")).unwrap()).split_off(3);
         assert_eq!(headers, [pair("trace", "t"), pair("postrider-replay", "reconciler")]);
     }
 
     #[test]
-    fn a_dead_letter_keeps_what_it_had_and_says_why_it_is_one() {
+    fn dead_letter_keeps_the_headers_and_adds_the_reason() {
         let mut event = event();
         let mut letter = |headers: &'static str, topic| {
             event.headers = Some(Bytes::from(headers));
-            listed(&HeaderMaker::default().make_dead_letter(&event, "too large", topic)).split_off(3)
+            listed(&HeaderBuilder::default().build_dead_letter(&event, "too large", topic)).split_off(3)
         };
         let reason = pair("postrider-error", "too large");
         let topic = pair("postrider-topic", "orders");
@@ -227,25 +229,25 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_own_columns_come_first_and_a_null_one_is_left_out() {
+    fn column_headers_come_first_and_skip_nulls() {
         let mut event = event();
-        let mut maker = HeaderMaker::default();
+        let mut builder = HeaderBuilder::default();
         let id = event.id.to_string();
         assert_eq!(
-            listed(&maker.make(&event, None).unwrap()),
+            listed(&builder.build(&event, None).unwrap()),
             [pair("id", &id), pair("event_type", "order_placed"), pair("aggregate_type", "order")]
         );
         event.event_type = None;
         event.aggregate_type = None;
-        assert_eq!(listed(&maker.make(&event, None).unwrap()), [pair("id", &id)]);
+        assert_eq!(listed(&builder.build(&event, None).unwrap()), [pair("id", &id)]);
     }
 
     #[test]
-    fn members_keep_their_order_a_string_is_its_text_and_the_rest_is_json() {
+    fn members_keep_their_order_strings_are_text_and_the_rest_is_json() {
         let json =
             r#" {"z":"plain", "a" : "q\"\u00e9\n", "n": null,"f":1.50, "o":{"k": [1,  2]},"t":true,"":""} "#;
         assert_eq!(
-            make(json.as_bytes()).unwrap(),
+            build(json.as_bytes()).unwrap(),
             [
                 pair("z", "plain"),
                 pair("a", "q\"é\n"),
@@ -259,19 +261,19 @@ mod tests {
     }
 
     #[test]
-    fn a_member_written_twice_is_two_headers() {
-        assert_eq!(make(br#"{"a":1,"\u0061":"2"}"#).unwrap(), [pair("a", "1"), pair("a", "2")]);
+    fn repeated_member_is_two_headers() {
+        assert_eq!(build(br#"{"a":1,"\u0061":"2"}"#).unwrap(), [pair("a", "1"), pair("a", "2")]);
     }
 
     #[test]
-    fn a_member_with_one_of_our_names_is_left_out() {
+    fn reserved_member_is_dropped() {
         let json =
             br#"{"id":"x","keep":"y","event_type":1,"aggregate_type":2,"postrider-replay":3,"\u0069d":4}"#;
-        assert_eq!(make(json).unwrap(), [pair("keep", "y")]);
+        assert_eq!(build(json).unwrap(), [pair("keep", "y")]);
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_the_reason() {
+    fn build_rejects_headers_that_are_not_an_object() {
         let cases: [&[u8]; 9] = [
             b"",
             b"null",
@@ -284,8 +286,8 @@ mod tests {
             b"{\"a\":\"\xff\"}",
         ];
         for json in cases {
-            let refusal = make(json).unwrap_err().to_string();
-            assert!(refusal.contains("JSON object"), "{refusal}");
+            let rejection = build(json).unwrap_err().to_string();
+            assert!(rejection.contains("JSON object"), "{rejection}");
         }
     }
 
@@ -307,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_member_of_any_object_is_a_header(
+        fn build_makes_a_header_of_every_member(
             members in proptest::collection::vec(("[^\0]{0,8}", json()), 0..8),
         ) {
             let text: Vec<_> = members
@@ -316,20 +318,20 @@ mod tests {
                 .collect();
             let expected: Vec<_> = members
                 .iter()
-                .filter(|(name, _)| !OURS.contains(&name.as_str()))
+                .filter(|(name, _)| !RESERVED.contains(&name.as_str()))
                 .map(|(name, value)| pair(name, &value.as_str().map_or(value.to_string(), str::to_owned)))
                 .collect();
-            prop_assert_eq!(make(format!("{{{}}}", text.join(",")).as_bytes()).unwrap(), expected);
+            prop_assert_eq!(build(format!("{{{}}}", text.join(",")).as_bytes()).unwrap(), expected);
         }
 
         #[test]
-        fn no_bytes_make_it_panic(json in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = make(&json);
+        fn build_accepts_or_rejects_any_bytes(json in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = build(&json);
         }
 
         #[test]
-        fn nothing_like_json_makes_it_panic(json in r#"[{}\[\]",:\\u0d8-9a-ftruenl .\-+eE]{0,32}"#) {
-            let _ = make(json.as_bytes());
+        fn build_accepts_or_rejects_json_like_text(json in r#"[{}\[\]",:\\u0d8-9a-ftruenl .\-+eE]{0,32}"#) {
+            let _ = build(json.as_bytes());
         }
     }
 }

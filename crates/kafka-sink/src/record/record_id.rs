@@ -1,27 +1,25 @@
-//! Whose a consumed record is, by its headers.
+//! The row of a consumed record, from its headers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rdkafka::Message as _;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::{Headers as _, Message};
 use uuid::Uuid;
 
 /// The headers of a record that Postrider published for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordId {
     pub(crate) id: Uuid,
-    /// Whether a person had it sent again: `postrider-replay` is a request's id.
+    /// Whether a replay request sent it: `postrider-replay` is a request's id.
     pub(crate) by_request: bool,
 }
 
 impl RecordId {
-    /// `None` where the record is not one of a row: without a valid `id`, or a dead letter, which is a row's
-    /// story rather than its event.
-    pub(crate) fn of(message: &BorrowedMessage<'_>) -> Option<Self> {
+    /// `None` for a record of no row: without a valid `id`, or a dead letter.
+    pub(crate) fn of(message: &impl Message) -> Option<Self> {
         let headers = message.headers()?;
         let read = || RecordId::read(headers.iter().map(|header| (header.key, header.value)));
-        // rdkafka panics at a header's name that is not UTF-8. Any producer can write one, and it is none of
-        // ours.
+        // rdkafka panics at a header name that is not UTF-8. Any producer can write one; the record is not
+        // Postrider's.
         catch_unwind(AssertUnwindSafe(read)).ok().flatten()
     }
 
@@ -54,18 +52,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_id_counts_and_only_a_uuid_is_a_request() {
+    fn record_id_is_the_first_id_and_a_request_is_a_uuid() {
         let id: Uuid = ID.parse().unwrap();
         let plain = Some(RecordId { id, by_request: false });
         assert_eq!(read(&[("event_type", Some("x")), ("id", Some(ID)), ("id", Some(REQUEST))]), plain);
         assert_eq!(read(&[("id", Some(ID)), ("postrider-replay", Some("reconciler"))]), plain);
         assert_eq!(read(&[("id", Some(ID)), ("postrider-replay", None)]), plain);
-        let asked = Some(RecordId { id, by_request: true });
-        assert_eq!(read(&[("postrider-replay", Some(REQUEST)), ("id", Some(ID))]), asked);
+        let requested = Some(RecordId { id, by_request: true });
+        assert_eq!(read(&[("postrider-replay", Some(REQUEST)), ("id", Some(ID))]), requested);
     }
 
     #[test]
-    fn what_is_no_rows_record_is_none() {
+    fn record_id_of_foreign_records_and_dead_letters_is_none() {
         assert_eq!(read(&[]), None);
         assert_eq!(read(&[("id", None)]), None);
         assert_eq!(read(&[("id", Some("17"))]), None);
@@ -76,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_uuid_or_none(
+        fn record_id_accepts_any_bytes(
             name in "(id|postrider-replay|other)",
             value in proptest::collection::vec(any::<u8>(), 0..40),
         ) {

@@ -4,13 +4,12 @@ use std::fmt;
 
 use rdkafka::types::RDKafkaErrorCode;
 
-/// Why this one record cannot be published, whatever is tried: said for the person who is to mend it, with
-/// the remedy.
+/// Why this record cannot be published, however often it is tried, with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(Box<Reason>);
+pub struct Rejection(Box<RejectionReason>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Reason {
+enum RejectionReason {
     NullColumn { part: &'static str, column: String },
     TopicName { topic: String, reason: &'static str },
     Headers { reason: String },
@@ -19,21 +18,21 @@ enum Reason {
     Broker { topic: String, code: RDKafkaErrorCode, remedy: &'static str, whole_topic: bool },
 }
 
-impl Refusal {
-    /// A template met a NULL.
+impl Rejection {
+    /// A column of a template is NULL.
     pub(crate) fn null_column(part: &'static str, column: &str) -> Self {
-        Refusal(Box::new(Reason::NullColumn { part, column: column.to_owned() }))
+        Rejection(Box::new(RejectionReason::NullColumn { part, column: column.to_owned() }))
     }
 
-    /// The topic's name is none that Kafka takes.
+    /// Kafka rejects the topic's name.
     pub(crate) fn topic_name(topic: &[u8], reason: &'static str) -> Self {
         let topic = String::from_utf8_lossy(topic).into_owned();
-        Refusal(Box::new(Reason::TopicName { topic, reason }))
+        Rejection(Box::new(RejectionReason::TopicName { topic, reason }))
     }
 
-    /// The headers column holds what cannot become headers.
+    /// The headers column is not a JSON object.
     pub(crate) fn headers(reason: String) -> Self {
-        Refusal(Box::new(Reason::Headers { reason }))
+        Rejection(Box::new(RejectionReason::Headers { reason }))
     }
 
     /// Larger than the producer's own `setting` allows.
@@ -44,64 +43,64 @@ impl Refusal {
         max_bytes: usize,
     ) -> Self {
         let topic = topic.to_owned();
-        Refusal(Box::new(Reason::TooLargeToSend { topic, record_bytes, setting, max_bytes }))
+        Rejection(Box::new(RejectionReason::TooLargeToSend { topic, record_bytes, setting, max_bytes }))
     }
 
-    /// The broker refused the record, which was alone in its batch, as too large.
+    /// The broker rejected the record, which was alone in its batch, as too large.
     pub(crate) fn too_large(topic: &str, record_bytes: usize) -> Self {
-        Refusal(Box::new(Reason::TooLargeForTopic { topic: topic.to_owned(), record_bytes }))
+        Rejection(Box::new(RejectionReason::TooLargeForTopic { topic: topic.to_owned(), record_bytes }))
     }
 
-    /// The broker refused the record with `code`.
+    /// The broker rejected the record.
     pub(crate) fn broker(topic: &str, code: RDKafkaErrorCode, remedy: &'static str) -> Self {
         let topic = topic.to_owned();
-        Refusal(Box::new(Reason::Broker { topic, code, remedy, whole_topic: false }))
+        Rejection(Box::new(RejectionReason::Broker { topic, code, remedy, whole_topic: false }))
     }
 
-    /// The broker takes no record of ours for the topic, and said so with `code`.
+    /// The broker rejects every record for the topic.
     pub(crate) fn topic(topic: &str, code: RDKafkaErrorCode, remedy: &'static str) -> Self {
         let topic = topic.to_owned();
-        Refusal(Box::new(Reason::Broker { topic, code, remedy, whole_topic: true }))
+        Rejection(Box::new(RejectionReason::Broker { topic, code, remedy, whole_topic: true }))
     }
 
-    /// The topic, where every record for it would be refused for the same reason.
+    /// The topic, if every record for it would be rejected for the same reason.
     pub fn whole_topic(&self) -> Option<&str> {
         match &*self.0 {
-            Reason::Broker { topic, whole_topic: true, .. } => Some(topic),
+            RejectionReason::Broker { topic, whole_topic: true, .. } => Some(topic),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Reason::NullColumn { part, column } => {
+            RejectionReason::NullColumn { part, column } => {
                 write!(
                     f,
-                    "its {part} is made of column `{column}`, which is NULL; give the row a value there, or a {part} of its own"
+                    "the {part} contains column `{column}`, which is NULL; set the column, or the {part} of the row"
                 )
             }
-            Reason::TopicName { topic, reason } => {
-                write!(f, "Kafka takes no topic named {topic:?}: {reason}")
+            RejectionReason::TopicName { topic, reason } => {
+                write!(f, "Kafka accepts no topic named {topic:?}: {reason}")
             }
-            Reason::Headers { reason } => write!(
+            RejectionReason::Headers { reason } => write!(
                 f,
-                "its headers are no JSON object ({reason}); an object of header names and values, or NULL, is what can be sent"
+                "the headers are not a JSON object ({reason}); write an object of header names and values, or NULL"
             ),
-            Reason::TooLargeToSend { topic, record_bytes, setting, max_bytes } => write!(
+            RejectionReason::TooLargeToSend { topic, record_bytes, setting, max_bytes } => write!(
                 f,
-                "the record for topic {topic} takes {record_bytes} bytes, more than {setting} of [kafka.properties] allows ({max_bytes} bytes); raise it, and the topic's max.message.bytes where that is lower"
+                "the record for topic {topic} has {record_bytes} bytes, more than {setting} of [kafka.properties] allows ({max_bytes} bytes); raise it, and the topic's max.message.bytes if that is lower"
             ),
-            Reason::TooLargeForTopic { topic, record_bytes } => write!(
+            RejectionReason::TooLargeForTopic { topic, record_bytes } => write!(
                 f,
-                "the record takes {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes)"
+                "the record has {record_bytes} bytes, more than topic {topic} allows; raise the topic's max.message.bytes (or the brokers' message.max.bytes)"
             ),
-            Reason::Broker { topic, code, remedy, .. } => {
-                write!(f, "Kafka refused the record for topic {topic}: {code}; {remedy}")
+            RejectionReason::Broker { topic, code, remedy, .. } => {
+                write!(f, "Kafka rejected the record for topic {topic}: {code}; {remedy}")
             }
         }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for Rejection {}

@@ -1,4 +1,4 @@
-//! Where a row goes: its topic and its key.
+//! The topic and the key of a row.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,33 +6,32 @@ use std::sync::Arc;
 use outbox::{Columns, Event};
 use outbox_store::TemplatePart;
 
-use crate::record::rejection::Refusal;
-use crate::record::template::{Template, TemplateError, Value};
+use crate::record::rejection::Rejection;
+use crate::record::template::{ColumnValue, Template, TemplateError};
 use crate::record::topics::{self, Topics};
 
-/// How a row's topic and key are found.
+/// Computes the topic and the key of a row.
 ///
-/// The topic is the row's own, where its topic column is neither NULL nor empty, and otherwise what the
-/// topic template makes of the row. The key is the row's own, where its partition key column is not NULL,
-/// and otherwise what the key template makes of it.
+/// The topic is the row's topic column, if it is neither NULL nor empty, or else the result of the topic template. The
+/// key is the row's partition key column, if it is not NULL, or else the result of the key template.
 ///
-/// A template that meets a NULL makes the row one that cannot be published; only a key template that is one
-/// column and nothing else then makes a record without a key, which goes to any partition.
+/// A row with a NULL in a column of a template cannot be published. A key template of a single column is the exception:
+/// NULL makes a record without a key, which goes to any partition.
 #[derive(Clone, Debug)]
 pub struct Routing {
     topic: Template,
     key: Template,
 }
 
-/// What is wrong with the routing's templates.
+/// The problems of the routing templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingError {
     problems: Vec<(&'static str, String)>,
 }
 
 impl RoutingError {
-    /// Every problem: the setting it is in (`routing.topic`, `routing.key`), and what is wrong, where, and
-    /// what the setting takes.
+    /// Every problem: the setting (`routing.topic`, `routing.key`), and what is wrong, where, and what the setting
+    /// accepts.
     pub fn problems(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.problems.iter().map(|(setting, problem)| (*setting, problem.as_str()))
     }
@@ -51,9 +50,9 @@ impl fmt::Display for RoutingError {
 impl std::error::Error for RoutingError {}
 
 impl Routing {
-    /// Reads the two templates: text with the names of table columns in braces, `{{` and `}}` for the braces
-    /// themselves. A column that plays no part of its own joins `columns.others`, in whose order
-    /// [`Event::others`] is to hold the values.
+    /// Parses the two templates: text with the names of table columns in braces; `{{` and `}}` are literal braces. A
+    /// column without a role of its own is added to `columns.others`. [`Event::others`] must hold the values in that
+    /// order.
     ///
     /// # Errors
     ///
@@ -68,8 +67,9 @@ impl Routing {
         let key = parse("routing.key", key, columns);
         let illegal = topic.iter().flat_map(Template::texts).flat_map(str::chars);
         if let Some(character) = illegal.into_iter().find(|c| !u8::try_from(*c).is_ok_and(topics::is_legal)) {
-            let problem =
-                format!("{character:?} is not for a topic; it takes letters, digits, '.', '_' and '-'");
+            let problem = format!(
+                "{character:?} is not allowed in a topic; it takes letters, digits, '.', '_' and '-'"
+            );
             problems.push(("routing.topic", problem));
         }
         match (topic, key) {
@@ -78,12 +78,12 @@ impl Routing {
         }
     }
 
-    /// What the topic template is made of, for statements that route rows in the database.
+    /// The parts of the topic template, for statements that compute the topic in the database.
     pub fn topic_parts(&self) -> impl Iterator<Item = TemplatePart<'_>> {
         self.topic.parts()
     }
 
-    /// What the key template is made of, likewise.
+    /// The parts of the key template, likewise.
     pub fn key_parts(&self) -> impl Iterator<Item = TemplatePart<'_>> {
         self.key.parts()
     }
@@ -94,15 +94,15 @@ impl Routing {
         event: &Event,
         topics: &mut Topics,
         buffer: &mut Vec<u8>,
-    ) -> Result<Arc<str>, Refusal> {
+    ) -> Result<Arc<str>, Rejection> {
         let name = match event.topic.as_deref() {
             Some(name) if !name.is_empty() => name,
             _ => match self.topic.render(event, buffer) {
                 Ok(()) => buffer.as_slice(),
-                Err(column) => return Err(Refusal::null_column("topic", &column.name)),
+                Err(column) => return Err(Rejection::null_column("topic", &column.name)),
             },
         };
-        topics.intern(name).map_err(|reason| Refusal::topic_name(name, reason))
+        topics.intern(name).map_err(|reason| Rejection::topic_name(name, reason))
     }
 
     /// The key of the event's record; `None` for a record without one.
@@ -110,20 +110,20 @@ impl Routing {
         &self,
         event: &'e Event,
         buffer: &'e mut Vec<u8>,
-    ) -> Result<Option<&'e [u8]>, Refusal> {
+    ) -> Result<Option<&'e [u8]>, Rejection> {
         if let Some(key) = event.partition_key.as_deref() {
             return Ok(Some(key));
         }
         if let Some(column) = self.key.only_column() {
             match column.value(event) {
-                Value::Null => return Ok(None),
-                Value::Bytes(bytes) => return Ok(Some(bytes)),
-                Value::Id(_) => {}
+                ColumnValue::Null => return Ok(None),
+                ColumnValue::Bytes(bytes) => return Ok(Some(bytes)),
+                ColumnValue::Id(_) => {}
             }
         }
         match self.key.render(event, buffer) {
             Ok(()) => Ok(Some(buffer)),
-            Err(column) => Err(Refusal::null_column("key", &column.name)),
+            Err(column) => Err(Rejection::null_column("key", &column.name)),
         }
     }
 }
@@ -139,12 +139,12 @@ mod tests {
         Routing::compile(topic, key, &mut Columns::default()).unwrap()
     }
 
-    fn topic(routing: &Routing, event: &Event) -> Result<Arc<str>, Refusal> {
+    fn topic(routing: &Routing, event: &Event) -> Result<Arc<str>, Rejection> {
         routing.topic(event, &mut Topics::default(), &mut Vec::new())
     }
 
     #[test]
-    fn the_rows_own_topic_and_key_come_first() {
+    fn topic_and_key_columns_precede_the_templates() {
         let routing = routing("outbox.event.{aggregate_type}", "{aggregate_id}");
         let mut event = event();
         assert_eq!(&*topic(&routing, &event).unwrap(), "outbox.event.order");
@@ -158,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn a_null_makes_a_record_without_a_key_only_where_it_is_the_whole_key() {
+    fn null_makes_no_key_only_if_it_is_the_whole_template() {
         let mut event = event();
         event.aggregate_id = None;
         let simple = routing("t", "{aggregate_id}");
         assert_eq!(simple.key(&event, &mut Vec::new()).unwrap(), None);
-        let refusal = routing("t", "o-{aggregate_id}").key(&event, &mut Vec::new()).unwrap_err();
-        assert!(refusal.to_string().contains("aggregate_id"), "{refusal}");
+        let rejection = routing("t", "o-{aggregate_id}").key(&event, &mut Vec::new()).unwrap_err();
+        assert!(rejection.to_string().contains("aggregate_id"), "{rejection}");
     }
 
     #[test]
-    fn the_id_can_be_the_key() {
+    fn key_template_accepts_the_id() {
         let event = event();
         let mut buffer = Vec::new();
         let routing = routing("t", "{id}");
@@ -177,19 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_null_or_an_unfit_value_in_the_topic_refuses_the_row() {
+    fn topic_with_null_or_illegal_characters_is_rejected() {
         let routing = routing("outbox.event.{aggregate_type}", "{aggregate_id}");
         let mut event = event();
         event.aggregate_type = None;
-        let refusal = topic(&routing, &event).unwrap_err().to_string();
-        assert!(refusal.contains("aggregate_type"), "{refusal}");
+        let rejection = topic(&routing, &event).unwrap_err().to_string();
+        assert!(rejection.contains("aggregate_type"), "{rejection}");
         event.aggregate_type = Some(Bytes::from("häuser"));
-        let refusal = topic(&routing, &event).unwrap_err().to_string();
-        assert!(refusal.contains("outbox.event.häuser"), "{refusal}");
+        let rejection = topic(&routing, &event).unwrap_err().to_string();
+        assert!(rejection.contains("outbox.event.häuser"), "{rejection}");
     }
 
     #[test]
-    fn problems_of_both_templates_are_told_at_once() {
+    fn compile_returns_the_problems_of_both_templates() {
         let error = Routing::compile("a/{id}", "{payload}", &mut Columns::default()).unwrap_err();
         let settings: Vec<_> = error.problems().map(|(setting, _)| setting).collect();
         assert_eq!(settings, ["routing.key", "routing.topic"]);

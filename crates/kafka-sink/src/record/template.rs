@@ -1,31 +1,31 @@
-//! Text with `{column}` in it: how a topic or a key is made of a row.
+//! Templates of topics and keys: text with `{column}` in it.
 
 use outbox::{Columns, Event};
 use outbox_store::TemplatePart;
 use uuid::Uuid;
 
-/// A template, ready to be filled in.
+/// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template {
-    parts: Vec<Part>,
+    parts: Vec<Piece>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum Piece {
     Text(String),
-    Column(Column),
+    Column(TemplateColumn),
 }
 
-/// A column a template reads.
+/// A column in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Column {
-    /// The column's own name in the table.
+pub(crate) struct TemplateColumn {
+    /// The column's name in the table.
     pub(crate) name: String,
-    role: Role,
+    role: TemplateRole,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum TemplateRole {
     Id,
     AggregateType,
     AggregateId,
@@ -35,7 +35,7 @@ enum Role {
     Other(usize),
 }
 
-/// What is wrong with a template, and where.
+/// A problem of a template, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
     #[error("is empty; it takes text with `{{column}}` in it")]
@@ -53,8 +53,8 @@ pub(crate) enum TemplateError {
 const TAKES: &str = "the id, aggregate_type, aggregate_id, event_type, topic and partition_key columns and columns of your own";
 
 impl Template {
-    /// Reads `text`, whose columns go by their names in the table. Columns that play no part of their own
-    /// join `columns.others`, if they are not there yet.
+    /// Parses `text`, which names columns as in the table. Columns without a role of their own are added to
+    /// `columns.others`, once.
     pub(crate) fn parse(text: &str, columns: &mut Columns) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -74,16 +74,16 @@ impl Template {
                         }
                     }
                     if !literal.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                        parts.push(Piece::Text(std::mem::take(&mut literal)));
                     }
-                    parts.push(Part::Column(Column::find(name, at, columns)?));
+                    parts.push(Piece::Column(TemplateColumn::find(name, at, columns)?));
                 }
                 '}' => return Err(TemplateError::Unopened { at }),
                 _ => literal.push(character),
             }
         }
         if !literal.is_empty() {
-            parts.push(Part::Text(literal));
+            parts.push(Piece::Text(literal));
         }
         if parts.is_empty() {
             return Err(TemplateError::Empty);
@@ -91,40 +91,40 @@ impl Template {
         Ok(Template { parts })
     }
 
-    /// The column that the whole template is, where it is no more than one.
-    pub(crate) fn only_column(&self) -> Option<&Column> {
+    /// The column, if the template is a single column.
+    pub(crate) fn only_column(&self) -> Option<&TemplateColumn> {
         match self.parts.as_slice() {
-            [Part::Column(column)] => Some(column),
+            [Piece::Column(column)] => Some(column),
             _ => None,
         }
     }
 
-    /// All of it, in order.
+    /// The parts, in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = TemplatePart<'_>> {
         self.parts.iter().map(|part| match part {
-            Part::Text(text) => TemplatePart::Text(text),
-            Part::Column(column) => TemplatePart::Column(&column.name),
+            Piece::Text(text) => TemplatePart::Text(text),
+            Piece::Column(column) => TemplatePart::Column(&column.name),
         })
     }
 
     /// The text around the columns.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Column(_) => None,
+            Piece::Text(text) => Some(text.as_str()),
+            Piece::Column(_) => None,
         })
     }
 
-    /// Fills the template in, into `buffer`; fails with the first column that is NULL.
-    pub(crate) fn render(&self, event: &Event, buffer: &mut Vec<u8>) -> Result<(), &Column> {
+    /// Writes the result for the event to `buffer`; fails with the first column that is NULL.
+    pub(crate) fn render(&self, event: &Event, buffer: &mut Vec<u8>) -> Result<(), &TemplateColumn> {
         buffer.clear();
         for part in &self.parts {
             match part {
-                Part::Text(text) => buffer.extend_from_slice(text.as_bytes()),
-                Part::Column(column) => match column.value(event) {
-                    Value::Null => return Err(column),
-                    Value::Bytes(bytes) => buffer.extend_from_slice(bytes),
-                    Value::Id(id) => {
+                Piece::Text(text) => buffer.extend_from_slice(text.as_bytes()),
+                Piece::Column(column) => match column.value(event) {
+                    ColumnValue::Null => return Err(column),
+                    ColumnValue::Bytes(bytes) => buffer.extend_from_slice(bytes),
+                    ColumnValue::Id(id) => {
                         buffer.extend_from_slice(
                             id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
                         );
@@ -137,50 +137,52 @@ impl Template {
 }
 
 /// A column's value in a row.
-pub(crate) enum Value<'e> {
+pub(crate) enum ColumnValue<'e> {
     Null,
     Bytes(&'e [u8]),
     Id(Uuid),
 }
 
-impl Column {
+impl TemplateColumn {
     fn find(name: String, at: usize, columns: &mut Columns) -> Result<Self, TemplateError> {
         if name.is_empty() {
             return Err(TemplateError::Unnamed { at });
         }
         let unusable = |reason| Err(TemplateError::Unusable { at, name: name.clone(), reason });
         let role = match &name {
-            n if *n == columns.id => Role::Id,
-            n if *n == columns.aggregate_type => Role::AggregateType,
-            n if *n == columns.aggregate_id => Role::AggregateId,
-            n if *n == columns.event_type => Role::EventType,
-            n if *n == columns.topic => Role::Topic,
-            n if *n == columns.partition_key => Role::PartitionKey,
+            n if *n == columns.id => TemplateRole::Id,
+            n if *n == columns.aggregate_type => TemplateRole::AggregateType,
+            n if *n == columns.aggregate_id => TemplateRole::AggregateId,
+            n if *n == columns.event_type => TemplateRole::EventType,
+            n if *n == columns.topic => TemplateRole::Topic,
+            n if *n == columns.partition_key => TemplateRole::PartitionKey,
             n if *n == columns.payload => return unusable("is the record's value, which is never parsed"),
             n if *n == columns.headers => return unusable("becomes the record's headers"),
             n if *n == columns.created_at => return unusable("becomes the record's timestamp"),
             n if columns.written_later().contains(&n.as_str()) => {
                 return unusable("is written after the record is sent");
             }
-            n => Role::Other(columns.others.iter().position(|other| other == n).unwrap_or_else(|| {
-                columns.others.push(n.clone());
-                columns.others.len() - 1
-            })),
+            n => {
+                TemplateRole::Other(columns.others.iter().position(|other| other == n).unwrap_or_else(|| {
+                    columns.others.push(n.clone());
+                    columns.others.len() - 1
+                }))
+            }
         };
-        Ok(Column { name, role })
+        Ok(TemplateColumn { name, role })
     }
 
-    pub(crate) fn value<'e>(&self, event: &'e Event) -> Value<'e> {
+    pub(crate) fn value<'e>(&self, event: &'e Event) -> ColumnValue<'e> {
         let bytes = match self.role {
-            Role::Id => return Value::Id(event.id),
-            Role::AggregateType => &event.aggregate_type,
-            Role::AggregateId => &event.aggregate_id,
-            Role::EventType => &event.event_type,
-            Role::Topic => &event.topic,
-            Role::PartitionKey => &event.partition_key,
-            Role::Other(index) => event.others.get(index).unwrap_or(&None),
+            TemplateRole::Id => return ColumnValue::Id(event.id),
+            TemplateRole::AggregateType => &event.aggregate_type,
+            TemplateRole::AggregateId => &event.aggregate_id,
+            TemplateRole::EventType => &event.event_type,
+            TemplateRole::Topic => &event.topic,
+            TemplateRole::PartitionKey => &event.partition_key,
+            TemplateRole::Other(index) => event.others.get(index).unwrap_or(&None),
         };
-        bytes.as_deref().map_or(Value::Null, Value::Bytes)
+        bytes.as_deref().map_or(ColumnValue::Null, ColumnValue::Bytes)
     }
 }
 
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usable_column_is_filled_in() {
+    fn render_fills_in_every_column() {
         let mut event = event();
         event.topic = Some(Bytes::from("t"));
         event.partition_key = Some(Bytes::from("p"));
@@ -232,21 +234,21 @@ mod tests {
     }
 
     #[test]
-    fn doubled_braces_are_the_braces_themselves() {
+    fn doubled_braces_are_literal_braces() {
         assert_eq!(render("a{{{aggregate_id}}}z", &event()), "a{42}z");
         assert_eq!(render("{{}}", &event()), "{}");
     }
 
     #[test]
-    fn a_column_goes_by_its_name_in_the_table() {
+    fn parse_uses_the_column_names_of_the_table() {
         let mut columns = Columns { aggregate_type: "kind".to_owned(), ..Columns::default() };
         let template = Template::parse("{kind}", &mut columns).unwrap();
-        assert!(matches!(template.only_column(), Some(column) if column.role == Role::AggregateType));
+        assert!(matches!(template.only_column(), Some(column) if column.role == TemplateRole::AggregateType));
         assert!(columns.others.is_empty());
     }
 
     #[test]
-    fn a_column_of_the_users_own_is_read_once_however_often_it_is_named() {
+    fn parse_adds_another_column_once() {
         let mut columns = Columns { others: vec!["region".to_owned()], ..Columns::default() };
         let template = Template::parse("{tenant}.{region}.{tenant}", &mut columns).unwrap();
         assert_eq!(columns.others, ["region", "tenant"]);
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_column_is_named() {
+    fn render_fails_with_the_null_column() {
         let mut event = event();
         event.aggregate_type = None;
         let template = parse("outbox.event.{aggregate_type}").unwrap();
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_cannot_be_is_an_error_with_its_place() {
+    fn parse_errors_have_a_position() {
         assert_eq!(parse(""), Err(TemplateError::Empty));
         assert_eq!(parse("a.{id"), Err(TemplateError::Unclosed { at: 3 }));
         assert_eq!(parse("a.{id{x}"), Err(TemplateError::Unclosed { at: 3 }));
@@ -281,14 +283,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_template_or_an_error(text in "[{}a-z.é]{0,20}") {
+        fn parse_accepts_or_rejects_any_text(text in "[{}a-z.é]{0,20}") {
             if let Ok(template) = parse(&text) {
                 let _ = template.render(&event(), &mut Vec::new());
             }
         }
 
         #[test]
-        fn text_with_its_braces_doubled_comes_out_as_it_was(text in "[{}a-z.é ]{1,20}") {
+        fn render_restores_text_with_doubled_braces(text in "[{}a-z.é ]{1,20}") {
             let doubled = text.replace('{', "{{").replace('}', "}}");
             prop_assert_eq!(render(&doubled, &event()), text);
         }

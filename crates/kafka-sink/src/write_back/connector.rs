@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use outbox::RecordPosition;
-use outbox_store::{BatchOutcome, Names, RowUpdateBatch, RowWriter, StoreError, Tls, connect};
+use outbox_store::{BatchOutcome, Database, RowUpdateBatch, RowWriter, StoreError};
 
 /// Opens connections for writing.
 pub(super) trait Connector: Send + 'static {
@@ -29,9 +29,7 @@ pub(super) trait BatchWriter: Send + Sync + 'static {
 
 /// Connects to the database of the outbox table.
 pub(super) struct PostgresConnector {
-    pub(super) config: tokio_postgres::Config,
-    pub(super) tls: Tls,
-    pub(super) names: Names,
+    pub(super) database: Database,
     pub(super) bucket_width: Duration,
 }
 
@@ -39,8 +37,8 @@ impl Connector for PostgresConnector {
     type Writer = RowWriter;
 
     async fn connect(&mut self) -> Result<Connected<RowWriter>, StoreError> {
-        let session = connect(&self.config, &self.tls).await?;
-        let writer = RowWriter::new(session, &self.names, self.bucket_width).await?;
+        let session = self.database.connect().await?;
+        let writer = RowWriter::new(session, &self.database.names, self.bucket_width).await?;
         let written = writer.written_positions().await?;
         Ok(Connected { writer, written })
     }

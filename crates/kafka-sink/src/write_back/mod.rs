@@ -12,7 +12,6 @@ mod not_yet_visible;
 mod open_chunks;
 mod pending;
 pub(crate) mod receipt_chunk;
-mod retry;
 mod worker;
 #[cfg(test)]
 mod worker_tests;
@@ -22,7 +21,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use outbox::Token;
-use outbox_store::{Names, RowUpdate, StoreError, Tls};
+use outbox_store::{Database, RowUpdate, StoreError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -31,7 +30,7 @@ use crate::publish::outage::Outage;
 use crate::write_back::batcher::BatchLimits;
 use crate::write_back::connector::{Connector, PostgresConnector};
 use crate::write_back::receipt_chunk::ReceiptChunk;
-use crate::write_back::worker::Worker;
+use crate::write_back::worker::WriteBackWorker;
 use crate::write_back::written::Written;
 
 /// There is one completion for each batch; the worker waits while this many are not received.
@@ -108,9 +107,9 @@ pub struct WriteBack {
 
 impl WriteBack {
     /// Starts the worker, which connects by itself. Must be called on a tokio runtime.
-    pub fn start(config: tokio_postgres::Config, tls: Tls, names: Names, options: WriteBackOptions) -> Self {
+    pub fn start(database: Database, options: WriteBackOptions) -> Self {
         let bucket_width = options.bucket_width;
-        Self::with_connector(PostgresConnector { config, tls, names, bucket_width }, options)
+        Self::with_connector(PostgresConnector { database, bucket_width }, options)
     }
 
     fn with_connector(connector: impl Connector, options: WriteBackOptions) -> Self {
@@ -124,7 +123,7 @@ impl WriteBack {
             bytes_max: options.batch_bytes_max.max(1),
             linger: options.linger,
         };
-        let worker = Worker {
+        let worker = WriteBackWorker {
             connector,
             limits,
             updates: submitted,

@@ -1,9 +1,10 @@
 //! The task that writes batches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outbox::Token;
-use outbox_store::{RowUpdate, StoreError};
+use outbox_store::{Backoff, RowUpdate, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,14 +14,13 @@ use crate::write_back::connector::{BatchWriter as _, Connected, Connector};
 use crate::write_back::in_flight::BatchesInFlight;
 use crate::write_back::pending::PendingUpdates;
 use crate::write_back::receipt_chunk::ReceiptChunk;
-use crate::write_back::retry::Retry;
 use crate::write_back::written::Written;
 
 /// The server executes one batch while the next is on its way. It executes the statements of a connection one after the
 /// other, so more batches would only lengthen its queue.
 const IN_FLIGHT_MAX: usize = 2;
 
-pub(super) struct Worker<C> {
+pub(super) struct WriteBackWorker<C> {
     pub(super) connector: C,
     pub(super) limits: BatchLimits,
     pub(super) updates: mpsc::Receiver<(Token, RowUpdate)>,
@@ -29,14 +29,14 @@ pub(super) struct Worker<C> {
     pub(super) outage: watch::Sender<Option<Outage>>,
 }
 
-impl<C: Connector> Worker<C> {
+impl<C: Connector> WriteBackWorker<C> {
     /// Runs until the [`WriteBack`](crate::WriteBack) is dropped.
     ///
     /// # Errors
     ///
     /// An error of the database that a retry cannot fix.
     pub(super) async fn run(mut self) -> Result<(), StoreError> {
-        let mut retry = Retry::default();
+        let mut backoff = None;
         let mut pending = PendingUpdates::new(self.limits);
         loop {
             let outcome = match self.connector.connect().await {
@@ -44,11 +44,11 @@ impl<C: Connector> Worker<C> {
                     pending.start_from(written);
                     // If a batch has to be repeated, the outage ends when it is written.
                     if !pending.has_next() {
-                        self.outage_ended(&mut retry);
+                        self.outage_ended(&mut backoff);
                     }
                     let mut in_flight = BatchesInFlight::default();
                     let outcome =
-                        self.write_with(Arc::new(writer), &mut in_flight, &mut pending, &mut retry).await;
+                        self.write_with(Arc::new(writer), &mut in_flight, &mut pending, &mut backoff).await;
                     pending.connection_failed(in_flight);
                     outcome
                 }
@@ -59,7 +59,7 @@ impl<C: Connector> Worker<C> {
                 Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => self.outage_continues(&error),
             }
-            sleep(retry.next()).await;
+            sleep(next_delay(&mut backoff)).await;
         }
     }
 
@@ -69,7 +69,7 @@ impl<C: Connector> Worker<C> {
         writer: Arc<C::Writer>,
         in_flight: &mut BatchesInFlight,
         pending: &mut PendingUpdates,
-        retry: &mut Retry,
+        backoff: &mut Option<Backoff>,
     ) -> Result<(), StoreError> {
         let mut updates = Vec::new();
         loop {
@@ -100,7 +100,7 @@ impl<C: Connector> Worker<C> {
                 biased;
                 completed = in_flight.next_completed() => {
                     let (batch, outcome) = completed?;
-                    self.outage_ended(retry);
+                    self.outage_ended(backoff);
                     let written = pending.batch_completed(batch, outcome, in_flight, Instant::now());
                     if !written.is_empty() && self.written.send(written).await.is_err() {
                         return Ok(());
@@ -132,14 +132,25 @@ impl<C: Connector> Worker<C> {
         self.outage.send_replace(Some(Outage { since, reason: error.to_string() }));
     }
 
-    fn outage_ended(&self, retry: &mut Retry) {
-        retry.succeeded();
+    fn outage_ended(&self, backoff: &mut Option<Backoff>) {
+        *backoff = None;
         if self.outage.borrow().is_none() {
             return;
         }
         if let Some(outage) = self.outage.send_replace(None) {
             let lasted = Instant::now().into_std().duration_since(outage.since);
             tracing::info!(after_s = lasted.as_secs(), "writing to the outbox table resumed");
+        }
+    }
+}
+
+/// The first attempt after a failure is made at once.
+fn next_delay(backoff: &mut Option<Backoff>) -> Duration {
+    match backoff {
+        Some(backoff) => backoff.next_delay(),
+        None => {
+            *backoff = Some(Backoff::default());
+            Duration::ZERO
         }
     }
 }

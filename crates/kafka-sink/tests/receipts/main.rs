@@ -1,7 +1,7 @@
-//! Receipts and evidence against a real Kafka.
+//! Receipts and the inspector against a real Kafka.
 
-#![allow(missing_docs, reason = "tests say what they do by their names")]
-#![allow(clippy::unwrap_used, reason = "a test's own helpers may; clippy.toml lets only the test functions")]
+#![allow(missing_docs, reason = "tests are described by their names")]
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in test functions only, not in their helpers")]
 
 mod consuming;
 mod evidence;

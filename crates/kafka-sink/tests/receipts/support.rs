@@ -1,5 +1,4 @@
-//! A Kafka for the tests that do not break it, records as Postrider writes them, and a write-back that does
-//! as the test says.
+//! A shared Kafka, records like Postrider's, and a receiver of receipts in place of the write-back.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kafka_sink::{
-    ChunkOutcome, KafkaLooks, LookError, ReceiptChunk, Receipts, ReceiptsOptions, client_config,
+    ChunkOutcome, InspectError, KafkaInspector, ReceiptChunk, Receipts, ReceiptsOptions, client_config,
     consumer_config,
 };
-use outbox::{Receipt, RecordPosition};
+use outbox::{Metrics, Receipt, RecordPosition};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -21,10 +20,10 @@ use testbed::Kafka;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// Generous, for a machine with much else to do.
+/// Generous, for a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Long enough for what must not happen to happen, if it does.
+/// How long to wait for events that must not happen.
 pub(crate) const QUIET: Duration = Duration::from_millis(2500);
 
 pub(crate) fn kafka() -> &'static Kafka {
@@ -32,13 +31,13 @@ pub(crate) fn kafka() -> &'static Kafka {
     KAFKA.get_or_init(|| Kafka::start().unwrap())
 }
 
-/// A name of the test's own.
+/// A unique name.
 pub(crate) fn name(kind: &str) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("{kind}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A topic of the test's own.
+/// A topic with a unique name.
 pub(crate) fn topic(kafka: &Kafka, partitions: i32) -> Arc<str> {
     let name = name("receipts");
     kafka.create_topic(&name, partitions, &[]).unwrap();
@@ -49,18 +48,18 @@ pub(crate) fn config(kafka: &Kafka) -> ClientConfig {
     client_config(kafka.brokers(), &BTreeMap::new()).unwrap()
 }
 
-pub(crate) fn looks(kafka: &Kafka) -> KafkaLooks {
-    KafkaLooks::new(&config(kafka))
+pub(crate) fn inspector(kafka: &Kafka) -> KafkaInspector {
+    KafkaInspector::new(&config(kafka))
 }
 
-/// A record with these headers. Returns when it is acknowledged.
+/// Publishes a record with these headers and waits for its acknowledgement.
 pub(crate) fn put_with(kafka: &Kafka, topic: &str, partition: i32, headers: &[(&str, &str)]) {
     let producer: BaseProducer = config(kafka).create().unwrap();
     send(&producer, topic, partition, headers);
     producer.flush(DEADLINE).unwrap();
 }
 
-/// `count` records of rows. Returns their ids when they are acknowledged.
+/// Publishes `count` records of rows, waits for their acknowledgement and returns their ids.
 pub(crate) fn put(kafka: &Kafka, topic: &str, partition: i32, count: usize) -> Vec<Uuid> {
     static COUNT: AtomicUsize = AtomicUsize::new(1);
     let producer: BaseProducer = config(kafka).create().unwrap();
@@ -92,14 +91,14 @@ pub(crate) async fn delete_topic(kafka: &Kafka, topic: &str) {
     within(admin(kafka).delete_topics(&[topic], &options)).await.unwrap();
 }
 
-/// Drops the partition's records before `offset`.
+/// Deletes the partition's records before `offset`.
 pub(crate) async fn delete_records(kafka: &Kafka, topic: &str, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset)).unwrap();
     within(admin(kafka).delete_records(&list, &AdminOptions::new())).await.unwrap();
 }
 
-/// Commits as a consumer group would.
+/// Commits an offset for the group.
 pub(crate) fn commit(kafka: &Kafka, group: &str, topic: &str, partition: i32, offset: i64) {
     let consumer: BaseConsumer = consumer_config(&config(kafka), group).create().unwrap();
     let mut list = TopicPartitionList::new();
@@ -111,23 +110,23 @@ pub(crate) fn commit(kafka: &Kafka, group: &str, topic: &str, partition: i32, of
 }
 
 pub(crate) async fn committed(kafka: &Kafka, group: &str, topic: &Arc<str>, partition: i32) -> Option<i64> {
-    told(&looks(kafka), group, &[(Arc::clone(topic), partition)]).await.unwrap()[0]
+    committed_offsets(&inspector(kafka), group, &[(Arc::clone(topic), partition)]).await.unwrap()[0]
 }
 
-/// The committed offsets, asked until they are told or it is definite that they are not.
-pub(crate) async fn told(
-    looks: &KafkaLooks,
+/// The committed offsets, or an error that is not retryable.
+pub(crate) async fn committed_offsets(
+    inspector: &KafkaInspector,
     group: &str,
     partitions: &[(Arc<str>, i32)],
-) -> Result<Vec<Option<i64>>, LookError> {
+) -> Result<Vec<Option<i64>>, InspectError> {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        match looks.committed(group, partitions).await {
-            // A coordinator that has just been made.
-            Err(error) if error.is_transient() && Instant::now() < deadline => {
+        match inspector.committed(group, partitions).await {
+            // The coordinator of a new group.
+            Err(error) if error.is_retryable() && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            told => return told,
+            outcome => return outcome,
         }
     }
 }
@@ -140,11 +139,11 @@ pub(crate) async fn until_committed(
     partition: i32,
     offset: i64,
 ) {
-    let looks = looks(kafka);
+    let inspector = inspector(kafka);
     let wanted = [(Arc::clone(topic), partition)];
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let committed = told(&looks, group, &wanted).await.unwrap()[0];
+        let committed = committed_offsets(&inspector, group, &wanted).await.unwrap()[0];
         if committed == Some(offset) {
             return;
         }
@@ -154,25 +153,38 @@ pub(crate) async fn until_committed(
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.expect("it took longer than the deadline")
+    tokio::time::timeout(DEADLINE, future).await.expect("no result before the deadline")
 }
 
-/// Receipts and what they come to.
-pub(crate) struct Life {
+/// Receipts and the end of their channel.
+pub(crate) struct TestReceipts {
     pub(crate) receipts: Receipts,
     pub(crate) chunks: mpsc::Receiver<ReceiptChunk>,
+    metrics: Metrics,
 }
 
-impl Life {
+impl TestReceipts {
     pub(crate) fn start(kafka: &Kafka, group: &str, follow: &[&str]) -> Self {
+        let metrics = Metrics::new().unwrap();
         let follow = follow.iter().map(|group| (*group).to_owned()).collect();
-        let options = ReceiptsOptions { config: config(kafka), group: group.to_owned(), follow };
+        let options = ReceiptsOptions {
+            config: config(kafka),
+            group: group.to_owned(),
+            follow,
+            metrics: metrics.clone(),
+        };
         let (sender, chunks) = mpsc::channel(2);
-        Life { receipts: Receipts::start(options, sender).unwrap(), chunks }
+        TestReceipts { receipts: Receipts::start(options, sender).unwrap(), chunks, metrics }
     }
 
     pub(crate) fn observe(&mut self, topic: &Arc<str>, partition: i32, offset: i64) {
         self.receipts.observe(&RecordPosition { topic: Arc::clone(topic), partition, offset });
+    }
+
+    /// Receipts without effect, and records without an id.
+    pub(crate) fn counts(&self) -> [u64; 2] {
+        let Metrics { receipts_without_effect, records_without_id, .. } = &self.metrics;
+        [receipts_without_effect, records_without_id].map(|counter| counter.get())
     }
 
     pub(crate) async fn chunk(&mut self) -> ReceiptChunk {
@@ -200,8 +212,8 @@ impl Life {
         chunk.receipts
     }
 
-    /// Nothing comes.
-    pub(crate) async fn rests(&mut self) {
+    /// Fails if a chunk arrives within a few seconds.
+    pub(crate) async fn receives_nothing(&mut self) {
         if let Ok(chunk) = tokio::time::timeout(QUIET, self.chunks.recv()).await {
             panic!("{chunk:?}");
         }

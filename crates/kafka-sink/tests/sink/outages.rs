@@ -1,28 +1,28 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use kafka_sink::{PublishError, Report, Sink};
+use kafka_sink::{DeliveryReport, PublishError, Sink};
 use outbox::{Event, Token};
 use rdkafka::Message as _;
 use testbed::Kafka;
 
-use crate::support::{DEADLINE, consume, event, kafka, place, publish, sink, topic, within};
+use crate::support::{DEADLINE, consume, event, kafka, publish, sink, stored_at, topic, within};
 
-/// Number `number` of the key it falls to.
+/// Event `number`, with one of a few keys.
 fn numbered(topic: &str, number: usize) -> Event {
     event(topic, &format!("key-{}", number % 20), &(number / 20).to_string())
 }
 
-/// Waits for what shows only from outside, taking reports meanwhile.
-async fn until(sink: &mut Sink, reports: &mut Vec<Report>, condition: impl Fn(&Sink, usize) -> bool) {
+/// Waits for the condition and takes reports until then.
+async fn until(sink: &mut Sink, reports: &mut Vec<DeliveryReport>, condition: impl Fn(&Sink, usize) -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition(sink, reports.len()) {
-        assert!(Instant::now() < deadline, "it took longer than the deadline");
+        assert!(Instant::now() < deadline, "no result before the deadline");
         let _ = tokio::time::timeout(Duration::from_millis(20), sink.reports(reports)).await;
     }
 }
 
-/// Each key's records, which must be stored once each and in order.
+/// Asserts that the records of each key are stored once and in order.
 fn assert_once_and_in_order(kafka: &Kafka, topic: &str, partitions: i32, per_key: usize) {
     let mut keys: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for message in consume(kafka, topic, partitions) {
@@ -36,7 +36,7 @@ fn assert_once_and_in_order(kafka: &Kafka, topic: &str, partitions: i32, per_key
 }
 
 #[tokio::test]
-async fn a_broker_killed_in_the_middle_costs_no_record_no_order_and_no_copy() {
+async fn broker_crash_loses_reorders_and_duplicates_no_record() {
     const COUNT: usize = 20_000;
     let kafka = Kafka::start().unwrap();
     let topic = topic(&kafka, 3, &[]);
@@ -44,7 +44,7 @@ async fn a_broker_killed_in_the_middle_costs_no_record_no_order_and_no_copy() {
     let mut reports = Vec::new();
     for number in 0..COUNT {
         while let Err(error) = sink.publish(&numbered(&topic, number), Token::from_usize(number), None) {
-            assert!(matches!(error, PublishError::Full), "{error:?}");
+            assert!(matches!(error, PublishError::QueueFull), "{error:?}");
             within(sink.reports(&mut reports)).await.unwrap();
         }
         if number == COUNT / 2 {
@@ -59,7 +59,7 @@ async fn a_broker_killed_in_the_middle_costs_no_record_no_order_and_no_copy() {
     kafka.start_again().unwrap();
     until(&mut sink, &mut reports, |_, count| count == COUNT).await;
     for report in &reports {
-        place(report);
+        stored_at(report);
     }
     until(&mut sink, &mut reports, |sink, _| sink.outage().is_none()).await;
     assert_eq!(sink.in_flight(), 0);
@@ -67,7 +67,7 @@ async fn a_broker_killed_in_the_middle_costs_no_record_no_order_and_no_copy() {
 }
 
 #[tokio::test]
-async fn a_broker_that_comes_later_is_waited_for_and_its_return_is_noticed_without_a_record() {
+async fn sink_waits_for_a_broker_and_notices_it_without_a_record() {
     let kafka = Kafka::builder().prepare().unwrap();
     let mut waiting = sink(&kafka, &[]);
     let mut idle = sink(&kafka, &[]);
@@ -80,14 +80,14 @@ async fn a_broker_that_comes_later_is_waited_for_and_its_return_is_noticed_witho
     kafka.start_again().unwrap();
     until(&mut waiting, &mut reports, |_, count| count == 100).await;
     for report in &reports {
-        place(report);
+        stored_at(report);
     }
     until(&mut idle, &mut Vec::new(), |sink, _| sink.outage().is_none()).await;
     assert_once_and_in_order(&kafka, "auto.made", 3, 5);
 }
 
 #[tokio::test]
-async fn a_full_queue_is_back_pressure_and_goes_on_after_a_report() {
+async fn full_queue_is_backpressure_until_a_report() {
     let topic = topic(kafka(), 1, &[]);
     let mut sink = sink(kafka(), &[("queue.buffering.max.messages", "10"), ("linger.ms", "50")]);
     let mut number = 0;
@@ -97,7 +97,7 @@ async fn a_full_queue_is_back_pressure_and_goes_on_after_a_report() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(full, PublishError::Full), "{full:?}");
+    assert!(matches!(full, PublishError::QueueFull), "{full:?}");
     assert_eq!(number, 10);
     let mut reports = Vec::new();
     until(&mut sink, &mut reports, |_, count| count == number).await;
@@ -107,7 +107,7 @@ async fn a_full_queue_is_back_pressure_and_goes_on_after_a_report() {
 }
 
 #[tokio::test]
-async fn closing_with_the_broker_away_returns() {
+async fn close_returns_without_a_broker() {
     for pauses in [false, true] {
         let kafka = Kafka::start().unwrap();
         let topic = topic(&kafka, 3, &[]);

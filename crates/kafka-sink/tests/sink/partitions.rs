@@ -1,8 +1,8 @@
 use bytes::Bytes;
 
-use crate::support::{event, kafka, place, publish, sink, topic};
+use crate::support::{event, kafka, publish, sink, stored_at, topic};
 
-/// What Kafka's Java producer does: see `Murmur2Vectors.java` beside it.
+/// Partitions chosen by Kafka's Java producer; see `Murmur2Vectors.java`.
 const VECTORS: &str = include_str!("../murmur2/vectors.txt");
 
 struct Vector {
@@ -28,7 +28,7 @@ fn vectors() -> Vec<Vector> {
 }
 
 #[tokio::test]
-async fn a_key_goes_to_the_partition_that_a_java_producer_chooses() {
+async fn key_has_the_partition_of_a_java_producer() {
     let vectors = vectors();
     assert!(vectors.len() > 250, "{}", vectors.len());
     let mut sink = sink(kafka(), &[]);
@@ -46,7 +46,7 @@ async fn a_key_goes_to_the_partition_that_a_java_producer_chooses() {
             })
             .collect();
         let reports = publish(&mut sink, &events).await;
-        let partitions: Vec<_> = reports.iter().map(|report| place(report).partition).collect();
+        let partitions: Vec<_> = reports.iter().map(|report| stored_at(report).partition).collect();
         assert_eq!(partitions, expected);
     }
 }

@@ -4,7 +4,7 @@ use rdkafka::Message as _;
 use rdkafka::message::{Headers as _, OwnedMessage, Timestamp};
 use uuid::Uuid;
 
-use crate::support::{consume, event, kafka, place, publish, sink, topic};
+use crate::support::{consume, event, kafka, publish, sink, stored_at, topic};
 
 fn headers(message: &OwnedMessage) -> Vec<(String, String)> {
     let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
@@ -13,7 +13,7 @@ fn headers(message: &OwnedMessage) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_row_arrives_byte_for_byte_where_its_report_says() {
+async fn record_is_stored_byte_for_byte_at_the_reported_offset() {
     let topic = topic(kafka(), 4, &[]);
     let payloads: [&[u8]; 5] = [
         r#"{"q":"\"'\\", "ü":"日本語 🙂",  "n" : 1.50}"#.as_bytes(),
@@ -36,7 +36,7 @@ async fn a_row_arrives_byte_for_byte_where_its_report_says() {
     let messages = consume(kafka(), &topic, 4);
     assert_eq!(messages.len(), events.len());
     for (event, report) in events.iter().zip(&reports) {
-        let PartitionOffset { partition, offset } = place(report);
+        let PartitionOffset { partition, offset } = stored_at(report);
         let message = messages.iter().find(|m| (m.partition(), m.offset()) == (partition, offset)).unwrap();
         assert_eq!(message.key(), event.aggregate_id.as_deref());
         assert_eq!(message.payload(), event.payload.as_deref());
@@ -45,7 +45,7 @@ async fn a_row_arrives_byte_for_byte_where_its_report_says() {
 }
 
 #[tokio::test]
-async fn a_null_payload_is_a_tombstone_and_an_empty_one_is_an_empty_value() {
+async fn null_payload_is_a_tombstone_and_empty_payload_an_empty_value() {
     let topic = topic(kafka(), 1, &[]);
     let mut null = event(&topic, "k", "");
     null.payload = None;
@@ -57,7 +57,7 @@ async fn a_null_payload_is_a_tombstone_and_an_empty_one_is_an_empty_value() {
 }
 
 #[tokio::test]
-async fn a_null_key_is_none_and_an_empty_one_is_an_empty_key() {
+async fn null_key_is_no_key_and_empty_key_an_empty_key() {
     let topic = topic(kafka(), 1, &[]);
     let mut null = event(&topic, "k", "");
     null.aggregate_id = None;
@@ -67,13 +67,13 @@ async fn a_null_key_is_none_and_an_empty_one_is_an_empty_key() {
     publish(&mut sink(kafka(), &[]), &[null, empty, own]).await;
     let messages = consume(kafka(), &topic, 1);
     let mut keys: Vec<_> = messages.iter().map(|message| message.key().map(<[u8]>::to_vec)).collect();
-    // A record without a key may be sent later than one with a key.
+    // A record without a key may be sent after later ones with a key.
     keys.sort();
     assert_eq!(keys, [None, Some(Vec::new()), Some(b"own \xff".to_vec())]);
 }
 
 #[tokio::test]
-async fn headers_and_timestamp_are_the_rows() {
+async fn headers_and_timestamp_are_those_of_the_row() {
     let topic = topic(kafka(), 1, &[]);
     let mut first = event(&topic, "k", "1");
     first.headers =
@@ -103,11 +103,11 @@ async fn headers_and_timestamp_are_the_rows() {
 }
 
 #[tokio::test]
-async fn a_topic_made_of_the_row_is_created_where_brokers_do_that() {
+async fn topic_is_created_if_the_brokers_allow_it() {
     let mut event = event("", "k", "1");
     event.aggregate_type = Some(Bytes::from("auto_made"));
     let mut sink = sink(kafka(), &[]);
     let report = publish(&mut sink, &[event]).await.remove(0);
-    assert_eq!(place(&report).offset, 0);
+    assert_eq!(stored_at(&report).offset, 0);
     assert_eq!(consume(kafka(), "outbox.event.auto_made", 3).len(), 1);
 }

@@ -1,4 +1,4 @@
-//! A Kafka for the tests that do not break it, and what every test does with one.
+//! A shared Kafka, and what every test does with it.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_sink::{PartitionOffset, PublishError, Report, Routing, Sink, client_config};
+use kafka_sink::{DeliveryReport, PartitionOffset, PublishError, Routing, Sink, client_config};
 use outbox::{Columns, Event, Token};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use testbed::Kafka;
 use uuid::Uuid;
 
-/// Generous, for a machine with much else to do.
+/// Generous, for a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) fn kafka() -> &'static Kafka {
@@ -23,7 +23,7 @@ pub(crate) fn kafka() -> &'static Kafka {
     KAFKA.get_or_init(|| Kafka::start().unwrap())
 }
 
-/// A topic of the test's own.
+/// A topic with a unique name.
 pub(crate) fn topic(kafka: &Kafka, partitions: i32, configs: &[(&str, &str)]) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("sink-{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -68,17 +68,17 @@ pub(crate) fn event(topic: &str, key: &str, payload: &str) -> Event {
 }
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.expect("it took longer than the deadline")
+    tokio::time::timeout(DEADLINE, future).await.expect("no result before the deadline")
 }
 
-/// Publishes the events with their indexes as tokens, and returns what became of each, in their order.
-pub(crate) async fn publish(sink: &mut Sink, events: &[Event]) -> Vec<Report> {
+/// Publishes the events with their indexes as tokens, and returns their delivery reports in that order.
+pub(crate) async fn publish(sink: &mut Sink, events: &[Event]) -> Vec<DeliveryReport> {
     let mut reports = Vec::new();
     for (index, event) in events.iter().enumerate() {
         loop {
             match sink.publish(event, Token::from_usize(index), None) {
                 Ok(_) => break,
-                Err(PublishError::Full) => within(sink.reports(&mut reports)).await.unwrap(),
+                Err(PublishError::QueueFull) => within(sink.reports(&mut reports)).await.unwrap(),
                 Err(error) => panic!("{error:?}"),
             }
         }
@@ -92,18 +92,18 @@ pub(crate) async fn publish(sink: &mut Sink, events: &[Event]) -> Vec<Report> {
     reports
 }
 
-pub(crate) fn place(report: &Report) -> PartitionOffset {
+pub(crate) fn stored_at(report: &DeliveryReport) -> PartitionOffset {
     *report.outcome.as_ref().unwrap_or_else(|failure| panic!("{failure:?}"))
 }
 
-/// Everything a topic holds, by partition and offset.
+/// All records of a topic, by partition and offset.
 pub(crate) fn consume(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<OwnedMessage> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", kafka.brokers())
         .set("group.id", "none")
         .set("enable.auto.commit", "false");
-    // A record that is stored twice, or of an aborted producer, is to be seen.
+    // Reads duplicates and records of aborted transactions, too.
     config.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = config.create().unwrap();
     let mut assignment = TopicPartitionList::new();

@@ -103,7 +103,7 @@ impl RelaySession<'_> {
         let write_back = config.writeback.then(|| start_write_back(&database, config, bucket_width));
         let receipts = match (&write_back, is_relay) {
             (Some(write_back), true) => {
-                background_tasks::start_receipts(config, write_back.receipts(), &partitions)?
+                background_tasks::start_receipts(config, write_back.receipts(), &partitions, self.metrics)?
             }
             _ => None,
         };
@@ -257,5 +257,5 @@ fn producer_options(config: &Config) -> ProducerOptions {
 fn start_write_back(database: &Database, config: &Config, bucket_width: Duration) -> WriteBack {
     let options =
         WriteBackOptions { queue_max: config.limits.events_max, bucket_width, ..WriteBackOptions::default() };
-    WriteBack::start(database.config.clone(), database.tls.clone(), database.names.clone(), options)
+    WriteBack::start(database.clone(), options)
 }

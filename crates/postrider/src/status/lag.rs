@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kafka_sink::{Bounds, KafkaLooks, LookError};
+use kafka_sink::{InspectError, KafkaInspector};
+use outbox::LogBounds;
 
 use super::report::{GroupLag, PartitionLag};
 use crate::config::Receipts;
@@ -16,15 +17,15 @@ type TopicPartition = (Arc<str>, i32);
 ///
 /// Kafka cannot be asked, or does not tell.
 pub(crate) async fn ask(
-    kafka: &KafkaLooks,
+    kafka: &KafkaInspector,
     receipts: &Receipts,
     partitions: Vec<TopicPartition>,
-) -> Result<Vec<GroupLag>, LookError> {
+) -> Result<Vec<GroupLag>, InspectError> {
     let mut there = Vec::with_capacity(partitions.len());
     let mut logs = Vec::with_capacity(partitions.len());
     for (topic, partition) in partitions {
         // What is gone holds nothing that anybody could be behind of.
-        if let Some(bounds) = kafka.partition(&topic, partition).await? {
+        if let Some(bounds) = kafka.log_bounds(&topic, partition).await? {
             there.push((topic, partition));
             logs.push(bounds);
         }
@@ -42,7 +43,7 @@ fn of_group(
     group: &str,
     own: bool,
     partitions: &[TopicPartition],
-    logs: &[Bounds],
+    logs: &[LogBounds],
     committed: &[Option<i64>],
 ) -> GroupLag {
     let behind = logs.iter().zip(committed).map(|(log, committed)| behind(*log, *committed));
@@ -63,7 +64,7 @@ fn of_group(
 
 /// Records from what was committed to the log's end. What was never committed, or was deleted meanwhile, leaves the
 /// whole log; a commit beyond the end is one of a topic that was made anew.
-fn behind(log: Bounds, committed: Option<i64>) -> u64 {
+fn behind(log: LogBounds, committed: Option<i64>) -> u64 {
     let from = committed.unwrap_or(log.start).max(log.start);
     u64::try_from(log.end.saturating_sub(from)).unwrap_or(0)
 }
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_behind_counts_from_the_commit_or_the_logs_start() {
-        let log = Bounds { start: 10, end: 30 };
+        let log = LogBounds { start: 10, end: 30 };
         for (committed, expected) in
             [(None, 20), (Some(0), 20), (Some(10), 20), (Some(25), 5), (Some(30), 0), (Some(99), 0)]
         {
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn a_group_is_behind_by_the_sum_and_worst_in_one() {
         let partitions = ["a", "a", "b"].into_iter().map(Arc::from).zip([0, 1, 0]).collect::<Vec<_>>();
-        let logs = [Bounds { start: 0, end: 10 }; 3];
+        let logs = [LogBounds { start: 0, end: 10 }; 3];
         let lag = of_group("billing", false, &partitions, &logs, &[Some(10), Some(3), Some(3)]);
         assert_eq!(lag.records, 14);
         let worst = PartitionLag { topic: "a".to_owned(), partition: 1, records: 7 };
@@ -101,7 +102,7 @@ mod tests {
         fn nobody_is_behind_by_more_than_there_is(
             start in 0i64..100, length in 0i64..100, committed in proptest::option::of(-5i64..300),
         ) {
-            let log = Bounds { start, end: start + length };
+            let log = LogBounds { start, end: start + length };
             prop_assert!(behind(log, committed) <= length.unsigned_abs());
         }
     }

@@ -12,7 +12,7 @@ mod units;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use kafka_sink::KafkaLooks;
+use kafka_sink::KafkaInspector;
 use outbox_store::{
     OverdueAfter, Session, StoreError, connect, held_overview, known_partitions, log_end, replays_overview,
     rows_overview, slot_state,
@@ -99,7 +99,7 @@ async fn receipts(config: &Config, session: &Session) -> Told<Vec<GroupLag>> {
     }
     let partitions = told(known_partitions(session).await)?;
     let partitions = partitions.into_iter().map(|known| (known.topic, known.partition)).collect();
-    let kafka = KafkaLooks::new(&config.kafka.client);
+    let kafka = KafkaInspector::new(&config.kafka.client);
     match tokio::time::timeout(KAFKA_WITHIN, lag::ask(&kafka, &config.receipts, partitions)).await {
         Ok(lags) => lags.map_err(|error| error.to_string()),
         Err(_) => Err(format!("Kafka has not answered within {} s", KAFKA_WITHIN.as_secs())),

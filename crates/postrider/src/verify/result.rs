@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kafka_sink::AtOffset;
+use kafka_sink::OffsetContent;
 use outbox_store::RowToProve;
 use uuid::Uuid;
 
@@ -50,14 +50,14 @@ pub(crate) enum Difference {
 }
 
 /// Judges a row that has a place by what is there.
-pub(crate) fn judge(row: &RowToProve, at: AtOffset<'_>) -> Verdict {
+pub(crate) fn judge(row: &RowToProve, at: OffsetContent<'_>) -> Verdict {
     match at {
-        AtOffset::NoTopic => Verdict::Missing(Missing::NoTopic),
-        AtOffset::NoPartition => Verdict::Missing(Missing::NoPartition),
-        AtOffset::BeyondEnd { end } => Verdict::Missing(Missing::BeyondEnd { end }),
-        AtOffset::Nothing => Verdict::Missing(Missing::NoRecord),
-        AtOffset::BeforeStart { start } => Verdict::Expired { start },
-        AtOffset::Record { id, payload } => match difference(row, id, payload) {
+        OffsetContent::NoTopic => Verdict::Missing(Missing::NoTopic),
+        OffsetContent::NoPartition => Verdict::Missing(Missing::NoPartition),
+        OffsetContent::BeyondEnd { end } => Verdict::Missing(Missing::BeyondEnd { end }),
+        OffsetContent::NoRecord => Verdict::Missing(Missing::NoRecord),
+        OffsetContent::BeforeStart { start } => Verdict::Expired { start },
+        OffsetContent::Record { id, payload, .. } => match difference(row, id, payload) {
             None => Verdict::Proven,
             Some(difference) => Verdict::Mismatched(difference),
         },
@@ -137,7 +137,7 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use outbox::Status;
+    use outbox::{RecordAtOffset, Status};
     use outbox_store::StoredPlace;
     use proptest::prelude::*;
 
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    fn found(row: &RowToProve, at: AtOffset<'_>) -> (&'static str, String) {
+    fn found(row: &RowToProve, at: OffsetContent<'_>) -> (&'static str, String) {
         let verdict = judge(row, at);
         (verdict.name(), verdict.to_string())
     }
@@ -161,11 +161,11 @@ mod tests {
     fn what_is_not_there_is_missing_and_what_was_deleted_is_expired() {
         let row = row(1, None);
         for (at, name, text) in [
-            (AtOffset::NoTopic, "missing", "there is no such topic"),
-            (AtOffset::NoPartition, "missing", "the topic has no such partition"),
-            (AtOffset::BeyondEnd { end: 7 }, "missing", "the partition ends at offset 7"),
-            (AtOffset::Nothing, "missing", "there is no record at this offset"),
-            (AtOffset::BeforeStart { start: 9 }, "expired", "the partition begins at offset 9"),
+            (OffsetContent::NoTopic, "missing", "there is no such topic"),
+            (OffsetContent::NoPartition, "missing", "the topic has no such partition"),
+            (OffsetContent::BeyondEnd { end: 7 }, "missing", "the partition ends at offset 7"),
+            (OffsetContent::NoRecord, "missing", "there is no record at this offset"),
+            (OffsetContent::BeforeStart { start: 9 }, "expired", "the partition begins at offset 9"),
         ] {
             assert_eq!(found(&row, at), (name, text.to_owned()));
         }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_record_of_another_is_mismatched_with_its_id() {
         let row = row(1, Some(b"{}"));
-        let at = |id| AtOffset::Record { id, payload: Some(b"{}") };
+        let at = |id| OffsetContent::Record { of: RecordAtOffset::Foreign, id, payload: Some(b"{}") };
         let other = Uuid::from_u128(2).to_string();
         assert_eq!(found(&row, at(Some(other.as_bytes()))).1, format!("the record's id is {other}"));
         assert_eq!(found(&row, at(None)), ("mismatched", "the record has no id".to_owned()));
@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn a_null_payload_is_a_tombstone_and_an_empty_one_is_not() {
         let id = Uuid::from_u128(1).to_string();
-        let at = |payload| AtOffset::Record { id: Some(id.as_bytes()), payload };
+        let at =
+            |payload| OffsetContent::Record { of: RecordAtOffset::Foreign, id: Some(id.as_bytes()), payload };
         assert_eq!(judge(&row(1, None), at(None)), Verdict::Proven);
         assert_eq!(judge(&row(1, Some(b"")), at(Some(b""))), Verdict::Proven);
         assert!(found(&row(1, None), at(Some(b""))).1.contains("is NULL"));
@@ -205,7 +206,7 @@ mod tests {
             record in proptest::option::of(proptest::collection::vec(0u8..2, 0..3)),
         ) {
             let header = Uuid::from_u128(other).to_string();
-            let at = AtOffset::Record { id: Some(header.as_bytes()), payload: record.as_deref() };
+            let at = OffsetContent::Record { of: RecordAtOffset::Foreign, id: Some(header.as_bytes()), payload: record.as_deref() };
             let verdict = judge(&row(id, payload.as_deref()), at);
             prop_assert_eq!(verdict == Verdict::Proven, id == other && payload == record);
         }

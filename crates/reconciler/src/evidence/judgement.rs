@@ -1,9 +1,8 @@
 //! Judging a PUBLISH row by the evidence about its record.
 
+use outbox::{LogBounds, RecordAtOffset};
 use outbox_store::StoredPlace;
 use uuid::Uuid;
-
-use crate::evidence::kafka_evidence::{FoundRecord, PartitionBounds};
 
 /// What was found at the position of a row's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +19,11 @@ pub(crate) enum Probe {
 
 impl Probe {
     /// Compares what was found with the row's id.
-    pub(crate) fn of(row: Uuid, found: FoundRecord) -> Self {
+    pub(crate) fn of(row: Uuid, found: RecordAtOffset) -> Self {
         match found {
-            FoundRecord::Row(id) if id == row => Probe::Match,
-            FoundRecord::Row(_) | FoundRecord::Foreign => Probe::Mismatch,
-            FoundRecord::Absent => Probe::Absent,
+            RecordAtOffset::Row(id) if id == row => Probe::Match,
+            RecordAtOffset::Row(_) | RecordAtOffset::Foreign => Probe::Mismatch,
+            RecordAtOffset::Absent => Probe::Absent,
         }
     }
 }
@@ -33,7 +32,7 @@ impl Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordFacts {
     /// `None` if the topic or partition does not exist.
-    pub(crate) bounds: Option<PartitionBounds>,
+    pub(crate) bounds: Option<LogBounds>,
     /// The next offset to consume; 0 where nothing was committed.
     pub(crate) committed: i64,
     pub(crate) probe: Probe,
@@ -121,7 +120,7 @@ mod tests {
 
     #[test]
     fn judge_covers_every_case() {
-        let log = Some(PartitionBounds { start: 10, end: 20 });
+        let log = Some(LogBounds { start: 10, end: 20 });
         let cases = [
             (5, None, 0, Probe::NotProbed, Judgement::Lost(LossReason::NoPartition)),
             (-1, log, 15, Probe::NotProbed, Judgement::Lost(LossReason::NoPosition)),
@@ -153,10 +152,10 @@ mod tests {
     #[test]
     fn probe_compares_the_record_with_the_row() {
         let id = Uuid::from_u128;
-        assert_eq!(Probe::of(id(1), FoundRecord::Row(id(1))), Probe::Match);
-        assert_eq!(Probe::of(id(1), FoundRecord::Row(id(2))), Probe::Mismatch);
-        assert_eq!(Probe::of(id(1), FoundRecord::Foreign), Probe::Mismatch);
-        assert_eq!(Probe::of(id(1), FoundRecord::Absent), Probe::Absent);
+        assert_eq!(Probe::of(id(1), RecordAtOffset::Row(id(1))), Probe::Match);
+        assert_eq!(Probe::of(id(1), RecordAtOffset::Row(id(2))), Probe::Mismatch);
+        assert_eq!(Probe::of(id(1), RecordAtOffset::Foreign), Probe::Mismatch);
+        assert_eq!(Probe::of(id(1), RecordAtOffset::Absent), Probe::Absent);
     }
 
     #[test]

@@ -4,28 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use outbox::{LogBounds, RecordAtOffset};
 use outbox_store::StoredPlace;
-use uuid::Uuid;
-
-/// The offsets that a partition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartitionBounds {
-    /// The log start offset.
-    pub start: i64,
-    /// The log end offset: the offset of the next record.
-    pub end: i64,
-}
-
-/// What is at an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FoundRecord {
-    /// The record of the row with this id.
-    Row(Uuid),
-    /// A record without the id of a row.
-    Foreign,
-    /// No record, although there may be some before and after it.
-    Absent,
-}
 
 /// Reads the evidence about records from Kafka. Every answer is certain; what cannot be read is an
 /// [`EvidenceUnavailable`].
@@ -35,7 +15,7 @@ pub trait KafkaEvidence: Send + Sync {
         &self,
         topic: &str,
         partition: i32,
-    ) -> impl Future<Output = Result<Option<PartitionBounds>, EvidenceUnavailable>> + Send;
+    ) -> impl Future<Output = Result<Option<LogBounds>, EvidenceUnavailable>> + Send;
 
     /// The offset up to which every group that counts has consumed each of these partitions: the lowest next offset,
     /// in the order of `partitions`; 0 where a group has committed nothing.
@@ -44,19 +24,15 @@ pub trait KafkaEvidence: Send + Sync {
         partitions: &[(String, i32)],
     ) -> impl Future<Output = Result<Vec<i64>, EvidenceUnavailable>> + Send;
 
-    /// The record at a position; [`FoundRecord::Absent`] also outside the bounds of the partition.
+    /// The record at a position; [`RecordAtOffset::Absent`] also outside the bounds of the partition.
     fn record_at(
         &self,
         place: &StoredPlace,
-    ) -> impl Future<Output = Result<FoundRecord, EvidenceUnavailable>> + Send;
+    ) -> impl Future<Output = Result<RecordAtOffset, EvidenceUnavailable>> + Send;
 }
 
 impl<E: KafkaEvidence> KafkaEvidence for Arc<E> {
-    async fn bounds(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
+    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<LogBounds>, EvidenceUnavailable> {
         self.as_ref().bounds(topic, partition).await
     }
 
@@ -64,7 +40,7 @@ impl<E: KafkaEvidence> KafkaEvidence for Arc<E> {
         self.as_ref().committed(partitions).await
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
+    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAtOffset, EvidenceUnavailable> {
         self.as_ref().record_at(place).await
     }
 }

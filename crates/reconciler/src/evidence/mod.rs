@@ -4,4 +4,4 @@ pub(crate) mod judgement;
 pub(crate) mod kafka_evidence;
 pub(crate) mod probes;
 
-pub use kafka_evidence::{EvidenceUnavailable, FoundRecord, KafkaEvidence, PartitionBounds};
+pub use kafka_evidence::{EvidenceUnavailable, KafkaEvidence};

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use outbox::LogBounds;
+
 use crate::evidence::judgement::Probe;
-use crate::evidence::kafka_evidence::PartitionBounds;
 
 /// The position that a row claims for its record, among others of the same partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) struct ClaimedRecord {
 /// An absent record proves nothing about others, so the next one is read instead. This holds as long as the rows were
 /// sent in the order of their offsets and no two have the same offset. Otherwise the topic was created again between
 /// them, and each record is read.
-pub(crate) fn next_probes(rows: &[ClaimedRecord], bounds: PartitionBounds) -> Vec<usize> {
+pub(crate) fn next_probes(rows: &[ClaimedRecord], bounds: LogBounds) -> Vec<usize> {
     let within = within(rows, bounds);
     let not_probed = |index: &usize| rows[*index].probe == Probe::NotProbed;
     if !is_one_log(rows, &within) {
@@ -43,7 +44,7 @@ pub(crate) fn next_probes(rows: &[ClaimedRecord], bounds: PartitionBounds) -> Ve
 }
 
 /// Marks the records that [`next_probes`] did not need as matching.
-pub(crate) fn infer(rows: &mut [ClaimedRecord], bounds: PartitionBounds) {
+pub(crate) fn infer(rows: &mut [ClaimedRecord], bounds: LogBounds) {
     for index in within(rows, bounds) {
         if rows[index].probe == Probe::NotProbed {
             rows[index].probe = Probe::Match;
@@ -52,7 +53,7 @@ pub(crate) fn infer(rows: &mut [ClaimedRecord], bounds: PartitionBounds) {
 }
 
 /// The rows whose offsets are within the bounds, in the order of their offsets.
-fn within(rows: &[ClaimedRecord], bounds: PartitionBounds) -> Vec<usize> {
+fn within(rows: &[ClaimedRecord], bounds: LogBounds) -> Vec<usize> {
     let is_within = |index: &usize| (bounds.start..bounds.end).contains(&rows[*index].offset);
     let mut within: Vec<usize> = (0..rows.len()).filter(is_within).collect();
     within.sort_by_key(|index| rows[*index].offset);
@@ -79,7 +80,7 @@ mod tests {
     use crate::evidence::judgement::{Judgement, RecordFacts, judge};
 
     /// Probes until no more is needed. Returns the number of records read.
-    fn probe(rows: &mut [ClaimedRecord], bounds: PartitionBounds, found: impl Fn(usize) -> Probe) -> usize {
+    fn probe(rows: &mut [ClaimedRecord], bounds: LogBounds, found: impl Fn(usize) -> Probe) -> usize {
         let mut count = 0;
         loop {
             let next = next_probes(rows, bounds);
@@ -102,7 +103,7 @@ mod tests {
                 .iter()
                 .map(|&offset| ClaimedRecord { offset, attempted_at_us: Some(offset / 7), probe: Probe::NotProbed })
                 .collect();
-            let bounds = PartitionBounds { start: 10, end: 90 };
+            let bounds = LogBounds { start: 10, end: 90 };
             prop_assert!(probe(&mut rows, bounds, |_| Probe::Match) <= 2);
             for row in rows {
                 prop_assert_eq!(row.probe == Probe::Match, (10..90).contains(&row.offset));
@@ -116,7 +117,7 @@ mod tests {
         ) {
             let row = |&offset: &i64| ClaimedRecord { offset, attempted_at_us: Some(offset), probe: Probe::NotProbed };
             let mut rows: Vec<ClaimedRecord> = kept.keys().map(row).collect();
-            let bounds = PartitionBounds { start: 10, end: 90 };
+            let bounds = LogBounds { start: 10, end: 90 };
             let is_kept: Vec<bool> = kept.values().copied().collect();
             let found = |index: usize| if is_kept[index] { Probe::Match } else { Probe::Absent };
             let count = probe(&mut rows, bounds, found);
@@ -151,7 +152,7 @@ mod tests {
             let mut rows = rows_of(&first, 0);
             let lost = rows.len();
             rows.extend(rows_of(&second, 1));
-            let bounds = PartitionBounds { start: 0, end: 60 };
+            let bounds = LogBounds { start: 0, end: 60 };
             let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
             let found = |index: usize| match taken.contains(&offsets[index]) {
                 true => Probe::Absent,

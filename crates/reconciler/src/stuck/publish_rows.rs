@@ -1,14 +1,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use outbox::{CreatedRange, Status};
+use outbox::{CreatedRange, LogBounds, RecordAtOffset, Status};
 use outbox_store::{PartitionRows, StoredPlace, StuckPage, StuckRow, Suspects};
 use uuid::Uuid;
 
 use crate::deadlines::schedule::{DeadlineKind, Overdue};
 use crate::deadlines::tracker::micros;
 use crate::evidence::judgement::{Judgement, LossReason, Probe, RecordFacts, judge};
-use crate::evidence::kafka_evidence::{FoundRecord, KafkaEvidence, PartitionBounds};
+use crate::evidence::kafka_evidence::KafkaEvidence;
 use crate::evidence::probes::{ClaimedRecord, infer, next_probes};
 use crate::resend_command::{ResendCause, ResendCommand};
 use crate::stuck::resend_backoff::ResendTime;
@@ -18,7 +18,7 @@ use crate::stuck::round_error::RoundError;
 /// The evidence about a partition, read once per round.
 #[derive(Clone, Copy)]
 struct PartitionFacts {
-    bounds: Option<PartitionBounds>,
+    bounds: Option<LogBounds>,
     committed: i64,
 }
 
@@ -108,7 +108,7 @@ impl<E: KafkaEvidence> Round<'_, E> {
                 return Ok(false);
             }
             let place = StoredPlace { topic: name.0.clone(), partition: name.1, offset };
-            if self.context.evidence.record_at(&place).await? != FoundRecord::Row(id) {
+            if self.context.evidence.record_at(&place).await? != RecordAtOffset::Row(id) {
                 return Ok(false);
             }
         }
@@ -199,7 +199,7 @@ impl<E: KafkaEvidence> Round<'_, E> {
         &self,
         rows: &[StuckRow],
         indices: &[usize],
-        bounds: Option<PartitionBounds>,
+        bounds: Option<LogBounds>,
     ) -> Result<Vec<ClaimedRecord>, RoundError> {
         let claimed = indices.iter().filter_map(|&index| {
             let StuckRow { place, last_attempt_at_us, .. } = &rows[index];

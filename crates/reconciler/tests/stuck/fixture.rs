@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslConnector, SslMethod};
-use outbox::Lsn;
+use outbox::{Lsn, RecordAtOffset};
 use outbox_store::{Database, Names, Shape, Tls, apply, connect, inspect, plan};
 use reconciler::{
-    DeadlineTracker, FoundRecord, QueuedCommand, ReconcileOptions, ResendCause, ResendCommand, ResendIntake,
+    DeadlineTracker, QueuedCommand, ReconcileOptions, ResendCause, ResendCommand, ResendIntake,
     ResendOutcome, ResendQueue, StartupScan, reconcile, resend_queue,
 };
 use testbed::Postgres;
@@ -202,7 +202,7 @@ impl MainLoop {
                 ResendCommand::Resend { event, cause } => {
                     assert_eq!(cause, ResendCause::Reconciler);
                     assert_eq!(event.payload.as_deref(), Some(&b"{}"[..]), "it is read whole");
-                    let offset = self.kafka.append(9, FoundRecord::Row(event.id));
+                    let offset = self.kafka.append(9, RecordAtOffset::Row(event.id));
                     let sql = format!(
                         "update outbox set status = 'PUBLISH', kafka_topic = 't', kafka_partition = 9,
                              kafka_offset = {offset}, attempts = attempts + 1, last_attempt_at = now()

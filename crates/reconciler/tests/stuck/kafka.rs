@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use outbox::{LogBounds, RecordAtOffset};
 use outbox_store::StoredPlace;
-use reconciler::{EvidenceUnavailable, FoundRecord, KafkaEvidence, PartitionBounds};
+use reconciler::{EvidenceUnavailable, KafkaEvidence};
 
 #[derive(Clone, Default)]
 pub(crate) struct Kafka {
@@ -26,7 +27,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) start: i64,
-    pub(crate) records: Vec<FoundRecord>,
+    pub(crate) records: Vec<RecordAtOffset>,
     pub(crate) committed: i64,
 }
 
@@ -35,7 +36,7 @@ impl Kafka {
         self.state.lock().expect("not poisoned")
     }
 
-    pub(crate) fn append(&self, partition: i32, record: FoundRecord) -> i64 {
+    pub(crate) fn append(&self, partition: i32, record: RecordAtOffset) -> i64 {
         let mut state = self.state();
         let records = &mut state.logs.entry(partition).or_default().records;
         records.push(record);
@@ -50,14 +51,10 @@ impl Kafka {
 }
 
 impl KafkaEvidence for Kafka {
-    async fn bounds(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
+    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<LogBounds>, EvidenceUnavailable> {
         let state = self.request()?;
         let log = state.logs.get(&partition).filter(|_| topic == "t");
-        Ok(log.map(|log| PartitionBounds { start: log.start, end: log.records.len() as i64 }))
+        Ok(log.map(|log| LogBounds { start: log.start, end: log.records.len() as i64 }))
     }
 
     async fn committed(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>, EvidenceUnavailable> {
@@ -68,15 +65,15 @@ impl KafkaEvidence for Kafka {
             .collect())
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
+    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAtOffset, EvidenceUnavailable> {
         let mut state = self.request()?;
         state.probes += 1;
         if let Some(cut) = state.replace_when_probed.take() {
             state.logs.insert(place.partition, cut);
         }
         let Some(log) = state.logs.get(&place.partition).filter(|log| log.start <= place.offset) else {
-            return Ok(FoundRecord::Absent);
+            return Ok(RecordAtOffset::Absent);
         };
-        Ok(log.records.get(place.offset as usize).copied().unwrap_or(FoundRecord::Absent))
+        Ok(log.records.get(place.offset as usize).copied().unwrap_or(RecordAtOffset::Absent))
     }
 }

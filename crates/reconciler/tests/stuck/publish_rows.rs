@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use outbox::{CreatedRange, WriteBackSummary};
-use reconciler::FoundRecord;
+use outbox::{CreatedRange, RecordAtOffset, WriteBackSummary};
 use uuid::Uuid;
 
 use crate::fixture::{ALL, Command, Fixture};
@@ -12,8 +11,8 @@ use crate::kafka::Log;
 const MINUTE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(400);
 
-fn row(id: u128) -> FoundRecord {
-    FoundRecord::Row(Uuid::from_u128(id))
+fn row(id: u128) -> RecordAtOffset {
+    RecordAtOffset::Row(Uuid::from_u128(id))
 }
 
 #[tokio::test]
@@ -24,7 +23,7 @@ async fn reconciler_judges_rows_by_the_evidence() {
         fixture.kafka.append(0, row(n));
     }
     fixture.kafka.append(0, row(555));
-    fixture.kafka.append(0, FoundRecord::Foreign);
+    fixture.kafka.append(0, RecordAtOffset::Foreign);
     {
         let mut state = fixture.kafka.state();
         let log = state.logs.get_mut(&0).expect("it exists");
@@ -35,7 +34,7 @@ async fn reconciler_judges_rows_by_the_evidence() {
     }
     // Partition 1: every record was deleted before it was consumed.
     for _ in 0..20 {
-        fixture.kafka.append(1, FoundRecord::Foreign);
+        fixture.kafka.append(1, RecordAtOffset::Foreign);
     }
     fixture.kafka.state().logs.get_mut(&1).expect("it exists").start = 20;
     fixture.published(20, 1, 17, 400, 1).await;
@@ -56,7 +55,7 @@ async fn reconciler_judges_rows_by_the_evidence() {
 async fn reconciler_does_not_resend_a_row_whose_record_was_compacted() {
     let mut fixture = Fixture::new(MINUTE, SOON).await;
     for n in 0..10 {
-        fixture.kafka.append(0, if n % 2 == 0 { FoundRecord::Absent } else { row(n) });
+        fixture.kafka.append(0, if n % 2 == 0 { RecordAtOffset::Absent } else { row(n) });
         fixture.published(n, 0, n as i64, 400, 1).await;
     }
     fixture.kafka.state().logs.get_mut(&0).expect("it exists").committed = 4;
@@ -123,7 +122,7 @@ async fn reconciler_resends_a_row_after_growing_pauses_and_gives_it_up_in_the_en
     let mut fixture = Fixture::new(SOON, SOON).await;
     fixture.options.attempts_max = Some(5);
     for _ in 0..120 {
-        fixture.kafka.append(3, FoundRecord::Foreign);
+        fixture.kafka.append(3, RecordAtOffset::Foreign);
     }
     fixture.kafka.state().logs.get_mut(&3).expect("it exists").start = 120;
     fixture.published(1, 3, 17, 3600, 5).await;

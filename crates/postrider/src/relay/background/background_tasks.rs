@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kafka_sink::{ReceiptChunk, Receipts, ReceiptsOptions};
-use outbox::{Lsn, RecordPosition};
+use outbox::{Lsn, Metrics, RecordPosition};
 use outbox_store::Database;
 use reconciler::{
     DeadlineTracker, ReconcileOptions, ReplayNotices, ReplayOptions, ResendQueue, StartupScan,
@@ -45,6 +45,7 @@ pub(crate) fn start_receipts(
     config: &Config,
     chunks: mpsc::Sender<ReceiptChunk>,
     known: &[RecordPosition],
+    metrics: &Metrics,
 ) -> Result<Option<Receipts>> {
     if !config.receipts.enabled {
         return Ok(None);
@@ -53,6 +54,7 @@ pub(crate) fn start_receipts(
         config: config.kafka.client.clone(),
         group: config.receipts.group.clone(),
         follow: config.receipts.follow.clone(),
+        metrics: metrics.clone(),
     };
     let mut receipts = Receipts::start(options, chunks).context("could not start to consume receipts")?;
     for position in known {

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use kafka_sink::{KafkaLooks, LookError};
+use kafka_sink::{InspectError, KafkaInspector};
+use outbox::{LogBounds, RecordAtOffset};
 use outbox_store::StoredPlace;
-use reconciler::{EvidenceUnavailable, FoundRecord, PartitionBounds};
+use reconciler::EvidenceUnavailable;
 
 use crate::config::Config;
 
 /// Log bounds, records, and committed offsets of the consumer groups.
 pub(crate) struct KafkaEvidence {
-    inspector: KafkaLooks,
+    inspector: KafkaInspector,
     /// The followed groups; the receipts group if none is followed.
     groups: Vec<String>,
 }
@@ -20,24 +21,19 @@ impl KafkaEvidence {
         let own = || vec![config.receipts.group.clone()];
         let follow = &config.receipts.follow;
         KafkaEvidence {
-            inspector: KafkaLooks::new(&config.kafka.client),
+            inspector: KafkaInspector::new(&config.kafka.client),
             groups: if follow.is_empty() { own() } else { follow.clone() },
         }
     }
 }
 
-fn unavailable(error: LookError) -> EvidenceUnavailable {
+fn unavailable(error: InspectError) -> EvidenceUnavailable {
     EvidenceUnavailable(error.to_string())
 }
 
 impl reconciler::KafkaEvidence for KafkaEvidence {
-    async fn bounds(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Option<PartitionBounds>, EvidenceUnavailable> {
-        let bounds = self.inspector.partition(topic, partition).await.map_err(unavailable)?;
-        Ok(bounds.map(|bounds| PartitionBounds { start: bounds.start, end: bounds.end }))
+    async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<LogBounds>, EvidenceUnavailable> {
+        self.inspector.log_bounds(topic, partition).await.map_err(unavailable)
     }
 
     /// The lowest committed offset of the groups; 0 for a group without one.
@@ -54,12 +50,8 @@ impl reconciler::KafkaEvidence for KafkaEvidence {
         Ok(lowest)
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<FoundRecord, EvidenceUnavailable> {
+    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAtOffset, EvidenceUnavailable> {
         let StoredPlace { topic, partition, offset } = place;
-        Ok(match self.inspector.record_at(topic, *partition, *offset).await.map_err(unavailable)? {
-            kafka_sink::RecordAt::Row(id) => FoundRecord::Row(id),
-            kafka_sink::RecordAt::Foreign => FoundRecord::Foreign,
-            kafka_sink::RecordAt::Absent => FoundRecord::Absent,
-        })
+        self.inspector.record_at(topic, *partition, *offset).await.map_err(unavailable)
     }
 }

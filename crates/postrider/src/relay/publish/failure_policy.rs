@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kafka_sink::Refusal as Rejection;
+use kafka_sink::Rejection;
 
 use crate::config::Policy;
 

@@ -1,7 +1,7 @@
 //! The producer and the write-back behind it, as one source of completions.
 
 use anyhow::{Context, Result};
-use kafka_sink::{Report, WriteBack, Written};
+use kafka_sink::{DeliveryReport, WriteBack, Written};
 use outbox::{Token, WriteBackSummary};
 use outbox_store::RowUpdate;
 
@@ -13,14 +13,14 @@ pub(crate) struct InFlight {
     write_back: Option<WriteBack>,
     /// Row updates submitted and not yet durable.
     unwritten: usize,
-    reports: Vec<Report>,
+    reports: Vec<DeliveryReport>,
     written: Written,
 }
 
 /// A completion.
 pub(crate) enum Completion {
     /// The broker or the producer reported on a record.
-    Reported(Report),
+    Reported(DeliveryReport),
     /// The producer ended; no report comes for what it had.
     ProducerEnded,
     /// A new producer takes records.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use kafka_sink::{PublishError, Report, Routing, Sink, SinkError};
+use kafka_sink::{DeliveryReport, PublishError, Routing, Sink, SinkError};
 use outbox_store::Backoff;
 use rdkafka::ClientConfig;
 use tokio::time::{Instant, sleep, timeout};
@@ -66,10 +66,10 @@ impl ProducerFailure {
     /// A definite error outranks a rejection, which outranks a retryable error. Of two equal ones the first counts.
     fn is_outranked_by(&self, later: &ProducerFailure) -> bool {
         let is_definite =
-            |failure: &ProducerFailure| matches!(failure, ProducerFailure::Error(e) if !e.is_transient());
+            |failure: &ProducerFailure| matches!(failure, ProducerFailure::Error(e) if !e.is_retryable());
         match (self, later) {
             (first, later) if is_definite(later) => !is_definite(first),
-            (ProducerFailure::Error(first), ProducerFailure::Rejection) => first.is_transient(),
+            (ProducerFailure::Error(first), ProducerFailure::Rejection) => first.is_retryable(),
             _ => false,
         }
     }
@@ -97,16 +97,16 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`PublishError::Full`] or [`PublishError::Refused`]; a failed producer counts as full.
+    /// [`PublishError::QueueFull`] or [`PublishError::Rejected`]; a failed producer counts as full.
     pub(crate) fn publish<T>(
         &mut self,
         publish: impl FnOnce(&mut Sink) -> Result<T, PublishError>,
     ) -> Result<T, PublishError> {
-        let State::Running(sink) = &mut self.state else { return Err(PublishError::Full) };
+        let State::Running(sink) = &mut self.state else { return Err(PublishError::QueueFull) };
         match publish(sink) {
-            Err(PublishError::Broken(error)) => {
+            Err(PublishError::ProducerFailed(error)) => {
                 self.fail(ProducerFailure::Error(error));
-                Err(PublishError::Full)
+                Err(PublishError::QueueFull)
             }
             outcome => outcome,
         }
@@ -127,7 +127,10 @@ impl Producer {
     /// # Errors
     ///
     /// One that a new producer would meet as well, with its remedy.
-    pub(crate) async fn next(&mut self, reports: &mut Vec<Report>) -> Result<ProducerEvent, SinkError> {
+    pub(crate) async fn next(
+        &mut self,
+        reports: &mut Vec<DeliveryReport>,
+    ) -> Result<ProducerEvent, SinkError> {
         match &mut self.state {
             State::Running(sink) => match sink.reports(reports).await {
                 Ok(()) => Ok(ProducerEvent::Reports),
@@ -171,7 +174,7 @@ impl Producer {
         }
         let (pause, batching) = match failure {
             ProducerFailure::Rejection => (Duration::ZERO, Batching::Usual),
-            ProducerFailure::Error(error) if !error.is_transient() => return Err(error),
+            ProducerFailure::Error(error) if !error.is_retryable() => return Err(error),
             ProducerFailure::Error(error) if error.needs_singles() => {
                 info!(target: "kafka", %error, "batch rejected; sending its records one by one");
                 (Duration::ZERO, Batching::Singles)

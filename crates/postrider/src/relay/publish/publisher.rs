@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use kafka_sink::{EventRouter, Failure, PartitionOffset, PublishError, Receipts, Report};
+use kafka_sink::{DeliveryError, DeliveryReport, EventRouter, PartitionOffset, PublishError, Receipts};
 use outbox::{
     Event, InFlightLedger, Metrics, OrderingKey, RecordPosition, RepublishCause, SendQueue, Token, shorten,
 };
@@ -280,10 +280,10 @@ impl Publisher {
                     self.queue.handed_over(token, queued);
                     return Ok(HandOver::Taken);
                 }
-                Err(PublishError::Full | PublishError::Broken(_)) => {
+                Err(PublishError::QueueFull | PublishError::ProducerFailed(_)) => {
                     return Ok(HandOver::Waits(token, queued));
                 }
-                Err(PublishError::Refused(rejection)) => PublishFailure::before_sending(&rejection),
+                Err(PublishError::Rejected(rejection)) => PublishFailure::before_sending(&rejection),
             },
         };
         self.apply_policy(token, queued, failure, ledger)
@@ -294,7 +294,7 @@ impl Publisher {
             && let Some(topic) = self.router.topic(&queued.event)
             && let Some(rejection) = self.topic_rejections.get(&topic)
         {
-            return Err(PublishError::Refused(rejection));
+            return Err(PublishError::Rejected(rejection));
         }
         let mut id = Uuid::encode_buffer();
         let replay = match queued.cause {
@@ -388,11 +388,11 @@ impl Publisher {
                 self.queue.handed_over(token, queued);
                 Ok(HandOver::Taken)
             }
-            Err(PublishError::Full | PublishError::Broken(_)) => {
+            Err(PublishError::QueueFull | PublishError::ProducerFailed(_)) => {
                 queued.failure = Some(failure);
                 Ok(HandOver::Waits(token, queued))
             }
-            Err(PublishError::Refused(rejection)) => {
+            Err(PublishError::Rejected(rejection)) => {
                 self.apply_policy(token, queued, failure.and_dead_letter(&rejection), ledger)
             }
         }
@@ -411,7 +411,9 @@ impl Publisher {
         let PublishFailure { reason, sent, .. } = failure;
         let id = queued.event.id;
         match &holds {
-            Some(_) => error!(%id, reason = %shorten(&reason), "row marked FAILED; later rows of its key are held"),
+            Some(_) => {
+                error!(%id, reason = %shorten(&reason), "row marked FAILED; later rows of its key are held")
+            }
             None => error!(%id, reason = %shorten(&reason), "row marked FAILED"),
         }
         self.metrics.rows_failed.inc();
@@ -461,11 +463,11 @@ impl Publisher {
         )
     }
 
-    fn reported(&mut self, report: Report, ledger: &mut InFlightLedger) -> Result<()> {
-        let Report { token, outcome } = report;
+    fn reported(&mut self, report: DeliveryReport, ledger: &mut InFlightLedger) -> Result<()> {
+        let DeliveryReport { token, outcome } = report;
         match outcome {
             Ok(at) => self.acknowledged(token, at, ledger),
-            Err(Failure::Refused(rejection)) => {
+            Err(DeliveryError::Rejected(rejection)) => {
                 self.metrics.records_rejected.inc();
                 self.topic_rejections.observe(&rejection);
                 if let Some(queued) = self.queue.handed_over_mut(token) {
@@ -477,7 +479,7 @@ impl Publisher {
                 self.in_flight.producer.fail(ProducerFailure::Rejection);
                 Ok(())
             }
-            Err(Failure::Lost(error)) => {
+            Err(DeliveryError::ProducerFailed(error)) => {
                 self.in_flight.producer.fail(ProducerFailure::Error(error));
                 Ok(())
             }

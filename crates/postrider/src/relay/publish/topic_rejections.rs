@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kafka_sink::Refusal as Rejection;
+use kafka_sink::Rejection;
 use tokio::time::Instant;
 
 /// How long a topic is skipped after it rejected us. Each attempt costs a producer restart; a grant or a topic that
