@@ -12,10 +12,10 @@ fn init_says_which_rows_a_new_slot_does_not_bring() {
     let run = stage.postrider(&["run"]);
     assert_eq!(run.status.code(), Some(1));
     let told = String::from_utf8_lossy(&run.stderr);
-    assert!(told.contains("say INIT until the relay finds them"), "{told}");
+    assert!(told.contains("stay INIT until the relay finds them"), "{told}");
 
     let init = stage.postrider(&["init"]);
     assert!(init.status.success());
     let told = String::from_utf8_lossy(&init.stderr);
-    assert!(told.contains("holds 1 rows that say INIT from before slot"), "{told}");
+    assert!(told.contains("holds 1 INIT rows from before slot"), "{told}");
 }

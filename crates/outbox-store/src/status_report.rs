@@ -29,7 +29,7 @@ pub struct StateRows {
 /// The rows of the outbox table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowsOverview {
-    /// Those that say INIT.
+    /// Those that are INIT.
     pub init: StateRows,
     /// Those that say PUBLISH.
     pub publish: StateRows,
@@ -68,7 +68,7 @@ pub struct HeldOverview {
     pub lanes_total: u64,
     /// How many rows wait, of all keys.
     pub waiting: u64,
-    /// How many of them say INIT and are overdue, which their being held back explains.
+    /// The number of overdue INIT rows among them.
     pub overdue: u64,
     /// The keys that have been held back longest.
     pub lanes: Vec<LaneOverview>,

@@ -2,9 +2,8 @@
 
 use std::io::{self, Write};
 
-/// Says something that is for whoever called the program. A reader that has gone away, as `head` does, must not end
-/// the work halfway.
-pub(crate) fn say(text: &str) {
+/// Prints a command's output. A closed pipe, as by `head`, does not end the command halfway.
+pub(crate) fn print(text: &str) {
     let mut output = io::stdout().lock();
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 const TAKES: &str = "a time reads like 2026-01-31T12:00:00Z, 2026-01-31 12:00:00+01:00, 2026-01-31 (UTC where no \
                      offset is said), or like 90m and 7d, which is so long ago";
 
-/// A time as a person writes it, or how long ago it was.
+/// Parses a time, or how long ago it was.
 pub(crate) fn parse(text: &str) -> Result<SystemTime, String> {
     parse_at(text, SystemTime::now())
 }
 
-/// Refuses a range that is upside down.
+/// Rejects a range whose end is before its start.
 pub(crate) fn check_range(from: Option<SystemTime>, to: Option<SystemTime>) -> Result<(), String> {
     match (from, to) {
         (Some(from), Some(to)) if from > to => Err(format!(
@@ -35,7 +35,7 @@ fn parse_at(text: &str, now: SystemTime) -> Result<SystemTime, String> {
 }
 
 fn date_and_time(text: &str) -> Option<SystemTime> {
-    // The date has dashes of its own.
+    // The date contains dashes.
     const DATE: usize = "2026-01-31".len();
     let at = text.get(DATE..)?.find(['+', '-']).map(|at| at + DATE);
     let Some((local, offset)) = at.and_then(|at| text.split_at_checked(at)) else {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_utc_unless_it_says_otherwise() {
+    fn time_without_offset_is_utc() {
         for text in [
             "1970-01-02T12:00:00Z",
             "1970-01-02 12:00:00",

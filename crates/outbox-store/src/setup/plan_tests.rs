@@ -198,7 +198,7 @@ fn run_needs_everything_and_names_init() {
             "there is no table public.outbox; run `postrider init`",
             "there is no publication postrider; run `postrider init`",
             "there is no slot postrider; run `postrider init`; if there was a slot before, rows that were committed \
-             since its last confirmed position say INIT until the relay finds them at its start, once they are older \
+             since its last confirmed position stay INIT until the relay finds them at its start, once they are older \
              than reconcile.init_after",
             "schema postrider lacks migration 0001_progress; run `postrider init`",
         ]

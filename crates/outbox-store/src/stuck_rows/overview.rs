@@ -21,7 +21,7 @@ pub struct Overview {
 /// The rows that say they are in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionRows {
-    /// The topic and the partition; `None`: those that do not say where they are.
+    /// The topic and the partition; `None`: rows without a position.
     pub partition: Option<(String, i32)>,
     /// How many.
     pub rows: u64,

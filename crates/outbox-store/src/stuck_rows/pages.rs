@@ -49,7 +49,7 @@ type Key = (i64, Uuid);
 
 impl StuckRows {
     /// The rows, in pages of at most `rows_max`. With `partitions`, only those that say they are in one of these;
-    /// `None` among them is for those that do not say where they are.
+    /// `None` among them is for rows without a position.
     pub fn pages(
         &self,
         of: &Suspects,

@@ -53,7 +53,7 @@ impl StuckRows {
         Ok(StuckRows { sql: Sql::new(names, created_at_type.as_deref()) })
     }
 
-    /// Which of these rows still say INIT and are not held behind another.
+    /// Which of these rows are still INIT and not held.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl StuckRows {
         let sql = format!(
             "select {id} from {table} o where {id} = any($1::uuid[]) and {status}::text = 'INIT' and {not_held}"
         );
-        let doing = || format!("asking which rows of {table} still say INIT");
+        let doing = || format!("checking which rows of {table} are still INIT");
         let rows = session.client().query(&sql, &[&ids]).await.map_err(StoreError::postgres(doing()))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }

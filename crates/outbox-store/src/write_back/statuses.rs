@@ -33,7 +33,7 @@ pub async fn statuses(
         .collect())
 }
 
-/// How many rows say INIT, counted up to `max`; what a slot that is made now will not send.
+/// The number of INIT rows, counted up to `max`: rows that a new slot does not bring.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub async fn waiting_rows(session: &Session, names: &Names, max: i64) -> Result<
         status = quote::identifier(&names.columns.status),
         table = quote::table(&names.table),
     );
-    let doing = || format!("counting the rows of {} that say INIT", names.table);
+    let doing = || format!("counting the INIT rows of {}", names.table);
     let row = session.client().query_one(&sql, &[&max]).await.map_err(StoreError::postgres(doing()))?;
     Ok(row.get(0))
 }

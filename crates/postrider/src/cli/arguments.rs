@@ -9,7 +9,7 @@ use crate::replay::ReplayArgs;
 use crate::status::StatusArguments;
 use crate::verify::VerifyArguments;
 
-/// Streams a transactional outbox out of the PostgreSQL WAL into Kafka and writes each row's delivery back.
+/// Streams a transactional outbox from the PostgreSQL WAL to Kafka and records each row's delivery on the row.
 #[derive(Debug, Parser)]
 #[command(
     name = "postrider",
@@ -21,40 +21,40 @@ pub struct Cli {
     /// The configuration file [default: $POSTRIDER_CONFIG, else postrider.toml if there is one]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Make what `run` needs in the database: table, publication, slot; what is there already is left alone
+    /// Create what `run` needs in the database: table, publication, slot; existing objects are kept
     Init {
-        /// Print the SQL that would be run and touch nothing
+        /// Print the SQL and change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Make the table in monthly partitions, which retention drops whole
+        /// Create the table in monthly partitions, which retention drops whole
         #[arg(long)]
         partitioned: bool,
     },
-    /// Run the relay until SIGTERM or SIGINT; either lets it finish what is in flight, a second one aborts
+    /// Run the relay until SIGTERM or SIGINT, which drain what is in flight; a second signal aborts
     Run,
-    /// Show how everything stands: rows by state, slot, receipts, what is stuck, failed or held back, replays
+    /// Show rows by state, the slot, consumer lag, stuck, failed and held rows, and replays
     Status(StatusArguments),
-    /// Prove delivery: compare every row that says PUBLISH or COMPLETE with the record at its topic, partition and
-    /// offset; exit 1 where one is missing or another
+    /// Prove delivery: compare every PUBLISH and COMPLETE row with the record at its topic, partition and offset; exit 1 if
+    /// a record is missing or differs
     ///
-    /// Proven is a row whose id is the record's header `id` and whose payload is the record's value, byte for byte. What
-    /// the topic's retention deleted counts as expired, and is no failure. Rows are read in one snapshot: on a very
-    /// large table, --from and --to keep it short.
+    /// A row is proven if its id is the record's `id` header and its payload is the record's value, byte for byte. A record
+    /// that the topic's retention deleted counts as expired, which is no failure. Rows are read in one snapshot: on a very
+    /// large table, limit it with --from and --to.
     Verify(VerifyArguments),
-    /// Send rows again: backfill, re-delivery, and the retry of rows that failed
+    /// Publish rows again: backfill, re-delivery, and retry of FAILED rows
     Replay(ReplayArgs),
 }
 
 impl Cli {
-    /// The arguments of this process. What they get wrong ends it with exit code 2, and so do help and version with 0.
+    /// The arguments of this process. A usage error exits with code 2, help and version with 0.
     pub fn parse_checked() -> Cli {
         let cli = Cli::parse();
         let checked = match &cli.command {

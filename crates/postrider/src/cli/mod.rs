@@ -1,4 +1,4 @@
-//! The command line: its arguments, and what runs the command they name.
+//! The command line: arguments and dispatch.
 
 mod arguments;
 mod execute;

@@ -14,7 +14,7 @@ use crate::replay::args::{ReplayAction, ReplayArgs};
 use crate::replay::dry_run::{self, counted};
 use crate::replay::follow::{follow, show};
 use crate::replay::progress::ProgressDisplay;
-use crate::stdout::say;
+use crate::stdout::print;
 
 /// Unfinished requests that are read.
 const REQUESTS_MAX: usize = 1000;
@@ -57,7 +57,7 @@ pub(crate) async fn replay(
         ReplayAction::Replay { selection, rows_per_second } => {
             check_times(&session, names, &selection).await?;
             if !is_anything_selected(&session, names, &selection).await? {
-                say(&format!("no row of {} matches; nothing was requested\n", names.table));
+                print(&format!("no row of {} matches; nothing was requested\n", names.table));
                 return Ok(());
             }
             let has_relay = has_relay(&session, &names.slot).await?;
@@ -108,7 +108,7 @@ async fn run_request(
     }
     if !wait && !is_executed {
         drop(progress);
-        say(&format!(
+        print(&format!(
             "requested replay {id}; the relay executes it. `postrider status` shows its progress, \
              `postrider replay --cancel {id}` cancels it\n"
         ));
@@ -149,10 +149,10 @@ fn print_result(request: &ReplayRequest) -> Result<()> {
     let ReplayRequest { id, state, progress, .. } = request;
     match (&request.kind, state) {
         (ReplayKind::Skip(row), ReplayState::Done) => {
-            say(&format!("skipped row {row}; the rows held behind it are released\n"));
+            print(&format!("skipped row {row}; the rows held behind it are released\n"));
         }
         (ReplayKind::Skip(_), _) => {}
-        (ReplayKind::Replay { .. }, _) => say(&format!(
+        (ReplayKind::Replay { .. }, _) => print(&format!(
             "replay {id}: {} sent, {} failed, {} passed over\n",
             progress.sent, progress.failed, progress.passed
         )),
@@ -173,7 +173,7 @@ fn print_result(request: &ReplayRequest) -> Result<()> {
 async fn cancel(session: &Session, names: &Names, id: Uuid) -> Result<()> {
     match cancel_replay(session, &names.slot, id).await? {
         Cancellation::Cancelled => {
-            say(&format!("cancelled replay {id}; rows in flight are still sent\n"));
+            print(&format!("cancelled replay {id}; rows in flight are still sent\n"));
             Ok(())
         }
         Cancellation::AlreadyFinished(state) => {
@@ -190,7 +190,7 @@ async fn preview(session: &Session, names: &Names, config: &Config, selection: &
     let routing = &config.routing.compiled;
     let (topic, key): (Vec<_>, Vec<_>) = (routing.topic_parts().collect(), routing.key_parts().collect());
     let preview = preview_replay(session, names, selection, &topic, &key).await?;
-    say(&dry_run::text(&preview));
+    print(&dry_run::text(&preview));
     Ok(())
 }
 

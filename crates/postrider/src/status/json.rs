@@ -1,33 +1,33 @@
-//! For machines. The names are those that `--help` promises.
+//! The report as JSON, with the names that `--help` documents.
 
 use std::time::Duration;
 
 use outbox_store::{HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
 use serde_json::{Map, Value, json};
 
-use super::report::{GroupLag, Slot, Standing, Told};
+use super::report::{GroupLag, Section, Slot, StatusReport};
 use super::units::rfc3339;
 
-pub(crate) fn json(standing: &Standing) -> Value {
+pub(crate) fn json(report: &StatusReport) -> Value {
     let mut unavailable = Map::new();
-    let mut part = |name: &str, told: Told<Value>| {
-        told.unwrap_or_else(|reason| {
+    let mut part = |name: &str, section: Section<Value>| {
+        section.unwrap_or_else(|reason| {
             unavailable.insert(name.to_owned(), Value::from(reason));
             Value::Null
         })
     };
-    let rows = standing.rows.as_ref().map_err(String::clone);
-    let waiting_overdue = standing.held.as_ref().map_or(0, |held| held.overdue);
+    let rows = report.rows.as_ref().map_err(String::clone);
+    let waiting_overdue = report.held.as_ref().map_or(0, |held| held.overdue);
     let rows_json = part("rows", rows.clone().map(self::rows));
-    let stuck = part("stuck", rows.clone().map(|rows| self::stuck(standing, rows, waiting_overdue)));
+    let stuck = part("stuck", rows.clone().map(|rows| self::stuck(report, rows, waiting_overdue)));
     let failed = part("failed", rows.map(self::failed));
-    let receipts = part("receipts", as_json(&standing.receipts, |groups| groups.iter().map(group).collect()));
-    let held = part("held", as_json(&standing.held, self::held));
-    let replays = part("replays", as_json(&standing.replays, |replays| replays.iter().map(replay).collect()));
+    let receipts = part("receipts", as_json(&report.receipts, |groups| groups.iter().map(group).collect()));
+    let held = part("held", as_json(&report.held, self::held));
+    let replays = part("replays", as_json(&report.replays, |replays| replays.iter().map(replay).collect()));
     json!({
-        "table": standing.table,
+        "table": report.table,
         "rows": rows_json,
-        "slot": slot(&standing.slot),
+        "slot": slot(&report.slot),
         "receipts": receipts,
         "stuck": stuck,
         "failed": failed,
@@ -37,8 +37,8 @@ pub(crate) fn json(standing: &Standing) -> Value {
     })
 }
 
-fn as_json<T>(told: &Told<T>, json: impl FnOnce(&T) -> Value) -> Told<Value> {
-    told.as_ref().map(json).map_err(String::clone)
+fn as_json<T>(section: &Section<T>, json: impl FnOnce(&T) -> Value) -> Section<Value> {
+    section.as_ref().map(json).map_err(String::clone)
 }
 
 fn seconds(duration: Option<Duration>) -> Value {
@@ -56,7 +56,7 @@ fn rows(rows: &RowsOverview) -> Value {
     })
 }
 
-fn stuck(standing: &Standing, rows: &RowsOverview, waiting: u64) -> Value {
+fn stuck(report: &StatusReport, rows: &RowsOverview, waiting: u64) -> Value {
     let state = |of: &StateRows, after: Duration| {
         json!({
             "count": of.overdue,
@@ -64,9 +64,9 @@ fn stuck(standing: &Standing, rows: &RowsOverview, waiting: u64) -> Value {
             "after_seconds": after.as_secs_f64(),
         })
     };
-    let mut init = state(&rows.init, standing.init_after);
+    let mut init = state(&rows.init, report.init_after);
     init["held"] = Value::from(waiting);
-    json!({ "INIT": init, "PUBLISH": state(&rows.publish, standing.publish_after) })
+    json!({ "INIT": init, "PUBLISH": state(&rows.publish, report.publish_after) })
 }
 
 fn failed(rows: &RowsOverview) -> Value {

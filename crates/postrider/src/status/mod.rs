@@ -1,4 +1,4 @@
-//! The `status` command: how everything stands, from the table, the slot and Kafka.
+//! The `status` command: rows, slot, consumer lag, held keys and replays.
 
 mod arguments;
 mod json;
@@ -19,12 +19,12 @@ use outbox_store::{
 };
 
 use crate::config::Config;
-use crate::stdout::say;
+use crate::stdout::print;
 pub use arguments::StatusArguments;
-use report::{GroupLag, Slot, SlotNow, Standing, Told};
+use report::{GroupLag, Section, Slot, SlotReport, StatusReport};
 use text::Text;
 
-/// A person waits for it, and the rest is worth showing without it.
+/// Timeout of an interactive command; the report is useful without Kafka.
 const KAFKA_WITHIN: Duration = Duration::from_secs(5);
 
 const FAILED_MAX: usize = 10;
@@ -32,24 +32,24 @@ const LANES_MAX: usize = 100;
 const UNFINISHED_MAX: usize = 100;
 const FINISHED_MAX: usize = 5;
 
-/// Looks, and says what it sees on standard output.
+/// Prints the status report.
 ///
 /// # Errors
 ///
-/// The database cannot be asked, or the table: then what is known of the rest has been said.
+/// The database or the table cannot be queried; the available sections have been printed.
 pub(crate) async fn status(config: &Config, arguments: &StatusArguments) -> Result<()> {
     let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
-    let standing = look(config, &session).await?;
-    say(&if arguments.json { format!("{}\n", json::json(&standing)) } else { Text(&standing).to_string() });
+    let report = look(config, &session).await?;
+    print(&if arguments.json { format!("{}\n", json::json(&report)) } else { Text(&report).to_string() });
     let wanted = config.writeback;
-    standing.rows.map(drop).or_else(|reason| if wanted { Err(anyhow!(reason)) } else { Ok(()) })
+    report.rows.map(drop).or_else(|reason| if wanted { Err(anyhow!(reason)) } else { Ok(()) })
 }
 
-async fn look(config: &Config, session: &Session) -> Result<Standing> {
+async fn look(config: &Config, session: &Session) -> Result<StatusReport> {
     let names = config.names();
     let slot = slot(session, &names.slot).await?;
     let (init_after, publish_after) = (config.reconcile.init_after, config.reconcile.publish_after);
-    let mut standing = Standing {
+    let mut report = StatusReport {
         table: names.table.to_string(),
         init_after,
         publish_after,
@@ -61,17 +61,17 @@ async fn look(config: &Config, session: &Session) -> Result<Standing> {
     };
     if config.writeback {
         let overdue_after = OverdueAfter { init: init_after, publish: publish_after };
-        standing.rows = told(rows_overview(session, &names, overdue_after, FAILED_MAX).await);
-        standing.held = told(held_overview(session, &names, init_after, LANES_MAX).await);
-        standing.replays = told(replays_overview(session, &names.slot, UNFINISHED_MAX, FINISHED_MAX).await);
-        standing.receipts = receipts(config, session).await;
+        report.rows = section(rows_overview(session, &names, overdue_after, FAILED_MAX).await);
+        report.held = section(held_overview(session, &names, init_after, LANES_MAX).await);
+        report.replays = section(replays_overview(session, &names.slot, UNFINISHED_MAX, FINISHED_MAX).await);
+        report.receipts = receipts(config, session).await;
     }
-    Ok(standing)
+    Ok(report)
 }
 
-const WITHOUT_WRITEBACK: &str = "writeback.enabled is false, so rows do not say how they stand";
+const WITHOUT_WRITEBACK: &str = "writeback.enabled is false, so rows have no status";
 
-fn told<T>(result: Result<T, StoreError>) -> Told<T> {
+fn section<T>(result: Result<T, StoreError>) -> Section<T> {
     result.map_err(|error| error.to_string())
 }
 
@@ -80,7 +80,7 @@ async fn slot(session: &Session, name: &str) -> Result<Slot, StoreError> {
         None => None,
         Some(state) => {
             let end = log_end(session).await?;
-            Some(SlotNow {
+            Some(SlotReport {
                 active: state.active,
                 wal_status: state.wal_status,
                 retained_bytes: state.retained_bytes,
@@ -92,12 +92,12 @@ async fn slot(session: &Session, name: &str) -> Result<Slot, StoreError> {
     Ok(Slot { name: name.to_owned(), state })
 }
 
-/// How far our own group and each that is followed are behind, in the partitions that were written to.
-async fn receipts(config: &Config, session: &Session) -> Told<Vec<GroupLag>> {
+/// The lag of the receipts group and of each followed group, in the partitions that hold records of the outbox.
+async fn receipts(config: &Config, session: &Session) -> Section<Vec<GroupLag>> {
     if !config.receipts.enabled {
         return Err("receipts.enabled is false, so no row becomes COMPLETE".to_owned());
     }
-    let partitions = told(known_partitions(session).await)?;
+    let partitions = section(known_partitions(session).await)?;
     let partitions = partitions.into_iter().map(|known| (known.topic, known.partition)).collect();
     let kafka = KafkaInspector::new(&config.kafka.client);
     match tokio::time::timeout(KAFKA_WITHIN, lag::ask(&kafka, &config.receipts, partitions)).await {

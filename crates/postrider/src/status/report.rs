@@ -1,59 +1,59 @@
-//! How everything stands, as values.
+//! The status report.
 
 use std::time::Duration;
 
 use outbox::Lsn;
 use outbox_store::{HeldOverview, ReplayOverview, RowsOverview};
 
-/// A part, or why it cannot be told.
-pub(crate) type Told<T> = Result<T, String>;
+/// A section, or why it is unavailable.
+pub(crate) type Section<T> = Result<T, String>;
 
 /// Everything that `status` shows.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct StatusReport {
     pub(crate) table: String,
-    /// How long a row may say INIT.
+    /// How long a row may be INIT.
     pub(crate) init_after: Duration,
-    /// How long a row may say PUBLISH.
+    /// How long a row may be PUBLISH.
     pub(crate) publish_after: Duration,
-    pub(crate) rows: Told<RowsOverview>,
+    pub(crate) rows: Section<RowsOverview>,
     pub(crate) slot: Slot,
-    pub(crate) receipts: Told<Vec<GroupLag>>,
-    pub(crate) held: Told<HeldOverview>,
-    pub(crate) replays: Told<Vec<ReplayOverview>>,
+    pub(crate) receipts: Section<Vec<GroupLag>>,
+    pub(crate) held: Section<HeldOverview>,
+    pub(crate) replays: Section<Vec<ReplayOverview>>,
 }
 
 /// The slot, if there is one.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) name: String,
-    pub(crate) state: Option<SlotNow>,
+    pub(crate) state: Option<SlotReport>,
 }
 
-/// How the slot stands.
+/// The state of the slot.
 #[derive(Debug)]
-pub(crate) struct SlotNow {
+pub(crate) struct SlotReport {
     pub(crate) active: bool,
     pub(crate) wal_status: Option<String>,
     pub(crate) retained_bytes: u64,
     pub(crate) confirmed: Option<Lsn>,
-    /// From there to the log's end.
+    /// From there to the end of the WAL.
     pub(crate) lag_bytes: Option<u64>,
 }
 
-/// How far a consumer group is behind.
+/// The lag of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupLag {
     pub(crate) group: String,
-    /// Whether it is Postrider's own.
+    /// Whether it is the receipts group.
     pub(crate) own: bool,
-    /// Records between what it has committed and the logs' ends.
+    /// The records between its committed offsets and the log ends.
     pub(crate) records: u64,
-    /// The partition that it is behind most in, if it is behind at all.
+    /// The partition with the most lag.
     pub(crate) worst: Option<PartitionLag>,
 }
 
-/// How far a group is behind in a partition.
+/// The lag in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionLag {
     pub(crate) topic: String,

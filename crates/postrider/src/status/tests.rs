@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::json::json;
-use super::report::{GroupLag, PartitionLag, Slot, SlotNow, Standing};
+use super::report::{GroupLag, PartitionLag, Slot, SlotReport, StatusReport};
 use super::text::Text;
 
 fn state(rows: u64, oldest_s: u64, overdue: u64) -> StateRows {
@@ -14,9 +14,9 @@ fn state(rows: u64, oldest_s: u64, overdue: u64) -> StateRows {
     StateRows { rows, oldest, overdue, overdue_oldest: oldest.filter(|_| overdue > 0) }
 }
 
-fn busy() -> Standing {
+fn busy() -> StatusReport {
     let id = Uuid::from_u128;
-    Standing {
+    StatusReport {
         table: "public.outbox".to_owned(),
         init_after: Duration::from_secs(60),
         publish_after: Duration::from_secs(300),
@@ -33,7 +33,7 @@ fn busy() -> Standing {
         }),
         slot: Slot {
             name: "postrider".to_owned(),
-            state: Some(SlotNow {
+            state: Some(SlotReport {
                 active: true,
                 wal_status: Some("reserved".to_owned()),
                 retained_bytes: 1_288_490_189,
@@ -77,7 +77,7 @@ fn busy() -> Standing {
 }
 
 #[test]
-fn a_person_reads_every_section() {
+fn text_report_has_every_section() {
     let expected = "\
 Rows of public.outbox
   INIT             12  oldest 3m 12s
@@ -149,13 +149,13 @@ fn a_machine_reads_every_section() {
 }
 
 #[test]
-fn what_is_not_known_is_null_and_says_why() {
-    let mut standing = busy();
-    standing.rows = Err("no table".to_owned());
-    standing.receipts = Err("no answer".to_owned());
-    standing.held = Err("no schema".to_owned());
-    standing.slot.state = None;
-    let json = json(&standing);
+fn json_report_has_null_and_a_reason_for_unavailable_sections() {
+    let mut report = busy();
+    report.rows = Err("no table".to_owned());
+    report.receipts = Err("no answer".to_owned());
+    report.held = Err("no schema".to_owned());
+    report.slot.state = None;
+    let json = json(&report);
     for (part, reason) in [
         ("rows", "no table"),
         ("stuck", "no table"),
@@ -167,7 +167,7 @@ fn what_is_not_known_is_null_and_says_why() {
     }
     assert_eq!(json["slot"]["exists"], false);
     assert_eq!(json["slot"]["active"], Value::Null);
-    let text = Text(&standing).to_string();
+    let text = Text(&report).to_string();
     for expected in ["not known: no table", "not known: no answer", "does not exist; `postrider init`"] {
         assert!(text.contains(expected), "{text}");
     }
@@ -176,10 +176,10 @@ fn what_is_not_known_is_null_and_says_why() {
 
 #[test]
 fn nothing_in_a_row_breaks_the_lines() {
-    let mut standing = busy();
-    if let Ok(rows) = &mut standing.rows {
+    let mut report = busy();
+    if let Ok(rows) = &mut report.rows {
         rows.failed_newest[0].last_error = Some(format!("\x1b[2J{}", "é".repeat(1000)));
     }
-    let text = Text(&standing).to_string();
+    let text = Text(&report).to_string();
     assert!(!text.contains('\x1b') && text.lines().all(|line| line.chars().count() < 220), "{text}");
 }

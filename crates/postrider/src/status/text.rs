@@ -1,51 +1,51 @@
-//! For people, at night.
+//! The report as text.
 
 use std::fmt::{self, Formatter};
 use std::time::Duration;
 
 use outbox_store::{HeldOverview, ReplayOverview, RowsOverview, StateRows};
 
-use super::report::{GroupLag, Slot, Standing, Told};
+use super::report::{GroupLag, Section, Slot, StatusReport};
 use super::units::{age, size, time};
 
-/// Long enough to know the error again, short enough for its line.
+/// The most characters of an error in its line.
 const ERROR_CHARS_MAX: usize = 160;
 
-/// What fits on a screen.
+/// Lines that fit on a screen.
 const LANES_SHOWN_MAX: usize = 10;
 
-/// How everything stands, in sections.
-pub(crate) struct Text<'a>(pub(crate) &'a Standing);
+/// The report in sections.
+pub(crate) struct Text<'a>(pub(crate) &'a StatusReport);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let standing = self.0;
-        section(f, &format!("Rows of {}", standing.table), &standing.rows, rows)?;
+        let report = self.0;
+        section(f, &format!("Rows of {}", report.table), &report.rows, rows)?;
         writeln!(f)?;
-        slot(f, &standing.slot)?;
+        slot(f, &report.slot)?;
         writeln!(f)?;
-        section(f, "Receipts", &standing.receipts, |f, groups| receipts(f, groups))?;
-        if let Ok(rows) = &standing.rows {
+        section(f, "Receipts", &report.receipts, |f, groups| receipts(f, groups))?;
+        if let Ok(rows) = &report.rows {
             writeln!(f)?;
-            stuck(f, standing, rows)?;
+            stuck(f, report, rows)?;
             writeln!(f)?;
             failed(f, rows)?;
         }
         writeln!(f)?;
-        section(f, "Held", &standing.held, held)?;
+        section(f, "Held", &report.held, held)?;
         writeln!(f)?;
-        section(f, "Replays", &standing.replays, |f, all| replays(f, all))
+        section(f, "Replays", &report.replays, |f, all| replays(f, all))
     }
 }
 
 fn section<T>(
     f: &mut Formatter<'_>,
     title: &str,
-    told: &Told<T>,
+    section: &Section<T>,
     show: impl FnOnce(&mut Formatter<'_>, &T) -> fmt::Result,
 ) -> fmt::Result {
     writeln!(f, "{title}")?;
-    match told {
+    match section {
         Ok(part) => show(f, part),
         Err(reason) => writeln!(f, "  not known: {reason}"),
     }
@@ -75,7 +75,7 @@ fn slot(f: &mut Formatter<'_>, slot: &Slot) -> fmt::Result {
         return writeln!(f, "  does not exist; `postrider init` makes it");
     };
     let known = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_owned());
-    writeln!(f, "  {:<10}  {}", "read", if state.active { "yes" } else { "no, nobody reads from it" })?;
+    writeln!(f, "  {:<10}  {}", "read", if state.active { "yes" } else { "no" })?;
     writeln!(f, "  {:<10}  {}", "wal_status", known(state.wal_status.clone()))?;
     writeln!(f, "  {:<10}  {}", "retained", size(state.retained_bytes))?;
     writeln!(f, "  {:<10}  {}", "confirmed", known(state.confirmed.map(|lsn| lsn.to_string())))?;
@@ -102,9 +102,9 @@ fn records(count: u64) -> String {
     format!("{count} record{}", if count == 1 { "" } else { "s" })
 }
 
-fn stuck(f: &mut Formatter<'_>, standing: &Standing, rows: &RowsOverview) -> fmt::Result {
+fn stuck(f: &mut Formatter<'_>, report: &StatusReport, rows: &RowsOverview) -> fmt::Result {
     writeln!(f, "Stuck")?;
-    let waiting = standing.held.as_ref().map_or(0, |held| held.overdue);
+    let waiting = report.held.as_ref().map_or(0, |held| held.overdue);
     let mut line = |name: &str, state: &StateRows, after: Duration, held: u64| {
         write!(f, "  {name:<10}  {} for more than {}", state.overdue, age(after))?;
         if let Some(oldest) = state.overdue_oldest {
@@ -115,8 +115,8 @@ fn stuck(f: &mut Formatter<'_>, standing: &Standing, rows: &RowsOverview) -> fmt
         }
         writeln!(f)
     };
-    line("INIT", &rows.init, standing.init_after, waiting)?;
-    line("PUBLISH", &rows.publish, standing.publish_after, 0)
+    line("INIT", &rows.init, report.init_after, waiting)?;
+    line("PUBLISH", &rows.publish, report.publish_after, 0)
 }
 
 fn failed(f: &mut Formatter<'_>, rows: &RowsOverview) -> fmt::Result {
@@ -173,7 +173,7 @@ fn replays(f: &mut Formatter<'_>, replays: &[ReplayOverview]) -> fmt::Result {
     Ok(())
 }
 
-/// One line of bounded length, whatever is in it.
+/// One line of bounded length.
 fn short(text: &str) -> String {
     let mut shown: String =
         text.chars().take(ERROR_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();

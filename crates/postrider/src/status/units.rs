@@ -1,4 +1,4 @@
-//! Ages and sizes as people read them.
+//! Readable ages and sizes.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) fn time(micros: i64) -> String {
     rfc3339(micros).map_or_else(|| "unknown".to_owned(), |time| time.replacen('T', " ", 1))
 }
 
-/// As machines read it, to the second.
+/// RFC 3339, to the second.
 pub(crate) fn rfc3339(micros: i64) -> Option<String> {
     let since = Duration::from_micros(micros.try_into().ok()?);
     let time = std::time::UNIX_EPOCH.checked_add(since)?;

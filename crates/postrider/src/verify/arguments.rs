@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::time_argument;
 
-/// Which rows, and how the outcome is told.
+/// The arguments of `verify`.
 #[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyArguments {
     /// Only rows created at that time or later; a time, or how long ago: 2026-01-31T12:00:00Z, 7d
@@ -25,7 +25,7 @@ pub struct VerifyArguments {
 }
 
 impl VerifyArguments {
-    /// What one argument alone cannot say.
+    /// Checks combinations of arguments.
     pub(crate) fn check(&self) -> Result<(), String> {
         time_argument::check_range(self.from, self.to)
     }

@@ -1,8 +1,7 @@
-//! The `verify` command: is every delivered row's record where the row says?
+//! The `verify` command: checks that every delivered row's record is at the row's position.
 //!
-//! A merge join in flat memory. Rows come from one snapshot of the table in the order of their places; records come
-//! from one partition after the other, each partition read once and forward. What is far from the next row is not
-//! read.
+//! A merge join in constant memory. Rows come from one snapshot of the table, ordered by position; each partition is read
+//! once, forward. Ranges without rows are skipped.
 
 mod arguments;
 mod progress;
@@ -18,29 +17,27 @@ use outbox_store::{RowToProve, VerifyRows, VerifySelection, connect};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::stdout::say;
+use crate::stdout::print;
 pub use arguments::VerifyArguments;
 use progress::Progress;
 use report::Report;
 use result::{Missing, Verdict, judge};
 use tally::Tally;
 
-/// Rows come in handfuls, so that the two sides do not wait for each other at every row; a few handfuls are under way.
+/// Rows are passed in batches, so that the two sides do not wait for each other at every row.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 1024 * 1024;
 const HANDFULS_MAX: usize = 4;
 
-/// Compares rows and records, and says what it found on standard output.
+/// Compares rows and records and prints the report.
 ///
 /// # Errors
 ///
-/// A record is missing or another one; or the database or Kafka cannot be asked.
+/// A record is missing or differs, or the database or Kafka does not answer.
 pub(crate) async fn verify(config: &Config, arguments: &VerifyArguments) -> Result<()> {
     let begun_at = Instant::now();
     if !config.writeback {
-        bail!(
-            "rows do not say where their records are, because writeback.enabled is false; nothing can be proven"
-        );
+        bail!("writeback.enabled is false, so rows have no positions and nothing can be proven");
     }
     let session = connect(&config.postgres.connection, &config.postgres.tls).await?;
     let VerifyArguments { from, to, sample, json } = *arguments;
@@ -48,7 +45,7 @@ pub(crate) async fn verify(config: &Config, arguments: &VerifyArguments) -> Resu
     let tally = if rows.total() == 0 { Tally::default() } else { compare(config, rows).await? };
     let table = config.postgres.table.to_string();
     let report = Report { table, arguments, tally: &tally, took: begun_at.elapsed() };
-    say(&if json { format!("{}\n", report.json()) } else { report.to_string() });
+    print(&if json { format!("{}\n", report.json()) } else { report.to_string() });
     match tally.wrong() {
         0 => Ok(()),
         _ => bail!(
@@ -65,11 +62,11 @@ async fn compare(config: &Config, mut rows: VerifyRows) -> Result<Tally> {
     let reader = PartitionReader::new(&config.kafka.client, &config.receipts.group)?;
     let mut progress = Progress::begin(rows.total());
     let (handfuls, to_prove) = mpsc::channel(HANDFULS_MAX);
-    // What librdkafka is asked blocks.
+    // librdkafka blocks.
     let proving = tokio::task::spawn_blocking(move || prove(reader, to_prove, |rows| progress.at(rows)));
     loop {
         let handful = rows.next(ROWS_MAX, BYTES_MAX).await?;
-        // Whoever has stopped taking rows has an error to tell.
+        // The receiver has stopped with an error, which is returned below.
         if handful.is_empty() || handfuls.send(handful).await.is_err() {
             break;
         }

@@ -1,11 +1,11 @@
-//! How far it has come: a bar on a terminal, plain lines elsewhere, on standard error.
+//! Progress on standard error: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a plain line says how far it has come.
+/// The interval of plain lines.
 const PLAIN_LINE: Duration = Duration::from_secs(5);
 
 /// Shown until it is dropped.
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
     begun_at: Instant,
-    said_at: Instant,
+    logged_at: Instant,
 }
 
 impl Progress {
@@ -28,14 +28,14 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Progress { bar, total, begun_at: now, said_at: now }
+        Progress { bar, total, begun_at: now, logged_at: now }
     }
 
     pub(crate) fn at(&mut self, rows: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(rows);
-        } else if self.said_at.elapsed() >= PLAIN_LINE {
-            self.said_at = Instant::now();
+        } else if self.logged_at.elapsed() >= PLAIN_LINE {
+            self.logged_at = Instant::now();
             eprintln!("{}", line(rows, self.total, self.begun_at.elapsed()));
         }
     }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_line_says_how_much_is_left() {
+    fn plain_line_shows_what_is_left() {
         assert_eq!(line(250, 1000, Duration::from_secs(30)), "verifying: 250 of 1000 rows, 1m 30s left");
         assert_eq!(line(0, 1000, Duration::from_secs(30)), "verifying: 0 of 1000 rows");
     }

@@ -1,4 +1,4 @@
-//! The outcome, for people and for machines.
+//! The report as text and JSON.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::arguments::VerifyArguments;
 use super::tally::Tally;
 
-/// What fits on a screen.
+/// Lines that fit on a screen.
 const SHOWN_MAX: usize = 20;
 
-/// What was verified, and what was found.
+/// The rows that were verified, and the findings.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) table: String,
@@ -21,7 +21,7 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The names are those that `--help` promises.
+    /// With the names that `--help` documents.
     pub(crate) fn json(&self) -> Value {
         let tally = self.tally;
         let time =
@@ -43,7 +43,7 @@ impl Report<'_> {
         })
     }
 
-    /// Which rows were asked about, if not all.
+    /// The selection, if not all rows.
     fn selection(&self) -> String {
         let VerifyArguments { from, to, sample, .. } = self.arguments;
         let time = |word: &str, time: &Option<SystemTime>| {
@@ -61,7 +61,7 @@ impl fmt::Display for Report<'_> {
         if tally.rows() == 0 {
             return writeln!(
                 f,
-                "{}{}: no row says PUBLISH or COMPLETE; nothing to prove",
+                "{}{}: no row is PUBLISH or COMPLETE; nothing to prove",
                 self.table,
                 self.selection()
             );
@@ -170,12 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_prove_is_said_with_what_was_asked_for() {
+    fn report_of_no_rows_names_the_selection() {
         let arguments = VerifyArguments { from: Some(SystemTime::UNIX_EPOCH), ..VerifyArguments::default() };
         with(&tally(0, 0, 0), arguments, |report| {
             assert_eq!(
                 report.to_string(),
-                "public.outbox, created from 1970-01-01T00:00:00.000000Z: no row says PUBLISH or COMPLETE; nothing \
+                "public.outbox, created from 1970-01-01T00:00:00.000000Z: no row is PUBLISH or COMPLETE; nothing \
                  to prove\n"
             );
         });

@@ -1,4 +1,4 @@
-//! What the record at a row's place says about the row.
+//! The result of comparing a row with the record at its position.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use uuid::Uuid;
 /// Whether a row's delivery is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The record at its place carries its id and its payload.
+    /// The record at its position has its id and its payload.
     Proven,
-    /// There is no record at its place.
+    /// There is no record at its position.
     Missing(Missing),
-    /// There is another record at its place.
+    /// Another record is at its position.
     Mismatched(Difference),
-    /// The log begins behind its place: what was there was deleted.
+    /// The log starts after its position, so the record was deleted.
     Expired {
         /// The first offset of the log.
         start: i64,
@@ -35,21 +35,21 @@ pub(crate) enum Missing {
     NoRecord,
 }
 
-/// What is different about the record.
+/// The difference between row and record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Difference {
-    /// Its id, as far as it can be shown; `None` if it has none.
+    /// Its id, cut for display; `None` if it has none.
     Id(Option<String>),
     /// Its payload.
     Payload {
         in_row: Option<usize>,
         in_record: Option<usize>,
-        /// The first byte that differs, where both have it.
+        /// The first byte that differs.
         first_byte: Option<usize>,
     },
 }
 
-/// Judges a row that has a place by what is there.
+/// Compares a row with the record at its position.
 pub(crate) fn judge(row: &RowToProve, at: OffsetContent<'_>) -> Verdict {
     match at {
         OffsetContent::NoTopic => Verdict::Missing(Missing::NoTopic),
@@ -82,7 +82,7 @@ fn is_id(id: Uuid, header: &[u8]) -> bool {
     id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes() == header
 }
 
-/// Another's id may be anything, of any length.
+/// The id header of a foreign record can be anything, of any length.
 fn shown(id: &[u8]) -> String {
     const SHOWN_MAX: usize = 64;
     let shown = String::from_utf8_lossy(&id[..id.len().min(SHOWN_MAX)]);
@@ -102,7 +102,7 @@ impl Verdict {
     }
 }
 
-/// What was found, in a few words.
+/// The finding in a few words.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

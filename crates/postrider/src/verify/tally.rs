@@ -1,11 +1,11 @@
-//! What was found, counted; and of what is not proven a bounded list.
+//! The counts, and a bounded list of findings.
 
 use outbox_store::RowToProve;
 use serde_json::{Value, json};
 
 use super::result::Verdict;
 
-/// Enough to work through, and a few megabytes.
+/// The most findings kept; they take a few megabytes.
 const LISTED_MAX: usize = 10_000;
 
 /// The counts and the findings.
@@ -15,17 +15,17 @@ pub(crate) struct Tally {
     pub(crate) missing: u64,
     pub(crate) mismatched: u64,
     pub(crate) expired: u64,
-    /// What is missing or mismatched.
+    /// Missing and mismatched rows.
     pub(crate) wrong: Findings,
-    /// What is expired; apart, so that many of these leave room for what is worse.
+    /// Expired rows, kept apart so that they do not displace the others.
     pub(crate) gone: Findings,
 }
 
-/// As many findings as are kept.
+/// A bounded list of findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     pub(crate) listed: Vec<Finding>,
-    /// How many were not kept.
+    /// The number of findings not kept.
     pub(crate) unlisted: u64,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Finding {
 }
 
 impl Tally {
-    /// Counts a row in.
+    /// Counts a row.
     pub(crate) fn count(&mut self, row: RowToProve, verdict: Verdict) {
         let (count, findings) = match verdict {
             Verdict::Proven => {
@@ -56,19 +56,19 @@ impl Tally {
         }
     }
 
-    /// How many rows were counted.
+    /// The number of rows.
     pub(crate) fn rows(&self) -> u64 {
         self.proven + self.missing + self.mismatched + self.expired
     }
 
-    /// How many rows have no record that could prove them, although there ought to be one.
+    /// The number of missing and mismatched rows.
     pub(crate) fn wrong(&self) -> u64 {
         self.missing + self.mismatched
     }
 }
 
 impl Finding {
-    /// In one line: which row, what it says, and what was found.
+    /// One line: row, status, position and finding.
     pub(crate) fn line(&self) -> String {
         let RowToProve { id, status, place, .. } = &self.row;
         let place = place.as_ref().map_or_else(

@@ -44,7 +44,7 @@ fn the_file_is_named_found_or_absent() {
 }
 
 #[test]
-fn a_server_that_cannot_be_reached_is_said_and_the_password_is_not() {
+fn unreachable_server_is_reported_without_the_password() {
     // Nothing listens on port 1 of the loopback.
     let place = Place::for_url("postgres://shop:hunter2@127.0.0.1:1/shop")
         .variable("RUST_LOG", "trace")

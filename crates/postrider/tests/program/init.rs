@@ -44,13 +44,13 @@ fn a_dry_run_prints_a_script_that_works_and_touches_nothing() {
 }
 
 #[test]
-fn what_cannot_serve_is_told_with_its_remedy_and_nothing_is_done() {
+fn init_reports_problems_with_remedies_and_changes_nothing() {
     let (place, database) = place("init_bad");
     postgres().execute(&database, "create table public.outbox (id int, aggregate_type text)").unwrap();
     for arguments in [&["init"][..], &["init", "--dry-run"]] {
         let run = place.run(arguments);
         assert_eq!(run.code, Some(1));
-        assert!(run.err.contains("nothing was done: there are "), "{}", run.err);
+        assert!(run.err.contains("nothing was done: fix the "), "{}", run.err);
         assert!(!run.out.lines().any(|line| line.starts_with("created ")), "{}", run.out);
         assert!(run.err.contains("payload"), "{}", run.err);
     }
@@ -70,7 +70,7 @@ fn another_table_and_other_columns_are_made_as_they_are_named() {
 }
 
 #[test]
-fn a_wrong_password_is_told_without_it() {
+fn init_reports_a_wrong_password_without_showing_it() {
     let url = postgres().url("postgres").replace(postgres().password(), "hunter2");
     let run = Place::for_url(&url).run(&["init"]);
     assert_eq!(run.code, Some(1));

@@ -45,7 +45,7 @@ impl Outbox {
         postgres().execute(&self.database, sql).unwrap();
     }
 
-    /// A row of this number that says PUBLISH with its record at this place.
+    /// A PUBLISH row of this number with its record at this position.
     pub(crate) fn published(&self, number: usize, topic: &str, offset: usize, payload: Option<&str>) {
         let payload = payload.map_or("null".to_owned(), |payload| format!("'{payload}'"));
         self.sql(&format!(

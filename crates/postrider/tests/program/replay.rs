@@ -29,14 +29,14 @@ fn what_selects_nothing_or_makes_no_sense_is_a_usage_error_before_any_connection
         (&["--all", "--dry-run", "--wait"], "cannot be used with"),
     ] {
         let arguments = [&["replay"], arguments].concat();
-        let run = Place::for_url("postgres://nobody@127.0.0.1:1/nothing").run(&arguments);
+        let run = Place::for_url("postgres://user@127.0.0.1:1/nothing").run(&arguments);
         assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{arguments:?}: {}", run.err);
         assert!(run.err.contains(expected), "{arguments:?}: {}", run.err);
     }
 }
 
 #[test]
-fn the_help_says_what_becomes_of_which_row() {
+fn replay_help_documents_row_states() {
     let run = Place::new().run(&["replay", "--help"]);
     assert_eq!(run.code, Some(0));
     for expected in
@@ -48,7 +48,7 @@ fn the_help_says_what_becomes_of_which_row() {
 
 #[test]
 fn without_write_back_there_is_nothing_to_replay_by() {
-    let place = Place::for_url("postgres://nobody@127.0.0.1:1/nothing")
+    let place = Place::for_url("postgres://user@127.0.0.1:1/nothing")
         .variable("POSTRIDER_WRITEBACK_ENABLED", "false");
     let run = place.run(&["replay", "--all"]);
     assert_eq!(run.code, Some(1));

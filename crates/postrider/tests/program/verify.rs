@@ -60,7 +60,7 @@ fn payloads_of_every_type_are_compared_as_the_log_sends_them() {
 }
 
 #[test]
-fn everything_that_can_be_wrong_is_told_apart_by_id() {
+fn verify_distinguishes_every_kind_of_finding() {
     let topic = topic_of_rows(kafka(), &[Some("1"); 8]);
     let outbox = Outbox::new(kafka());
     for number in 0..8 {
@@ -163,11 +163,11 @@ fn only_the_rows_that_were_asked_for_are_looked_at() {
     assert_eq!(rows(&["--sample", "1"]), 1);
     let none = outbox.place.run(&["verify", "--to", "2026-01-01"]);
     assert_eq!(none.code, Some(0));
-    assert!(none.out.contains("no row says PUBLISH or COMPLETE; nothing to prove"), "{}", none.out);
+    assert!(none.out.contains("no row is PUBLISH or COMPLETE; nothing to prove"), "{}", none.out);
 }
 
 #[test]
-fn an_empty_outbox_needs_no_kafka_and_one_with_rows_does_and_says_so() {
+fn verify_of_an_empty_outbox_needs_no_kafka() {
     let outbox = Outbox::new(kafka());
     let away = || Place::for_url(&postgres().url(&outbox.database));
     let run = away().run(&["verify"]);

@@ -17,7 +17,7 @@ use crate::setup::preflight::table_problems::{
 
 const INIT: &str = "run `postrider init`";
 const NO_SLOT: &str = "run `postrider init`; if there was a slot before, rows that were committed since its \
-                       last confirmed position say INIT until the relay finds them at its start, once they are \
+                       last confirmed position stay INIT until the relay finds them at its start, once they are \
                        older than reconcile.init_after";
 
 /// What stands between `run` and its work.

@@ -161,9 +161,7 @@ pub(crate) fn slot_problems(slot: &CatalogSlot, server: &CatalogServer, names: &
         let reason = slot.invalidation_reason.as_deref().unwrap_or("wal_removed");
         problems.push(Problem::new(
             format!("slot {name} is lost: the server has invalidated it ({reason})"),
-            format!(
-                "{drop}, then run `postrider init`; rows that say INIT by then are not published by the new slot"
-            ),
+            format!("{drop}, then run `postrider init`; INIT rows by then are not published by the new slot"),
         ));
     }
     problems
