@@ -27,8 +27,8 @@ fn running_relay_resends_selected_rows_with_the_id_of_the_request_and_keeps_thei
     let relay = stage.relay();
     complete(&stage, 30);
     let before = stage.rows();
-    let said = stage.says(&["replay", "--aggregate-id", "3", "--wait"]);
-    assert!(said.contains("6 sent"), "{said}");
+    let output = stage.says(&["replay", "--aggregate-id", "3", "--wait"]);
+    assert!(output.contains("6 sent"), "{output}");
     assert!(relay.stop().success());
     let records = stage.records();
     let again: Vec<_> = records.iter().filter(|record| record.header("postrider-replay").is_some()).collect();
@@ -60,8 +60,8 @@ fn command_without_a_relay_sends_the_selected_rows_and_nothing_else() {
     // It waits in the WAL.
     stage.insert(&NewRow::of("again", 1, 100));
     let id = stage.rows()[0].id.to_string();
-    let said = stage.says(&["replay", "--id", &id]);
-    assert!(said.contains("1 sent"), "{said}");
+    let output = stage.says(&["replay", "--id", &id]);
+    assert!(output.contains("1 sent"), "{output}");
     assert_eq!((sent_by(&stage, None), stage.count("INIT")), (1, 1));
     let relay = stage.relay();
     wait_until("the waiting row is complete", || stage.count("COMPLETE") == 21);
@@ -75,8 +75,8 @@ fn init_rows_replayed_without_a_relay_are_not_sent_again_by_the_relay() {
     for number in 0..100 {
         stage.insert(&NewRow::of("early", number % 5, number));
     }
-    let said = stage.says(&["replay", "--status", "INIT"]);
-    assert!(said.contains("100 sent"), "{said}");
+    let output = stage.says(&["replay", "--status", "INIT"]);
+    assert!(output.contains("100 sent"), "{output}");
     let relay = stage.relay();
     wait_until("all is complete", || stage.count("COMPLETE") == 100);
     assert!(relay.stop().success());
@@ -98,8 +98,8 @@ fn replays_keep_the_order_of_live_rows_of_the_same_keys() {
         ];
         let running: Vec<_> = replays.map(|arguments| scope.spawn(|| stage.says(arguments))).into();
         for replay in running {
-            let said = replay.join().expect("it ends");
-            assert!(said.contains("300 sent") || said.contains("200 sent"), "{said}");
+            let output = replay.join().expect("it ends");
+            assert!(output.contains("300 sent") || output.contains("200 sent"), "{output}");
         }
         drop(until_ended);
         writer.join().expect("the writer ends")
@@ -148,10 +148,10 @@ fn dry_run_counts_and_changes_nothing() {
     let relay = stage.relay();
     complete(&stage, 10);
     let rows = stage.rows().len();
-    let said = stage.says(&["replay", "--all", "--dry-run"]);
+    let output = stage.says(&["replay", "--all", "--dry-run"]);
     assert!(
-        said.contains(&stage.topic("again")) && said.contains("COMPLETE") && said.contains("10"),
-        "{said}"
+        output.contains(&stage.topic("again")) && output.contains("COMPLETE") && output.contains("10"),
+        "{output}"
     );
     assert!(relay.stop().success());
     assert_eq!((stage.records().len(), stage.rows().len()), (10, rows));
@@ -201,8 +201,8 @@ fn large_logical_messages_of_an_ordinary_role_leave_the_relays_memory_where_it_w
     }
     // Rows committed after the messages are read after them.
     let id = stage.rows()[0].id.to_string();
-    let said = stage.says(&["replay", "--id", &id, "--wait"]);
-    assert!(said.contains("1 sent"), "{said}");
+    let output = stage.says(&["replay", "--id", &id, "--wait"]);
+    assert!(output.contains("1 sent"), "{output}");
     let after_kib = relay.memory_peak_kib();
     assert!(after_kib < before_kib + GROWTH_MAX_KIB, "from {before_kib} KiB to {after_kib} KiB");
     assert!(relay.stop().success());
@@ -240,10 +240,10 @@ fn request_inserted_by_sql_is_executed_after_its_commit_and_a_rolled_back_one_ne
 fn replay_that_matches_no_row_succeeds() {
     let stage = Stage::builder().whole_life().build();
     let output = stage.postrider(&["replay", "--aggregate-type", "absent"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        output.status.success() && said.contains("no row"),
-        "{said}{}",
+        output.status.success() && stdout.contains("no row"),
+        "{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
 }

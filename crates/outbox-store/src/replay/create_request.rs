@@ -8,7 +8,7 @@ use crate::connection::names::Names;
 use crate::connection::session::Session;
 use crate::replay::request::ReplayState;
 use crate::replay::request_sql::{COMMAND_PRIVILEGES, REPLAY_CHANNEL, signed, timestamp, with_remedy};
-use crate::replay::selection::{Clock, Selection};
+use crate::replay::selection::{CreatedAtType, Selection};
 
 /// The result of [`cancel_replay`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub async fn request_replay(
 ) -> Result<Uuid, StoreError> {
     // By the clock that fills created_at: a column without a time zone has the wall clock time of its session, and rows
     // of the last hours could be later than now in UTC.
-    let now = match Clock::of_table(session, names).await? {
-        Clock::Naive => "clock_timestamp()::timestamp at time zone 'UTC'",
-        Clock::Absent | Clock::Zoned => "clock_timestamp()",
+    let now = match CreatedAtType::of_table(session, names).await? {
+        CreatedAtType::Naive => "clock_timestamp()::timestamp at time zone 'UTC'",
+        CreatedAtType::Absent | CreatedAtType::Zoned => "clock_timestamp()",
     };
     let from = timestamp("$4::int8");
     let to = timestamp("$5::int8");

@@ -1,4 +1,4 @@
-//! The rows of a replay, page by page and then one by one.
+//! The rows of a replay: keys in pages first, then the rows in chunks.
 
 use outbox::Status;
 use tokio_postgres::Row;
@@ -9,11 +9,11 @@ use crate::connection::names::Names;
 use crate::connection::quote::identifier;
 use crate::connection::session::Session;
 use crate::event_rows::{EventRows, StoredRow};
-use crate::replay::selection::{Clock, Conditions, microseconds};
+use crate::replay::selection::{CreatedAtType, SelectionSql, microseconds};
 use crate::replay::selection::{RowKey, Selection};
 
-// Rows are found in the order of their index and through the primary key, however little the planner knows of the
-// table; a plan that sorts would read all that is left of a large one for every page.
+// Pages are read in index order and rows by primary key, whatever the statistics of the table: a plan with a sort would
+// read the rest of the table for every page.
 const SETTINGS: &str = "
 set enable_seqscan = off;
 set enable_bitmapscan = off;
@@ -23,44 +23,43 @@ set enable_sort = off;
 set jit = off;
 ";
 
-/// A row that is meant, before its values are read.
+/// The key of a selected row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayKey {
-    /// Its place in the order.
+    /// Its position in the order.
     pub row: RowKey,
-    /// Whether it says INIT: it may still be on its way.
+    /// Whether it is INIT: it may be ahead in the WAL, or in flight.
     pub is_init: bool,
-    /// What its payload takes in the table; in memory it is more where the table compresses it.
+    /// The stored size of its payload; in memory a compressed one is larger.
     pub payload_bytes: u64,
 }
 
-/// A row whose turn it is.
+/// A selected row.
 #[derive(Clone, Debug)]
 pub struct ReplayRow {
-    /// Which of the ids that were asked for it is.
+    /// Its index in the ids that were read.
     pub index: usize,
-    /// The row as it stands.
+    /// The row as it is now.
     pub row: StoredRow,
-    /// Whether it is none to send: its state is not, or not any more, one that is asked for, or it waits in line
-    /// behind another row of its key.
+    /// Whether it is passed over: its state is no longer selected, or it is held behind another row of its key.
     pub is_passed: bool,
 }
 
-/// Reads the rows of one request, in their order: by time and then by id, those without a time last.
-/// Keys come first and values later, so that a caller can read as many values at a time as it has room for.
+/// Reads the rows of one request in the order of `created_at` and `id`, with NULL last. Keys and rows are read
+/// separately, so that the caller decides how many rows are in memory.
 #[derive(Debug)]
 pub struct ReplayRows {
     names: Names,
     selection: Selection,
     requested_us: i64,
-    clock: Clock,
+    created_at_type: CreatedAtType,
     rows: EventRows,
-    /// The last of the rows without a time when the first of them was read; new ones come in all the time.
+    /// The last row without `created_at` when the first of them was read: rows inserted later are not selected.
     undated_last: Option<Option<Uuid>>,
 }
 
 impl ReplayRows {
-    /// Looks at the table's columns, and makes the session one for reading this way.
+    /// Reads the column types of the table.
     ///
     /// # Errors
     ///
@@ -75,26 +74,26 @@ impl ReplayRows {
             names: names.clone(),
             selection: selection.clone(),
             requested_us,
-            clock: Clock::of_table(session, names).await?,
+            created_at_type: CreatedAtType::of_table(session, names).await?,
             rows: EventRows::new(session, names).await?,
             undated_last: None,
         })
     }
 
-    /// Makes a session one whose queries go by the indexes.
+    /// Sets planner options of a session so that its queries use the indexes.
     ///
     /// # Errors
     ///
     /// As of any query.
     pub async fn prepare(session: &Session) -> Result<(), StoreError> {
-        session.run(SETTINGS, "preparing to read the rows of a replay").await
+        session.run(SETTINGS, "preparing a session for a replay").await
     }
 
-    /// The keys of the next rows behind `after`, `rows_max` at most; fewer only at the end. They are in memory.
+    /// The keys of the next rows after `after`: `rows_max`, or fewer at the end.
     ///
     /// # Errors
     ///
-    /// As of any query; to ask again is safe.
+    /// As of any query; retrying is safe.
     pub async fn keys(
         &mut self,
         session: &Session,
@@ -105,32 +104,32 @@ impl ReplayRows {
         if after.is_none_or(|after| after.created_at_us.is_some())
             && let Some(condition) = self.conditions().dated()
         {
-            let behind = after.map(|after| {
+            let bound = after.map(|after| {
                 format!(
                     "({}, o.{}) > ({}, '{}'::uuid)",
                     self.conditions().created_at(),
                     identifier(&self.names.columns.id),
-                    self.clock.time(after.created_at_us.unwrap_or(i64::MIN)),
+                    self.created_at_type.time(after.created_at_us.unwrap_or(i64::MIN)),
                     after.id
                 )
             });
-            keys = self.page(session, &condition, behind, rows_max).await?;
+            keys = self.page(session, &condition, bound, rows_max).await?;
         }
         if keys.len() < rows_max
             && let Some(condition) = self.conditions().undated()
         {
             let Some(last) = self.undated_last(session).await? else { return Ok(keys) };
             let id = identifier(&self.names.columns.id);
-            let mut behind = format!("o.{id} <= '{last}'::uuid");
+            let mut bound = format!("o.{id} <= '{last}'::uuid");
             if let Some(after) = after.filter(|after| after.created_at_us.is_none()) {
-                behind.push_str(&format!(" and o.{id} > '{}'::uuid", after.id));
+                bound.push_str(&format!(" and o.{id} > '{}'::uuid", after.id));
             }
-            keys.extend(self.page(session, &condition, Some(behind), rows_max - keys.len()).await?);
+            keys.extend(self.page(session, &condition, Some(bound), rows_max - keys.len()).await?);
         }
         Ok(keys)
     }
 
-    /// How many rows are meant in all.
+    /// The number of selected rows.
     ///
     /// # Errors
     ///
@@ -151,12 +150,11 @@ impl ReplayRows {
         Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
-    /// The rows of these ids as they stand now, in this order. One that is gone is left out. They are in memory, all
-    /// at once.
+    /// The rows with these ids as they are now, in this order, without those that were deleted.
     ///
     /// # Errors
     ///
-    /// As of any query; to ask again is safe.
+    /// As of any query; retrying is safe.
     pub async fn read(&self, session: &Session, ids: &[Uuid]) -> Result<Vec<ReplayRow>, StoreError> {
         let rows = session
             .client()
@@ -176,14 +174,14 @@ impl ReplayRows {
         &self,
         session: &Session,
         condition: &str,
-        behind: Option<String>,
+        bound: Option<String>,
         rows_max: usize,
     ) -> Result<Vec<ReplayKey>, StoreError> {
         let rows = session
             .client()
-            .query(&self.page_sql(condition, behind, rows_max), &[])
+            .query(&self.page_sql(condition, bound, rows_max), &[])
             .await
-            .map_err(StoreError::postgres(self.doing("looking for the rows to replay of")))?;
+            .map_err(StoreError::postgres(self.doing("reading the keys of the rows to replay of")))?;
         let key = |row: &Row| ReplayKey {
             row: RowKey { created_at_us: row.get(1), id: row.get(0) },
             is_init: row.get::<_, Option<&str>>(2).and_then(|text| text.parse().ok()) == Some(Status::Init),
@@ -192,33 +190,33 @@ impl ReplayRows {
         Ok(rows.iter().map(key).collect())
     }
 
-    fn page_sql(&self, condition: &str, behind: Option<String>, rows_max: usize) -> String {
+    fn page_sql(&self, condition: &str, bound: Option<String>, rows_max: usize) -> String {
         let conditions = self.conditions();
-        let time = match self.clock {
-            Clock::Absent => "null::int8".to_owned(),
-            Clock::Zoned | Clock::Naive => microseconds(&conditions.created_at()),
+        let time = match self.created_at_type {
+            CreatedAtType::Absent => "null::int8".to_owned(),
+            CreatedAtType::Zoned | CreatedAtType::Naive => microseconds(&conditions.created_at()),
         };
         format!(
             "select o.{id}, {time}, o.{status}::text, pg_column_size(o.{payload})
-             from {from} where {condition}{behind} order by {order} limit {rows_max}",
+             from {from} where {condition}{bound} order by {order} limit {rows_max}",
             id = identifier(&self.names.columns.id),
             status = identifier(&self.names.columns.status),
             payload = identifier(&self.names.columns.payload),
             from = conditions.from(),
-            behind = behind.map_or_else(String::new, |behind| format!(" and {behind}")),
+            bound = bound.map_or_else(String::new, |bound| format!(" and {bound}")),
             order = conditions.order(),
         )
     }
 
-    // The order of the ordinality is the order of the scan, so nothing is sorted.
+    // The scan is in the order of the ordinality, so nothing is sorted.
     fn read_sql(&self) -> String {
         let conditions = self.conditions();
         format!(
-            "select {list}, k.n, not coalesce({fits}, false) or {waits}
+            "select {list}, k.n, not coalesce({fits}, false) or {is_held}
              from unnest($1::uuid[]) with ordinality as k (id, n) join {from} on o.{id} = k.id order by k.n",
             list = self.rows.list(),
             fits = conditions.status().unwrap_or_else(|| "true".to_owned()),
-            waits = conditions.waits(),
+            is_held = conditions.is_held(),
             from = conditions.from(),
             id = identifier(&self.names.columns.id),
         )
@@ -230,22 +228,22 @@ impl ReplayRows {
         }
         let id = identifier(&self.names.columns.id);
         let conditions = self.conditions();
-        let of = match self.clock {
-            Clock::Absent => "true".to_owned(),
-            Clock::Zoned | Clock::Naive => format!("{} is null", conditions.created_at()),
+        let of = match self.created_at_type {
+            CreatedAtType::Absent => "true".to_owned(),
+            CreatedAtType::Zoned | CreatedAtType::Naive => format!("{} is null", conditions.created_at()),
         };
         let sql = format!("select o.{id} from {} where {of} order by o.{id} desc limit 1", conditions.from());
-        let doing = self.doing("looking for rows without a time in");
+        let doing = self.doing("reading the rows without created_at of");
         let row = session.client().query_opt(&sql, &[]).await.map_err(StoreError::postgres(doing))?;
         let last = row.map(|row| row.get(0));
         self.undated_last = Some(last);
         Ok(last)
     }
 
-    fn conditions(&self) -> Conditions<'_> {
-        Conditions {
+    fn conditions(&self) -> SelectionSql<'_> {
+        SelectionSql {
             names: &self.names,
-            clock: self.clock,
+            created_at_type: self.created_at_type,
             selection: &self.selection,
             requested_us: Some(self.requested_us),
         }
@@ -256,7 +254,7 @@ impl ReplayRows {
     }
 }
 
-/// Whether any row is meant by what is not requested yet.
+/// Whether a selection matches any row now.
 ///
 /// # Errors
 ///
@@ -266,12 +264,12 @@ pub async fn is_anything_selected(
     names: &Names,
     selection: &Selection,
 ) -> Result<bool, StoreError> {
-    let clock = Clock::of_table(session, names).await?;
-    let conditions = Conditions { names, clock, selection, requested_us: None };
-    // One after the other, so that each goes by its index.
+    let created_at_type = CreatedAtType::of_table(session, names).await?;
+    let conditions = SelectionSql { names, created_at_type, selection, requested_us: None };
+    // Separately, so that each query uses its index.
     for condition in [conditions.dated(), conditions.undated()].into_iter().flatten() {
         let sql = format!("select exists (select from {} where {condition})", conditions.from());
-        let doing = format!("looking for rows to replay in {}", names.table);
+        let doing = format!("checking for rows to replay in {}", names.table);
         let row = session.client().query_one(&sql, &[]).await.map_err(StoreError::postgres(doing))?;
         if row.get(0) {
             return Ok(true);
@@ -280,11 +278,11 @@ pub async fn is_anything_selected(
     Ok(false)
 }
 
-/// Whether the table keeps the time at which a row was made.
+/// Whether the table has a `created_at` column.
 ///
 /// # Errors
 ///
 /// As of any query.
 pub async fn has_created_at(session: &Session, names: &Names) -> Result<bool, StoreError> {
-    Ok(Clock::of_table(session, names).await? != Clock::Absent)
+    Ok(CreatedAtType::of_table(session, names).await? != CreatedAtType::Absent)
 }

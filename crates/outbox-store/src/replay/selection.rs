@@ -1,4 +1,4 @@
-//! Which rows a replay is about, as SQL sees it.
+//! The selection of a replay, and its SQL conditions.
 
 use outbox::Status;
 use uuid::Uuid;
@@ -9,69 +9,69 @@ use crate::connection::quote::{identifier, literal, table};
 use crate::connection::session::Session;
 use crate::event_rows::ColumnTypes;
 
-/// Which rows are meant: those that meet every condition that is there. Times are microseconds since 1970-01-01 UTC.
+/// Selects the rows that match every condition. Times are microseconds since 1970-01-01 UTC.
 ///
-/// Rows without a time of their own are meant where no time is asked for.
+/// Rows without `created_at` are selected only if neither `from_us` nor `to_us` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// These rows; none: any.
+    /// Rows with these ids; empty for any.
     pub ids: Vec<Uuid>,
-    /// In one of these states; none: in any.
+    /// Rows in one of these states; empty for any.
     pub statuses: Vec<Status>,
-    /// Made at this time or later.
+    /// Created at this time or later.
     pub from_us: Option<i64>,
-    /// Made before this time; `None`: before the request was made, unless rows are named by their ids.
+    /// Created before this time; `None`: before the request, unless `ids` are given.
     pub to_us: Option<i64>,
-    /// Of this kind of business object.
+    /// With this `aggregate_type`.
     pub aggregate_type: Option<String>,
-    /// Of the business object with this key.
+    /// With this `aggregate_id`.
     pub aggregate_id: Option<String>,
-    /// Not more than this many, the oldest first.
+    /// At most this many rows, the oldest first.
     pub rows_max: Option<u64>,
 }
 
-/// A row's place in the order of a replay: by time and then by id, those without a time after all others.
-/// -infinity and infinity are the ends of `i64`.
+/// The position of a row in the order of a replay: by `created_at` and `id`, with NULL last. -infinity and infinity are
+/// the ends of `i64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowKey {
-    /// When the row was made, in microseconds since 1970-01-01 UTC.
+    /// Its `created_at`, in microseconds since 1970-01-01 UTC.
     pub created_at_us: Option<i64>,
     /// Its id.
     pub id: Uuid,
 }
 
 impl Selection {
-    pub(crate) fn takes_undated(&self) -> bool {
+    pub(crate) fn selects_undated(&self) -> bool {
         self.from_us.is_none() && self.to_us.is_none()
     }
 }
 
-/// What the table has for a row's time.
+/// The type of the `created_at` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clock {
-    /// No column.
+pub(crate) enum CreatedAtType {
+    /// There is no such column.
     Absent,
     Zoned,
-    /// `timestamp without time zone`, read as if it were UTC, as a record's timestamp is.
+    /// `timestamp without time zone`, read as UTC like the timestamp of a record.
     Naive,
 }
 
-impl Clock {
-    pub(crate) async fn of_table(session: &Session, names: &Names) -> Result<Clock, StoreError> {
-        Ok(Clock::of(&ColumnTypes::of_table(session, names).await?, names))
+impl CreatedAtType {
+    pub(crate) async fn of_table(session: &Session, names: &Names) -> Result<CreatedAtType, StoreError> {
+        Ok(CreatedAtType::of(&ColumnTypes::of_table(session, names).await?, names))
     }
 
-    pub(crate) fn of(types: &ColumnTypes, names: &Names) -> Clock {
+    pub(crate) fn of(types: &ColumnTypes, names: &Names) -> CreatedAtType {
         match types.get(&names.columns.created_at) {
-            None => Clock::Absent,
-            Some("timestamp without time zone") => Clock::Naive,
-            Some(_) => Clock::Zoned,
+            None => CreatedAtType::Absent,
+            Some("timestamp without time zone") => CreatedAtType::Naive,
+            Some(_) => CreatedAtType::Zoned,
         }
     }
 
     /// A constant of the column's type.
     pub(crate) fn time(self, us: i64) -> String {
-        let of = if self == Clock::Naive { "timestamp" } else { "timestamptz" };
+        let of = if self == CreatedAtType::Naive { "timestamp" } else { "timestamptz" };
         match us {
             i64::MAX => format!("{of} 'infinity'"),
             i64::MIN => format!("{of} '-infinity'"),
@@ -79,14 +79,13 @@ impl Clock {
         }
     }
 
-    /// The present, on the clock by which the service fills the column: a column without a zone has the wall clock's
-    /// time.
+    /// The current time by the clock that fills the column: one without a time zone has the wall clock time.
     pub(crate) fn now(self) -> &'static str {
-        if self == Clock::Naive { "localtimestamp" } else { "now()" }
+        if self == CreatedAtType::Naive { "localtimestamp" } else { "now()" }
     }
 }
 
-/// A time as [`RowKey`] has it.
+/// The SQL for a timestamp in the microseconds of a [`RowKey`].
 pub(crate) fn microseconds(time: &str) -> String {
     format!(
         "case when {time} is null then null when isfinite({time}) then (extract(epoch from {time}) * 1000000)::int8 \
@@ -96,31 +95,33 @@ pub(crate) fn microseconds(time: &str) -> String {
     )
 }
 
-/// Conditions over the table under the alias `o`.
-pub(crate) struct Conditions<'a> {
+/// SQL conditions on the table under the alias `o`.
+pub(crate) struct SelectionSql<'a> {
     pub(crate) names: &'a Names,
-    pub(crate) clock: Clock,
+    pub(crate) created_at_type: CreatedAtType,
     pub(crate) selection: &'a Selection,
-    /// When the request was made; `None`: now.
+    /// The time of the request; `None`: now.
     pub(crate) requested_us: Option<i64>,
 }
 
-impl Conditions<'_> {
-    /// Rows with a time that are meant; `None` where the table keeps none.
+impl SelectionSql<'_> {
+    /// Selected rows with `created_at`; `None` if there is no such column.
     pub(crate) fn dated(&self) -> Option<String> {
-        if self.clock == Clock::Absent {
+        if self.created_at_type == CreatedAtType::Absent {
             return None;
         }
         let created_at = self.created_at();
-        let mut conditions = self.but_times();
+        let mut conditions = self.without_times();
         if let Some(from) = self.selection.from_us {
-            conditions.push(format!("{created_at} >= {}", self.clock.time(from)));
+            conditions.push(format!("{created_at} >= {}", self.created_at_type.time(from)));
         }
-        let requested =
-            self.requested_us.map_or_else(|| self.clock.now().to_owned(), |us| self.clock.time(us));
+        let requested = self
+            .requested_us
+            .map_or_else(|| self.created_at_type.now().to_owned(), |us| self.created_at_type.time(us));
         match self.selection.to_us {
             Some(to) => {
-                conditions.push(format!("{created_at} < least({}, {requested})", self.clock.time(to)));
+                conditions
+                    .push(format!("{created_at} < least({}, {requested})", self.created_at_type.time(to)));
             }
             None if self.selection.ids.is_empty() => conditions.push(format!("{created_at} < {requested}")),
             None => conditions.push(format!("{created_at} is not null")),
@@ -128,26 +129,26 @@ impl Conditions<'_> {
         Some(conditions.join(" and "))
     }
 
-    /// Rows without a time that are meant; `None` where none of them can be.
+    /// Selected rows without `created_at`; `None` if none can be.
     pub(crate) fn undated(&self) -> Option<String> {
-        if !self.selection.takes_undated() {
+        if !self.selection.selects_undated() {
             return None;
         }
-        let mut conditions = self.but_times();
-        if self.clock != Clock::Absent {
+        let mut conditions = self.without_times();
+        if self.created_at_type != CreatedAtType::Absent {
             conditions.push(format!("{} is null", self.created_at()));
         }
         Some(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" and ") })
     }
 
-    /// All rows that are meant, but for `rows_max`.
+    /// All selected rows, apart from `rows_max`.
     pub(crate) fn all(&self) -> String {
         let parts: Vec<String> =
             [self.dated(), self.undated()].into_iter().flatten().map(|part| format!("({part})")).collect();
         if parts.is_empty() { "false".to_owned() } else { parts.join(" or ") }
     }
 
-    /// Whether a row has one of the states asked for.
+    /// Whether a row is in a selected state.
     pub(crate) fn status(&self) -> Option<String> {
         let statuses: Vec<String> =
             self.selection.statuses.iter().map(|status| literal(status.as_str())).collect();
@@ -156,12 +157,12 @@ impl Conditions<'_> {
         })
     }
 
-    /// The order, and whether a row has a time is its first part.
+    /// The order of the rows.
     pub(crate) fn order(&self) -> String {
         let id = identifier(&self.names.columns.id);
-        match self.clock {
-            Clock::Absent => format!("o.{id}"),
-            Clock::Zoned | Clock::Naive => format!("{}, o.{id}", self.created_at()),
+        match self.created_at_type {
+            CreatedAtType::Absent => format!("o.{id}"),
+            CreatedAtType::Zoned | CreatedAtType::Naive => format!("{}, o.{id}", self.created_at()),
         }
     }
 
@@ -173,8 +174,8 @@ impl Conditions<'_> {
         format!("{} as o", table(&self.names.table))
     }
 
-    /// Whether the row waits in line behind another of its key, which only that one's release ends.
-    pub(crate) fn waits(&self) -> String {
+    /// Whether the row is held behind another of its key.
+    pub(crate) fn is_held(&self) -> String {
         format!(
             "exists (select from postrider.held as h where h.slot = {} and h.id = o.{} and not h.head)",
             literal(&self.names.slot),
@@ -182,7 +183,7 @@ impl Conditions<'_> {
         )
     }
 
-    fn but_times(&self) -> Vec<String> {
+    fn without_times(&self) -> Vec<String> {
         let columns = &self.names.columns;
         let mut conditions: Vec<String> = self.status().into_iter().collect();
         if !self.selection.ids.is_empty() {

@@ -124,7 +124,7 @@ async fn are_transactions_visible_is_false_for_transactions_in_progress() {
 }
 
 #[tokio::test]
-async fn pages_and_rows_are_read_by_the_indexes_even_in_a_table_without_statistics() {
+async fn replay_rows_reads_pages_and_rows_by_index_without_statistics() {
     let fixture = Fixture::set_up().await;
     fixture.execute("alter table outbox alter created_at drop not null; alter table outbox set (autovacuum_enabled = off)").await;
     rows(&fixture, 20_000).await;
@@ -132,11 +132,11 @@ async fn pages_and_rows_are_read_by_the_indexes_even_in_a_table_without_statisti
         .execute("update outbox set created_at = null where id <= lpad(to_hex(3000), 32, '0')::uuid")
         .await;
     let config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
-    let session = outbox_store::connect(&config, &tls()).await.expect("the server is there");
-    ReplayRows::prepare(&session).await.expect("it is set");
+    let session = outbox_store::connect(&config, &tls()).await.expect("PostgreSQL runs");
+    ReplayRows::prepare(&session).await.expect("the session is prepared");
     let mut rows = ReplayRows::new(&session, &fixture.names, &Selection::default(), i64::MAX)
         .await
-        .expect("it is looked at");
+        .expect("the columns are read");
     assert_eq!(rows.count(&session).await.expect("they are counted"), 20_000);
     let before: i64 = scans(&fixture).await;
     let (mut after, mut seen) = (None, Vec::new());
@@ -157,7 +157,7 @@ async fn pages_and_rows_are_read_by_the_indexes_even_in_a_table_without_statisti
     drop(session);
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     assert_eq!(scans(&fixture).await - before, 1, "only the comparison above scans the table");
-    // Once for the count and once for the pages; a page that began at the start would read all of it again.
+    // Once for the count and once for the pages. A page that scanned from the start would read far more.
     let read =
         "select sum(idx_tup_read)::text from pg_stat_user_indexes where indexrelname = 'outbox_created_at'";
     let read: i64 = fixture.text(read).await.parse().expect("a number");
@@ -175,7 +175,7 @@ async fn scans(fixture: &Fixture) -> i64 {
 }
 
 #[tokio::test]
-async fn a_table_without_times_or_with_times_without_a_zone_is_replayed_too() {
+async fn replay_rows_works_without_created_at_and_with_one_without_a_time_zone() {
     for (column, dated) in [("timestamp", true), ("", false)] {
         let mut fixture = Fixture::empty().await;
         fixture.names.columns = Columns { id: "Event Id".to_owned(), ..Columns::default() };
@@ -198,16 +198,17 @@ async fn a_table_without_times_or_with_times_without_a_zone_is_replayed_too() {
             ))
             .await;
         let config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
-        let session = outbox_store::connect(&config, &tls()).await.expect("the server is there");
+        let session = outbox_store::connect(&config, &tls()).await.expect("PostgreSQL runs");
         let id =
             request_replay(&session, &fixture.names, &Selection::default(), None).await.expect("requested");
         let request = replay_request(&session, id).await.expect("it is read").expect("it exists");
         let ReplayKind::Replay { selection, requested_us, .. } = request.kind else { panic!("a replay") };
-        let mut rows =
-            ReplayRows::new(&session, &fixture.names, &selection, requested_us).await.expect("looked at");
+        let mut rows = ReplayRows::new(&session, &fixture.names, &selection, requested_us)
+            .await
+            .expect("the columns are read");
         assert_eq!(rows.count(&session).await.expect("they are counted"), 5);
         let first = rows.keys(&session, None, 2).await.expect("they are read");
-        // One that comes in later is not meant.
+        // A row inserted later is not selected.
         fixture
             .execute(
                 "insert into outbox (\"Event Id\", aggregate_type, aggregate_id, event_type)
@@ -221,7 +222,7 @@ async fn a_table_without_times_or_with_times_without_a_zone_is_replayed_too() {
 }
 
 #[tokio::test]
-async fn a_preview_counts_rows_by_topic_and_state_keys_with_newer_rows_and_those_that_wait() {
+async fn preview_replay_counts_rows_by_topic_and_state_keys_with_newer_rows_and_held_rows() {
     let fixture = Fixture::set_up().await;
     rows(&fixture, 100).await;
     let slot = &fixture.names.slot;
@@ -262,7 +263,7 @@ async fn a_preview_counts_rows_by_topic_and_state_keys_with_newer_rows_and_those
                 group(Some("ot'her"), "FAILED", 2),
                 group(None, "FAILED", 2),
             ],
-            waiting: 0,
+            held: 0,
             keys: 8,
             keys_with_newer: Some(8),
         }
@@ -270,7 +271,7 @@ async fn a_preview_counts_rows_by_topic_and_state_keys_with_newer_rows_and_those
     let limited = preview(Selection { rows_max: Some(2), ..failed }).await;
     assert_eq!((limited.groups.iter().map(|group| group.rows).sum::<u64>(), limited.keys), (2, 2));
     let all = preview(Selection::default()).await;
-    assert_eq!((all.waiting, all.keys, all.keys_with_newer), (3, 9, Some(0)));
+    assert_eq!((all.held, all.keys, all.keys_with_newer), (3, 9, Some(0)));
     let nothing = preview(Selection { ids: vec![Uuid::nil()], ..Selection::default() }).await;
     assert_eq!((nothing.groups, nothing.keys, nothing.keys_with_newer), (vec![], 0, Some(0)));
     let absent = Names {

@@ -27,13 +27,13 @@ pub(super) fn text(preview: &ReplayPreview) -> String {
         )),
         None => text.push_str("the table has no created_at: keys with newer rows cannot be counted\n"),
     }
-    if preview.waiting > 0 {
+    if preview.held > 0 {
         text.push_str(&format!(
             "{} held behind a failed row and would be passed over\n",
-            if preview.waiting == 1 {
+            if preview.held == 1 {
                 "1 row is".to_owned()
             } else {
-                format!("{} rows are", preview.waiting)
+                format!("{} rows are", preview.held)
             }
         ));
     }
@@ -59,7 +59,7 @@ mod tests {
         };
         let preview = ReplayPreview {
             groups: vec![group(Some("orders"), "FAILED", 12), group(None, "FAILED", 1)],
-            waiting: 3,
+            held: 3,
             keys: 1,
             keys_with_newer: Some(1),
         };

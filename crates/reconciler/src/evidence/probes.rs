@@ -141,10 +141,10 @@ mod tests {
             taken in proptest::collection::hash_set(0_i64..60, 0..30),
             committed in 0_i64..60,
         ) {
-            let rows_of = |offsets: &std::collections::BTreeSet<i64>, life: i64| -> Vec<ClaimedRecord> {
+            let rows_of = |offsets: &std::collections::BTreeSet<i64>, generation: i64| -> Vec<ClaimedRecord> {
                 let row = |&offset: &i64| ClaimedRecord {
                     offset,
-                    attempted_at_us: Some(life * 1000 + offset),
+                    attempted_at_us: Some(generation * 1000 + offset),
                     probe: Probe::NotProbed,
                 };
                 offsets.iter().map(row).collect()

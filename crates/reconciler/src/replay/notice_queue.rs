@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 
 use crate::replay::notice::{CoalescedNotices, ReplayNotice};
 
-/// A replay may take hours, and requests are read from the WAL meanwhile.
+/// Requests that are read from the WAL while another one is executed, which may take hours.
 const NOTICES_MAX: usize = 1000;
 
 /// A queue of replay requests, from the loop that reads the WAL to [`execute_replays`](crate::execute_replays).

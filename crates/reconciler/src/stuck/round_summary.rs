@@ -23,7 +23,7 @@ pub(super) struct RoundSummary {
     ids: Vec<Uuid>,
 }
 
-/// What a command is meant to do.
+/// The kind of a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CommandKind {
     Resend,

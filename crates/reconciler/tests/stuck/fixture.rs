@@ -57,7 +57,9 @@ impl Fixture {
         let session = connect(&config, &tls).await.expect("PostgreSQL runs");
         let found = inspect(&session, &names).await.expect("the catalog is read");
         apply(&session, &plan(&found, &names, true, Shape::Plain), |_| {}).await.expect("init succeeds");
-        sql.batch_execute("create extension if not exists pg_stat_statements").await.expect("it is there");
+        sql.batch_execute("create extension if not exists pg_stat_statements")
+            .await
+            .expect("the extension is installed");
         Fixture {
             sql: Arc::new(sql),
             kafka: Kafka::default(),

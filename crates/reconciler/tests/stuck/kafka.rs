@@ -9,11 +9,11 @@ use reconciler::{EvidenceUnavailable, KafkaEvidence};
 
 #[derive(Clone, Default)]
 pub(crate) struct Kafka {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<KafkaState>>,
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct KafkaState {
     /// By partition of topic `t`.
     pub(crate) logs: BTreeMap<i32, Log>,
     pub(crate) is_down: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Log {
 }
 
 impl Kafka {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, KafkaState> {
         self.state.lock().expect("not poisoned")
     }
 
@@ -43,7 +43,7 @@ impl Kafka {
         records.len() as i64 - 1
     }
 
-    fn request(&self) -> Result<MutexGuard<'_, State>, EvidenceUnavailable> {
+    fn request(&self) -> Result<MutexGuard<'_, KafkaState>, EvidenceUnavailable> {
         let mut state = self.state();
         state.requests += 1;
         if state.is_down { Err(EvidenceUnavailable("no broker answers".to_owned())) } else { Ok(state) }
