@@ -1,63 +1,19 @@
-//! Every key there is: its name, what it takes, its default. One table, read by the parser, by the
-//! suggestions for a misspelt name and by the test of the example file.
+//! The table of all configuration keys, with their defaults and accepted values.
+//!
+//! The parser, the suggestions for unknown keys, and the tests of `postrider.example.toml` and
+//! `docs/configuration.md` read it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use outbox::TableName;
 
-use super::log_filter::is_filter;
-use super::raw_value::Raw;
+use crate::config::address::{is_broker, is_topic};
+use crate::config::key::{AnyKey, ConfigKey};
+use crate::config::sections::log_filter::is_filter;
+use crate::config::settings::raw_value::RawValue;
 
-/// A key whose value is a `T`.
-pub(crate) struct Key<T: 'static> {
-    /// The section and the name in it.
-    pub(crate) name: &'static str,
-    /// What is to be written, as the end of "takes …".
-    pub(crate) takes: &'static str,
-    /// As it would stand in a variable.
-    pub(crate) default: Option<&'static str>,
-    pub(crate) parse: fn(&Raw) -> Option<T>,
-}
-
-/// A key, whatever its type.
-pub(crate) trait AnyKey: Sync {
-    fn name(&self) -> &'static str;
-    fn takes(&self) -> &'static str;
-    fn accepts(&self, raw: &Raw) -> bool;
-    /// Whether the value says no more than the default does.
-    #[cfg(test)]
-    fn is_default(&self, raw: &Raw) -> bool;
-    #[cfg(test)]
-    fn default(&self) -> Option<&'static str>;
-}
-
-impl<T: PartialEq> AnyKey for Key<T> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn takes(&self) -> &'static str {
-        self.takes
-    }
-
-    fn accepts(&self, raw: &Raw) -> bool {
-        (self.parse)(raw).is_some()
-    }
-
-    #[cfg(test)]
-    fn is_default(&self, raw: &Raw) -> bool {
-        let default = self.default.map(|text| Raw::Variable(text.to_owned()));
-        default.is_some_and(|default| (self.parse)(raw) == (self.parse)(&default))
-    }
-
-    #[cfg(test)]
-    fn default(&self) -> Option<&'static str> {
-        self.default
-    }
-}
-
-/// The keys that something reads, the columns' aside.
+/// The keys in use, without those of `[columns]`.
 pub(crate) static READ: &[&dyn AnyKey] = &[
     &URL,
     &SLOT,
@@ -82,150 +38,150 @@ pub(crate) static READ: &[&dyn AnyKey] = &[
     &LOG_LEVEL,
 ];
 
-/// The keys that are checked and then have no effect: their feature is not in this version. A key leaves
-/// this list with the change that reads it.
+/// The keys of features that do not exist yet: validated, and warned about if set. The change that adds the feature
+/// moves its key to [`READ`].
 pub(crate) static WITHOUT_EFFECT: &[&dyn AnyKey] = &[&SLOT_LOST, &HTTP_LISTEN];
 
-/// Where the properties of librdkafka stand; any name is a key there.
+/// The section of the librdkafka properties, where every name is a key.
 pub(crate) const PROPERTIES: &str = "kafka.properties";
 
-/// The keys besides the properties whose value is a secret, so that it can also be given as `…_file`.
+/// The secret keys, which may also be given as `…_file`; librdkafka properties come on top.
 pub(crate) const SECRETS: &[&str] = &[URL.name];
 
-/// Every key, the properties aside.
+/// Every key, without the librdkafka properties.
 pub(crate) fn all() -> impl Iterator<Item = &'static dyn AnyKey> {
     let columns = COLUMNS.iter().map(|key| key as &dyn AnyKey);
     READ.iter().copied().chain(columns).chain(WITHOUT_EFFECT.iter().copied())
 }
 
-pub(crate) static URL: Key<String> = Key {
+pub(crate) static URL: ConfigKey<String> = ConfigKey {
     name: "postgres.url",
-    takes: "a URL such as postgres://user:password@host:5432/database, or text such as \
-            host=… user=… password=… dbname=…",
+    expected: "a URL such as postgres://user:password@host:5432/database, or \
+               host=… user=… password=… dbname=…",
     default: None,
     parse: |raw| raw.text().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned),
 };
 
-pub(crate) static SLOT: Key<String> = Key {
+pub(crate) static SLOT: ConfigKey<String> = ConfigKey {
     name: "postgres.slot",
-    takes: "1 to 63 lower-case letters, digits and underscores",
+    expected: "1 to 63 lower-case letters, digits and underscores",
     default: Some("postrider"),
     parse: slot_name,
 };
 
-pub(crate) static PUBLICATION: Key<String> =
-    Key { name: "postgres.publication", takes: IDENTIFIER, default: Some("postrider"), parse: identifier };
+pub(crate) static PUBLICATION: ConfigKey<String> =
+    ConfigKey { name: "postgres.publication", expected: IDENTIFIER, default: Some("postrider"), parse: identifier };
 
-pub(crate) static TABLE: Key<TableName> = Key {
+pub(crate) static TABLE: ConfigKey<TableName> = ConfigKey {
     name: "postgres.table",
-    takes: "a table's name such as public.outbox, with double quotes around a part that holds a dot",
+    expected: "a table name such as public.outbox, with double quotes around a part that contains a dot",
     default: Some("public.outbox"),
     parse: |raw| raw.text()?.trim().parse().ok(),
 };
 
-pub(crate) static SLOT_LOST: Key<String> = Key {
+pub(crate) static SLOT_LOST: ConfigKey<String> = ConfigKey {
     name: "postgres.slot_lost",
-    takes: "recover or stop",
+    expected: "recover or stop",
     default: Some("recover"),
     parse: |raw| one_of(raw, &["recover", "stop"]),
 };
 
-pub(crate) static BROKERS: Key<Vec<String>> = Key {
+pub(crate) static BROKERS: ConfigKey<Vec<String>> = ConfigKey {
     name: "kafka.brokers",
-    takes: "one or more of host:port, separated by commas",
+    expected: "one or more host:port, separated by commas",
     default: None,
     parse: |raw| raw.list().filter(|list| !list.is_empty() && list.iter().all(|text| is_broker(text))),
 };
 
-pub(crate) static TOPIC: Key<String> = Key {
+pub(crate) static TOPIC: ConfigKey<String> = ConfigKey {
     name: "routing.topic",
-    takes: "a topic's name, with {column} where a column's value is to stand",
+    expected: "a topic name, in which {column} stands for the value of a column",
     default: Some("outbox.event.{aggregate_type}"),
     parse: filled,
 };
 
-pub(crate) static KEY: Key<String> = Key {
+pub(crate) static KEY: ConfigKey<String> = ConfigKey {
     name: "routing.key",
-    takes: "a text, with {column} where a column's value is to stand",
+    expected: "text, in which {column} stands for the value of a column",
     default: Some("{aggregate_id}"),
     parse: filled,
 };
 
-pub(crate) static WRITEBACK_ENABLED: Key<bool> =
-    Key { name: "writeback.enabled", takes: "true or false", default: Some("true"), parse: Raw::flag };
+pub(crate) static WRITEBACK_ENABLED: ConfigKey<bool> =
+    ConfigKey { name: "writeback.enabled", expected: "true or false", default: Some("true"), parse: RawValue::flag };
 
-pub(crate) static IN_FLIGHT_EVENTS: Key<usize> =
-    Key { name: "limits.in_flight_events", takes: COUNT, default: Some("10000"), parse: Raw::count };
+pub(crate) static IN_FLIGHT_EVENTS: ConfigKey<usize> =
+    ConfigKey { name: "limits.in_flight_events", expected: COUNT, default: Some("10000"), parse: RawValue::count };
 
-pub(crate) static IN_FLIGHT_BYTES: Key<usize> = Key {
+pub(crate) static IN_FLIGHT_BYTES: ConfigKey<usize> = ConfigKey {
     name: "limits.in_flight_bytes",
-    takes: "a size of at least 1 byte, such as 16MiB",
+    expected: "a size of at least 1 byte, such as 16MiB",
     default: Some("16MiB"),
-    parse: Raw::size_bytes,
+    parse: RawValue::size_bytes,
 };
 
-pub(crate) static LOG_FORMAT: Key<String> = Key {
+pub(crate) static LOG_FORMAT: ConfigKey<String> = ConfigKey {
     name: "log.format",
-    takes: "text or json",
+    expected: "text or json",
     default: Some("text"),
     parse: |raw| one_of(raw, &["text", "json"]),
 };
 
-pub(crate) static LOG_LEVEL: Key<String> = Key {
+pub(crate) static LOG_LEVEL: ConfigKey<String> = ConfigKey {
     name: "log.level",
-    takes: "error, warn, info, debug, trace or off, also for a part alone, such as info,wal_reader=debug",
+    expected: "error, warn, info, debug, trace or off, optionally per module, such as info,wal_reader=debug",
     default: Some("info"),
     parse: |raw| filled(raw).filter(|text| is_filter(text)),
 };
 
-pub(crate) static RECEIPTS_ENABLED: Key<bool> =
-    Key { name: "receipts.enabled", takes: "true or false", default: Some("true"), parse: Raw::flag };
+pub(crate) static RECEIPTS_ENABLED: ConfigKey<bool> =
+    ConfigKey { name: "receipts.enabled", expected: "true or false", default: Some("true"), parse: RawValue::flag };
 
-pub(crate) static RECEIPTS_GROUP: Key<String> =
-    Key { name: "receipts.group", takes: "a consumer group's name", default: Some("outbox"), parse: filled };
+pub(crate) static RECEIPTS_GROUP: ConfigKey<String> =
+    ConfigKey { name: "receipts.group", expected: "the name of a consumer group", default: Some("outbox"), parse: filled };
 
-pub(crate) static RECEIPTS_FOLLOW: Key<Vec<String>> = Key {
+pub(crate) static RECEIPTS_FOLLOW: ConfigKey<Vec<String>> = ConfigKey {
     name: "receipts.follow",
-    takes: "consumer groups' names, separated by commas",
+    expected: "names of consumer groups, separated by commas",
     default: Some(""),
-    parse: Raw::list,
+    parse: RawValue::list,
 };
 
-pub(crate) static INIT_AFTER: Key<Duration> =
-    Key { name: "reconcile.init_after", takes: DURATION, default: Some("1m"), parse: Raw::duration };
+pub(crate) static INIT_AFTER: ConfigKey<Duration> =
+    ConfigKey { name: "reconcile.init_after", expected: DURATION, default: Some("1m"), parse: RawValue::duration };
 
-pub(crate) static PUBLISH_AFTER: Key<Duration> =
-    Key { name: "reconcile.publish_after", takes: DURATION, default: Some("5m"), parse: Raw::duration };
+pub(crate) static PUBLISH_AFTER: ConfigKey<Duration> =
+    ConfigKey { name: "reconcile.publish_after", expected: DURATION, default: Some("5m"), parse: RawValue::duration };
 
-pub(crate) static ATTEMPTS_MAX: Key<usize> =
-    Key { name: "reconcile.attempts_max", takes: COUNT, default: None, parse: Raw::count };
+pub(crate) static ATTEMPTS_MAX: ConfigKey<usize> =
+    ConfigKey { name: "reconcile.attempts_max", expected: COUNT, default: None, parse: RawValue::count };
 
-pub(crate) static FAILURE_POLICY: Key<String> = Key {
+pub(crate) static FAILURE_POLICY: ConfigKey<String> = ConfigKey {
     name: "failure.policy",
-    takes: "park, hold or stop",
+    expected: "park, hold or stop",
     default: Some("park"),
     parse: |raw| one_of(raw, &["park", "hold", "stop"]),
 };
 
-pub(crate) static DEAD_LETTER_TOPIC: Key<String> = Key {
+pub(crate) static DEAD_LETTER_TOPIC: ConfigKey<String> = ConfigKey {
     name: "failure.dead_letter_topic",
-    takes: "a topic's name: 1 to 249 letters, digits, dots, underscores and hyphens",
+    expected: "a topic name of 1 to 249 letters, digits, dots, underscores and hyphens",
     default: None,
-    parse: topic_name,
+    parse: |raw| filled(raw).filter(|name| is_topic(name)),
 };
 
-pub(crate) static COMPLETE_AFTER: Key<Duration> =
-    Key { name: "retention.complete_after", takes: DURATION, default: None, parse: Raw::duration };
+pub(crate) static COMPLETE_AFTER: ConfigKey<Duration> =
+    ConfigKey { name: "retention.complete_after", expected: DURATION, default: None, parse: RawValue::duration };
 
-static HTTP_LISTEN: Key<SocketAddr> = Key {
+static HTTP_LISTEN: ConfigKey<SocketAddr> = ConfigKey {
     name: "http.listen",
-    takes: "an address and a port, such as 127.0.0.1:9464",
+    expected: "an address and a port, such as 127.0.0.1:9464",
     default: Some("127.0.0.1:9464"),
     parse: |raw| raw.text()?.trim().parse().ok(),
 };
 
-/// The columns' names, in the order of the fields of [`outbox::Columns`].
-pub(crate) static COLUMNS: [Key<String>; 18] = [
+/// The column names, in the order of the fields of [`outbox::Columns`].
+pub(crate) static COLUMNS: [ConfigKey<String>; 18] = [
     column("columns.id", "id"),
     column("columns.aggregate_type", "aggregate_type"),
     column("columns.aggregate_id", "aggregate_id"),
@@ -246,57 +202,32 @@ pub(crate) static COLUMNS: [Key<String>; 18] = [
     column("columns.last_error", "last_error"),
 ];
 
-const fn column(name: &'static str, default: &'static str) -> Key<String> {
-    Key { name, takes: IDENTIFIER, default: Some(default), parse: identifier }
+const fn column(name: &'static str, default: &'static str) -> ConfigKey<String> {
+    ConfigKey { name, expected: IDENTIFIER, default: Some(default), parse: identifier }
 }
 
-const COUNT: &str = "a number of at least 1";
-const DURATION: &str = "a time such as 30s, 5m or 30d";
-const IDENTIFIER: &str = "a name of 1 to 63 bytes, as the catalog has it: without quotes, case counts";
+const COUNT: &str = "an integer of at least 1";
+const DURATION: &str = "a duration such as 30s, 5m or 30d";
+const IDENTIFIER: &str = "a name of 1 to 63 bytes, case-sensitive and without quotes, as in the system catalogs";
 
-/// PostgreSQL's own rule for a slot's name (documentation, "pg_create_logical_replication_slot" and
-/// `ReplicationSlotValidateName`).
-fn slot_name(raw: &Raw) -> Option<String> {
+/// PostgreSQL's rule for slot names (`ReplicationSlotValidateName`).
+fn slot_name(raw: &RawValue) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     identifier(raw).filter(|name| name.bytes().all(allowed))
 }
 
-/// PostgreSQL cuts a longer name off silently (documentation, "Identifiers and Key Words"), so that it
-/// would not be the one that was asked for.
-fn identifier(raw: &Raw) -> Option<String> {
+/// PostgreSQL silently truncates longer names (documentation, "Identifiers and Key Words").
+fn identifier(raw: &RawValue) -> Option<String> {
     const BYTES_MAX: usize = 63;
     filled(raw).filter(|name| name.len() <= BYTES_MAX && !name.contains('\0'))
 }
 
-fn filled(raw: &Raw) -> Option<String> {
+/// Text that is not blank.
+fn filled(raw: &RawValue) -> Option<String> {
     raw.text().filter(|text| !text.trim().is_empty()).map(str::to_owned)
 }
 
-fn one_of(raw: &Raw, choices: &[&str]) -> Option<String> {
+fn one_of(raw: &RawValue, choices: &[&str]) -> Option<String> {
     let text = raw.text()?.trim();
     choices.contains(&text).then(|| text.to_owned())
-}
-
-fn is_broker(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let host = match host.strip_prefix('[') {
-        Some(address) => {
-            address.strip_suffix(']').filter(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
-        }
-        None => Some(host).filter(|host| is_host_name(host)),
-    };
-    host.is_some() && port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-/// Letters, digits, dots, hyphens, and the underscores that container networks use.
-pub(crate) fn is_host_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
-}
-
-fn topic_name(raw: &Raw) -> Option<String> {
-    const BYTES_MAX: usize = 249;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let name = filled(raw)?;
-    let good = name.len() <= BYTES_MAX && name.bytes().all(allowed) && name != "." && name != "..";
-    good.then_some(name)
 }

@@ -1,98 +1,61 @@
-//! The configuration read from a file and the environment.
+//! Reads and checks the whole configuration.
 
-use std::fmt;
-
-use outbox::{Columns, InFlightLimits, TableName};
+use outbox::{Columns, InFlightLimits};
 use outbox_store::{Database, Names};
-use postgres_openssl::MakeTlsConnector;
-use rdkafka::ClientConfig;
 
-use super::lifecycle::{self, Failure, Receipts, Reconcile, Retention};
-use super::log::Log;
-use super::problem::BadConfig;
-use super::properties::KafkaProperties;
-use super::settings::Settings;
-use super::source::Source;
-use super::{connection, keys, log, tls};
+use crate::config::keys;
+use crate::config::problem::BadConfig;
+use crate::config::sections::failure::{self, FailureConfig};
+use crate::config::sections::kafka::{self, KafkaConfig};
+use crate::config::sections::log::{self, LogConfig};
+use crate::config::sections::postgres::{self, PostgresConfig};
+use crate::config::sections::receipts::{self, ReceiptsConfig};
+use crate::config::sections::reconcile::{self, ReconcileConfig};
+use crate::config::sections::retention::{self, RetentionConfig};
+use crate::config::sections::routing::{self, RoutingConfig};
+use crate::config::sections::{columns, limits};
+use crate::config::settings::collect::collect;
+use crate::config::settings::config_source::ConfigSource;
+use crate::config::settings::values::Settings;
 
-/// Everything the commands are told. Every value has been checked; none of its texts holds a secret, and
-/// its `Debug` leaves the secrets out.
+/// A checked configuration. `Debug` hides the secrets.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The database.
-    pub postgres: Postgres,
-    /// The broker.
-    pub kafka: Kafka,
-    /// Where records go.
-    pub routing: Routing,
-    /// The outbox table's columns.
+    /// `[postgres]`
+    pub postgres: PostgresConfig,
+    /// `[kafka]`
+    pub kafka: KafkaConfig,
+    /// `[routing]`
+    pub routing: RoutingConfig,
+    /// `[columns]`
     pub columns: Columns,
-    /// Whether deliveries are written to the rows (`writeback.enabled`).
+    /// `writeback.enabled`: whether deliveries are written to the rows.
     pub writeback: bool,
-    /// How much may be in flight.
+    /// `[limits]`
     pub limits: InFlightLimits,
-    /// How rows become COMPLETE.
-    pub receipts: Receipts,
-    /// When a row counts as stuck.
-    pub reconcile: Reconcile,
-    /// What becomes of a row that cannot be published.
-    pub failure: Failure,
-    /// What is deleted.
-    pub retention: Retention,
-    /// What is logged, and how.
-    pub log: Log,
+    /// `[receipts]`
+    pub receipts: ReceiptsConfig,
+    /// `[reconcile]`
+    pub reconcile: ReconcileConfig,
+    /// `[failure]`
+    pub failure: FailureConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
+    /// `[log]`
+    pub log: LogConfig,
 }
 
-/// The database, and Postrider's place in it.
-#[derive(Clone)]
-pub struct Postgres {
-    /// How to connect. It says "postrider" as application name and waits 10 s for a connection unless the
-    /// URL says otherwise.
-    pub connection: tokio_postgres::Config,
-    /// TLS as the URL's `sslmode` and its certificates ask for.
-    pub tls: MakeTlsConnector,
-    /// The replication slot's name.
-    pub slot: String,
-    /// The publication's name.
-    pub publication: String,
-    /// The outbox table.
-    pub table: TableName,
-}
-
-/// The broker.
-#[derive(Clone)]
-pub struct Kafka {
-    /// `host:port`, at least one.
-    pub brokers: Vec<String>,
-    /// librdkafka's properties as they were set.
-    pub properties: KafkaProperties,
-    /// A client's configuration made of both.
-    pub client: ClientConfig,
-}
-
-/// Where records go.
+/// A checked configuration and its warnings.
 #[derive(Clone, Debug)]
-pub struct Routing {
-    /// The topic's template.
-    pub topic: String,
-    /// The key's template.
-    pub key: String,
-    /// The two, ready to be used. The columns of the user's own that they read are in the order of
-    /// [`Columns::others`] of [`Config::columns`].
-    pub compiled: kafka_sink::Routing,
-}
-
-/// A good configuration, and what is odd about it.
-#[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
-    /// One sentence each, to be logged once logging is up.
+    /// One sentence each, to be logged once logging has started.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// The names of everything in the database.
+    /// The names of the table, its columns, the publication and the slot.
     pub fn names(&self) -> Names {
         Names {
             table: self.postgres.table.clone(),
@@ -102,7 +65,7 @@ impl Config {
         }
     }
 
-    /// The database, with the names in it.
+    /// How to connect to the database, and the names in it.
     pub fn database(&self) -> Database {
         Database {
             config: self.postgres.connection.clone(),
@@ -111,39 +74,38 @@ impl Config {
         }
     }
 
-    /// Reads the file and the environment over it.
+    /// Reads the configuration file and the environment, which wins.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, at once.
-    pub fn load(source: &Source) -> Result<Loaded, BadConfig> {
-        let mut settings = Settings::gather(source);
+    /// All problems of the file and the environment, at once.
+    pub fn load(source: &ConfigSource) -> Result<LoadedConfig, BadConfig> {
+        let mut settings = collect(source);
         let config = read(&mut settings, source);
         for key in keys::WITHOUT_EFFECT {
             settings.without_effect(*key);
         }
         let Settings { problems, warnings, .. } = settings;
         match config {
-            Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
+            Some(config) if problems.is_empty() => Ok(LoadedConfig { config, warnings }),
             _ => Err(BadConfig { problems, warnings }),
         }
     }
 }
 
-/// `None` only where there is a problem. Each part is read before any is given up on, so that all of their
-/// problems are found.
-fn read(settings: &mut Settings, source: &Source) -> Option<Config> {
-    let postgres = postgres(settings, source);
-    let kafka = kafka(settings);
-    let mut columns = columns(settings);
-    let routing = routing(settings, &mut columns);
+/// `None` only if there is a problem. Reads every section before it returns, so that all problems are found.
+fn read(settings: &mut Settings, source: &ConfigSource) -> Option<Config> {
+    let postgres = postgres::read(settings, source);
+    let kafka = kafka::read(settings);
+    let mut columns = columns::read(settings);
+    let routing = routing::read(settings, &mut columns);
     let writeback = settings.value(&keys::WRITEBACK_ENABLED);
-    let limits = limits(settings);
-    let receipts = lifecycle::receipts(settings);
-    let reconcile = lifecycle::reconcile(settings);
-    let failure = lifecycle::failure(settings);
-    let retention = lifecycle::retention(settings);
-    let log = log::log(settings);
+    let limits = limits::read(settings);
+    let receipts = receipts::read(settings);
+    let reconcile = reconcile::read(settings);
+    let failure = failure::read(settings);
+    let retention = retention::read(settings);
+    let log = log::read(settings);
     Some(Config {
         postgres: postgres?,
         kafka: kafka?,
@@ -157,130 +119,4 @@ fn read(settings: &mut Settings, source: &Source) -> Option<Config> {
         retention: retention?,
         log: log?,
     })
-}
-
-fn postgres(settings: &mut Settings, source: &Source) -> Option<Postgres> {
-    let url = settings.required(&keys::URL);
-    let slot = settings.value(&keys::SLOT);
-    let publication = settings.value(&keys::PUBLICATION);
-    let table = settings.value(&keys::TABLE);
-    let connection = connection::parse(&url?).and_then(|(connection, tls)| {
-        let tls = tls::connector(&tls, source)?;
-        Ok((connection, tls))
-    });
-    match connection {
-        Ok((connection, tls)) => {
-            Some(Postgres { connection, tls, slot: slot?, publication: publication?, table: table? })
-        }
-        Err(message) => {
-            settings.refuse(keys::URL.name, message);
-            None
-        }
-    }
-}
-
-fn kafka(settings: &mut Settings) -> Option<Kafka> {
-    let brokers = settings.required(&keys::BROKERS);
-    let properties = KafkaProperties(settings.properties());
-    // The properties are checked whether or not there are brokers to connect to.
-    let joined = brokers.as_ref().map_or("none:1".to_owned(), |brokers| brokers.join(","));
-    match kafka_sink::client_config(&joined, &properties.0) {
-        Ok(client) => Some(Kafka { brokers: brokers?, properties, client }),
-        Err(problems) => {
-            for problem in problems {
-                settings.refuse(&problem.key, problem.reason);
-            }
-            None
-        }
-    }
-}
-
-fn columns(settings: &mut Settings) -> Columns {
-    let mut columns = Columns::default();
-    let mut taken: Vec<(&str, String)> = Vec::new();
-    for (key, field) in keys::COLUMNS.iter().zip(fields(&mut columns)) {
-        let Some(name) = settings.value(key) else { continue };
-        match taken.iter().find(|(_, other)| *other == name) {
-            Some((other, _)) => {
-                settings.refuse(
-                    key.name,
-                    format!("names the column {name:?}, as {other} does; each part needs its own"),
-                );
-            }
-            None => taken.push((key.name, name.clone())),
-        }
-        *field = name;
-    }
-    columns
-}
-
-/// In the order of [`keys::COLUMNS`].
-fn fields(columns: &mut Columns) -> [&mut String; 18] {
-    [
-        &mut columns.id,
-        &mut columns.aggregate_type,
-        &mut columns.aggregate_id,
-        &mut columns.event_type,
-        &mut columns.payload,
-        &mut columns.headers,
-        &mut columns.topic,
-        &mut columns.partition_key,
-        &mut columns.status,
-        &mut columns.created_at,
-        &mut columns.published_at,
-        &mut columns.completed_at,
-        &mut columns.kafka_topic,
-        &mut columns.kafka_partition,
-        &mut columns.kafka_offset,
-        &mut columns.attempts,
-        &mut columns.last_attempt_at,
-        &mut columns.last_error,
-    ]
-}
-
-fn routing(settings: &mut Settings, columns: &mut Columns) -> Option<Routing> {
-    // A template names columns as the table does, so that the defaults follow the mapping.
-    let mapped = |default: &str| {
-        let named = default.replace("{aggregate_type}", &format!("{{{}}}", columns.aggregate_type));
-        named.replace("{aggregate_id}", &format!("{{{}}}", columns.aggregate_id))
-    };
-    let mut template = |key| settings.if_set(key).unwrap_or_else(|| key.default.map(mapped));
-    let (topic, key) = (template(&keys::TOPIC), template(&keys::KEY));
-    let (topic, key) = (topic?, key?);
-    match kafka_sink::Routing::compile(&topic, &key, columns) {
-        Ok(compiled) => Some(Routing { topic, key, compiled }),
-        Err(error) => {
-            for (setting, problem) in error.problems() {
-                settings.refuse(setting, problem.to_owned());
-            }
-            None
-        }
-    }
-}
-
-fn limits(settings: &mut Settings) -> Option<InFlightLimits> {
-    let events_max = settings.value(&keys::IN_FLIGHT_EVENTS);
-    let bytes_max = settings.value(&keys::IN_FLIGHT_BYTES);
-    Some(InFlightLimits { events_max: events_max?, bytes_max: bytes_max? })
-}
-
-impl fmt::Debug for Kafka {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kafka")
-            .field("brokers", &self.brokers)
-            .field("properties", &self.properties)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Postgres {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `tokio_postgres::Config` leaves the password out by itself.
-        f.debug_struct("Postgres")
-            .field("connection", &self.connection)
-            .field("slot", &self.slot)
-            .field("publication", &self.publication)
-            .field("table", &self.table)
-            .finish_non_exhaustive()
-    }
 }

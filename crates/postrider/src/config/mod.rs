@@ -1,30 +1,31 @@
-//! The configuration: one value, parsed whole and checked before anything starts.
+//! The configuration: parsed and checked as a whole before anything starts.
 
-mod connection;
-mod conninfo;
 #[cfg(test)]
 mod example_tests;
-mod file;
 #[cfg(test)]
 mod fixture;
+mod address;
+mod key;
 mod keys;
-mod lifecycle;
 mod load;
-mod log;
-mod log_filter;
+mod postgres_url;
 mod problem;
-mod properties;
-mod raw_value;
+#[cfg(test)]
+mod reference_tests;
+mod sections;
 mod settings;
-mod source;
-mod suggest;
 #[cfg(test)]
 mod tests;
-mod tls;
 
-pub use lifecycle::{Failure, Policy, Receipts, Reconcile, Retention};
-pub use load::{Config, Kafka, Loaded, Postgres, Routing};
-pub use log::{Log, LogFormat};
-pub use problem::{BadConfig, Origin, Problem};
-pub use properties::KafkaProperties;
-pub use source::{ReadFile, Source};
+pub use load::{Config, LoadedConfig};
+pub use problem::{BadConfig, ConfigProblem, ValueOrigin};
+pub use sections::failure::{FailureConfig, Policy};
+pub use sections::kafka::KafkaConfig;
+pub use sections::kafka_properties::KafkaProperties;
+pub use sections::log::{LogConfig, LogFormat};
+pub use sections::postgres::PostgresConfig;
+pub use sections::receipts::ReceiptsConfig;
+pub use sections::reconcile::ReconcileConfig;
+pub use sections::retention::RetentionConfig;
+pub use sections::routing::RoutingConfig;
+pub use settings::config_source::{ConfigSource, ReadFile};

@@ -1,23 +1,23 @@
-//! What is wrong with a configuration, said so that it can be put right.
+//! The problems of a configuration.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing wrong with a configuration.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The key, such as `limits.in_flight_events`, or the file or variable when there is no key to name.
+pub struct ConfigProblem {
+    /// The key, such as `limits.in_flight_events`, or the file or variable if there is no key to name.
     pub key: String,
-    /// Where it was set.
-    pub origin: Origin,
-    /// What is wrong, and what the key takes. Never a secret.
+    /// Where the value was set.
+    pub origin: ValueOrigin,
+    /// The problem and the expected value. Never contains a secret.
     pub message: String,
 }
 
-/// Where a value comes from.
+/// Where a value was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Nowhere: the key is not set, or the key itself is the place.
+pub enum ValueOrigin {
+    /// The key is not set, or the key itself names the place.
     Unset,
     /// The configuration file.
     File,
@@ -27,22 +27,24 @@ pub enum Origin {
     SecretFile(PathBuf),
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            Origin::Unset | Origin::File => write!(f, "{}: {}", self.key, self.message),
-            Origin::Variable(name) => write!(f, "{} ({name}): {}", self.key, self.message),
-            Origin::SecretFile(path) => write!(f, "{} ({}): {}", self.key, path.display(), self.message),
+            ValueOrigin::Unset | ValueOrigin::File => write!(f, "{}: {}", self.key, self.message),
+            ValueOrigin::Variable(name) => write!(f, "{} ({name}): {}", self.key, self.message),
+            ValueOrigin::SecretFile(path) => {
+                write!(f, "{} ({}): {}", self.key, path.display(), self.message)
+            }
         }
     }
 }
 
-/// A configuration nothing can be started with: everything that is wrong with it, and what is merely odd.
+/// An invalid configuration, with all its problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadConfig {
-    /// All of it, at least one.
-    pub problems: Vec<Problem>,
-    /// What a good configuration would only have been warned about; often the cause of a problem.
+    /// At least one.
+    pub problems: Vec<ConfigProblem>,
+    /// The warnings; often the cause of a problem.
     pub warnings: Vec<String>,
 }
 

@@ -1,9 +1,9 @@
-//! librdkafka's properties, some of which are secrets.
+//! librdkafka properties, some of which are secrets.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What is set under `[kafka.properties]`. Its `Debug` leaves the secrets out.
+/// The properties set under `[kafka.properties]`. `Debug` hides the secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KafkaProperties(pub BTreeMap<String, String>);
 
@@ -16,15 +16,15 @@ impl fmt::Debug for KafkaProperties {
     }
 }
 
-/// Whether the property's value must not be shown, and may be given as `…_file` (librdkafka,
-/// CONFIGURATION.md). By its words, so that a secret of a later librdkafka is one here too.
+/// Whether the property's value is a secret, which may also be given as `…_file` (librdkafka, CONFIGURATION.md).
+/// Decided by the words in the name, so that secrets added by later versions of librdkafka are covered.
 pub(crate) fn is_secret(name: &str) -> bool {
     const WORDS: [&str; 4] = ["password", "passphrase", "secret", "key.pem"];
-    // Its text holds the credentials of some mechanisms among other things.
+    // Holds the credentials of some OAUTHBEARER mechanisms.
     name == "sasl.oauthbearer.config" || WORDS.iter().any(|word| name.contains(word))
 }
 
-/// `COMPRESSION_TYPE` is `compression.type`, and `SASL_PASSWORD_FILE` the file of a secret.
+/// `COMPRESSION_TYPE` is `compression.type`; `SASL_PASSWORD_FILE` is `sasl.password_file`.
 pub(crate) fn name_from_variable(rest: &str) -> String {
     let dotted = rest.to_ascii_lowercase().replace('_', ".");
     match dotted.strip_suffix(".file") {

@@ -1,27 +1,27 @@
-//! The configuration file: which one, and its text as a table.
+//! Finds and parses the configuration file.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::problem::{Origin, Problem};
-use super::source::Source;
+use crate::config::problem::{ConfigProblem, ValueOrigin};
+use crate::config::settings::config_source::ConfigSource;
 
 /// The variable that names the configuration file.
 pub(crate) const FILE_VARIABLE: &str = "POSTRIDER_CONFIG";
 
 const DEFAULT_FILE: &str = "postrider.toml";
 
-/// The file's table; empty when there is no file to read. What cannot be read is a problem.
-pub(crate) fn table(source: &Source, problems: &mut Vec<Problem>) -> toml::Table {
+/// The parsed file; empty if there is none. The default file may be absent, a named one may not.
+pub(crate) fn table(source: &ConfigSource, problems: &mut Vec<ConfigProblem>) -> toml::Table {
     let from_variable = || {
         let name = source.variables.get(std::ffi::OsStr::new(FILE_VARIABLE))?;
-        (!name.is_empty()).then(|| (PathBuf::from(name), Origin::Variable(FILE_VARIABLE.to_owned())))
+        (!name.is_empty()).then(|| (PathBuf::from(name), ValueOrigin::Variable(FILE_VARIABLE.to_owned())))
     };
-    let named = source.file.clone().map(|path| (path, Origin::Unset)).or_else(from_variable);
+    let named = source.file.clone().map(|path| (path, ValueOrigin::Unset)).or_else(from_variable);
     let must_exist = named.is_some();
-    let (path, origin) = named.unwrap_or_else(|| (PathBuf::from(DEFAULT_FILE), Origin::Unset));
+    let (path, origin) = named.unwrap_or_else(|| (PathBuf::from(DEFAULT_FILE), ValueOrigin::Unset));
     let mut problem = |message| {
-        problems.push(Problem { key: path.display().to_string(), origin: origin.clone(), message });
+        problems.push(ConfigProblem { key: path.display().to_string(), origin: origin.clone(), message });
     };
     let bytes = match (source.read)(&path) {
         Ok(bytes) => bytes,
@@ -38,19 +38,19 @@ pub(crate) fn table(source: &Source, problems: &mut Vec<Problem>) -> toml::Table
     match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            problem(syntax(&text, &error));
+            problem(syntax_error(&text, &error));
             toml::Table::new()
         }
     }
 }
 
-/// The place and the parser's words, without the line itself: it may hold a password.
-fn syntax(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().lines().next().unwrap_or("it is no TOML");
+/// The position and the parser's message, without the line itself, which may contain a password.
+fn syntax_error(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().lines().next().unwrap_or("syntax error");
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return format!("it is no TOML: {message}");
+        return format!("invalid TOML: {message}");
     };
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-    format!("it is no TOML at line {line}, column {column}: {message}")
+    format!("invalid TOML at line {line}, column {column}: {message}")
 }

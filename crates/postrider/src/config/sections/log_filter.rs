@@ -3,8 +3,8 @@
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// Whether it says what to log. A bare word that is no level would be taken for the name of a part, and a
-/// misspelt `info` would silence everything else.
+/// Whether the text is a valid filter. `EnvFilter` reads a bare word that is no level as a target, so a misspelt
+/// `info` would silence all other targets; here such a word is invalid.
 pub(crate) fn is_filter(text: &str) -> bool {
     let directives = text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let is_word = |directive: &str| !directive.contains(['=', '[', '{', '}']);

@@ -1,0 +1,5 @@
+//! `postgres.url`: libpq's connection strings, and TLS.
+
+pub(crate) mod connection;
+pub(crate) mod conninfo;
+pub(crate) mod tls;
