@@ -1,6 +1,6 @@
 //! The shell of Postrider: configuration, command line, logging, and the commands themselves.
 //!
-//! A configuration is parsed and checked as a whole, from a [`Source`] that tests can inject, before anything starts.
+//! A configuration is parsed and checked as a whole, from a [`ConfigSource`] that tests can inject, before anything starts.
 
 mod cli;
 mod config;
@@ -15,8 +15,9 @@ mod verify;
 
 pub use cli::{Cli, Command, execute};
 pub use config::{
-    BadConfig, Config, Failure, Kafka, KafkaProperties, Loaded, Log, LogFormat, Origin, Policy, Postgres,
-    Problem, ReadFile, Receipts, Reconcile, Retention, Routing, Source,
+    BadConfig, Config, ConfigProblem, ConfigSource, FailureConfig, KafkaConfig, KafkaProperties,
+    LoadedConfig, LogConfig, LogFormat, Policy, PostgresConfig, ReadFile, ReceiptsConfig, ReconcileConfig,
+    RetentionConfig, RoutingConfig, ValueOrigin,
 };
 pub use logging::start as start_logging;
 pub use replay::ReplayArgs;

@@ -5,14 +5,14 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
 /// Starts logging for the whole process.
 ///
 /// # Errors
 ///
 /// Logging was started before.
-pub fn start(log: &Log) -> anyhow::Result<()> {
+pub fn start(log: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&log.level).context("log.level cannot be read")?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {

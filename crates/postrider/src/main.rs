@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use postrider::{Cli, Config, Source, execute, start_logging};
+use postrider::{Cli, Config, ConfigSource, execute, start_logging};
 use tracing::error;
 
 /// `EX_USAGE` of sysexits.h.
@@ -10,7 +10,7 @@ const BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_checked();
-    let loaded = match Config::load(&Source::of_this_process(cli.config)) {
+    let loaded = match Config::load(&ConfigSource::of_this_process(cli.config)) {
         Ok(loaded) => loaded,
         Err(bad) => {
             eprintln!("postrider: {bad}");

@@ -5,15 +5,15 @@ use outbox_store::Shape;
 use tracing::{info, warn};
 
 use crate::cli::arguments::Command;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, LoadedConfig};
 
 /// Carries the command out, to its end. Logging is up.
 ///
 /// # Errors
 ///
 /// Whatever stopped it, not yet logged.
-pub fn execute(command: Command, loaded: Loaded) -> anyhow::Result<()> {
-    let Loaded { config, warnings } = loaded;
+pub fn execute(command: Command, loaded: LoadedConfig) -> anyhow::Result<()> {
+    let LoadedConfig { config, warnings } = loaded;
     if command == Command::Run {
         announce(&config);
     }

@@ -1,14 +1,14 @@
-//! The example file names every key, and the defaults it writes are the defaults.
+//! Holds `postrider.example.toml` to the table of keys.
 
 use std::collections::BTreeMap;
 
-use super::raw_value::Raw;
-use super::{fixture, keys};
-use crate::config::Config;
+use crate::config::load::Config;
+use crate::config::settings::raw_value::RawValue;
+use crate::config::{fixture, keys};
 
 const EXAMPLE: &str = include_str!("../../../../postrider.example.toml");
 
-/// With the keys that are commented out set, and whether each says that its value is only an example.
+/// The file with all keys uncommented, and for each key whether its value is marked as an example.
 fn uncommented() -> (String, BTreeMap<String, bool>) {
     let mut text = String::new();
     let mut examples = BTreeMap::new();
@@ -28,13 +28,13 @@ fn uncommented() -> (String, BTreeMap<String, bool>) {
 }
 
 #[test]
-fn as_it_stands_it_is_a_configuration_without_warnings() {
+fn example_file_is_valid_without_warnings() {
     let loaded = Config::load(&fixture::source(Some(EXAMPLE), &[], &[])).unwrap();
     assert_eq!(loaded.warnings, Vec::<String>::new());
 }
 
 #[test]
-fn with_everything_in_it_set_it_is_still_one() {
+fn example_file_with_all_keys_uncommented_is_valid() {
     let (text, _) = uncommented();
     let secret = [("/run/secrets/kafka-password", "x")];
     let loaded = Config::load(&fixture::source(Some(&text), &[], &secret)).unwrap();
@@ -42,13 +42,13 @@ fn with_everything_in_it_set_it_is_still_one() {
 }
 
 #[test]
-fn it_names_every_key_with_its_default() {
+fn example_file_has_every_key_with_its_default() {
     let (text, examples) = uncommented();
     let table: toml::Table = text.parse().unwrap();
     for key in keys::all() {
         let (section, name) = key.name().split_once('.').unwrap();
         let value = table.get(section).and_then(|section| section.get(name));
-        let raw = Raw::from_toml(value.unwrap_or_else(|| panic!("{} is missing", key.name())).clone());
+        let raw = RawValue::from_toml(value.unwrap_or_else(|| panic!("{} is missing", key.name())).clone());
         assert!(key.accepts(&raw), "{}", key.name());
         match key.default() {
             Some(_) => assert!(key.is_default(&raw), "{} has another default", key.name()),
@@ -61,10 +61,10 @@ fn it_names_every_key_with_its_default() {
 }
 
 #[test]
-fn every_default_is_one_its_key_takes() {
+fn defaults_are_valid() {
     for key in keys::all() {
         if let Some(default) = key.default() {
-            assert!(key.accepts(&Raw::Variable(default.to_owned())), "{}", key.name());
+            assert!(key.accepts(&RawValue::Untyped(default.to_owned())), "{}", key.name());
         }
     }
 }

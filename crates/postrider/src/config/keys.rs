@@ -69,8 +69,12 @@ pub(crate) static SLOT: ConfigKey<String> = ConfigKey {
     parse: slot_name,
 };
 
-pub(crate) static PUBLICATION: ConfigKey<String> =
-    ConfigKey { name: "postgres.publication", expected: IDENTIFIER, default: Some("postrider"), parse: identifier };
+pub(crate) static PUBLICATION: ConfigKey<String> = ConfigKey {
+    name: "postgres.publication",
+    expected: IDENTIFIER,
+    default: Some("postrider"),
+    parse: identifier,
+};
 
 pub(crate) static TABLE: ConfigKey<TableName> = ConfigKey {
     name: "postgres.table",
@@ -107,11 +111,19 @@ pub(crate) static KEY: ConfigKey<String> = ConfigKey {
     parse: filled,
 };
 
-pub(crate) static WRITEBACK_ENABLED: ConfigKey<bool> =
-    ConfigKey { name: "writeback.enabled", expected: "true or false", default: Some("true"), parse: RawValue::flag };
+pub(crate) static WRITEBACK_ENABLED: ConfigKey<bool> = ConfigKey {
+    name: "writeback.enabled",
+    expected: "true or false",
+    default: Some("true"),
+    parse: RawValue::flag,
+};
 
-pub(crate) static IN_FLIGHT_EVENTS: ConfigKey<usize> =
-    ConfigKey { name: "limits.in_flight_events", expected: COUNT, default: Some("10000"), parse: RawValue::count };
+pub(crate) static IN_FLIGHT_EVENTS: ConfigKey<usize> = ConfigKey {
+    name: "limits.in_flight_events",
+    expected: COUNT,
+    default: Some("10000"),
+    parse: RawValue::count,
+};
 
 pub(crate) static IN_FLIGHT_BYTES: ConfigKey<usize> = ConfigKey {
     name: "limits.in_flight_bytes",
@@ -134,11 +146,19 @@ pub(crate) static LOG_LEVEL: ConfigKey<String> = ConfigKey {
     parse: |raw| filled(raw).filter(|text| is_filter(text)),
 };
 
-pub(crate) static RECEIPTS_ENABLED: ConfigKey<bool> =
-    ConfigKey { name: "receipts.enabled", expected: "true or false", default: Some("true"), parse: RawValue::flag };
+pub(crate) static RECEIPTS_ENABLED: ConfigKey<bool> = ConfigKey {
+    name: "receipts.enabled",
+    expected: "true or false",
+    default: Some("true"),
+    parse: RawValue::flag,
+};
 
-pub(crate) static RECEIPTS_GROUP: ConfigKey<String> =
-    ConfigKey { name: "receipts.group", expected: "the name of a consumer group", default: Some("outbox"), parse: filled };
+pub(crate) static RECEIPTS_GROUP: ConfigKey<String> = ConfigKey {
+    name: "receipts.group",
+    expected: "the name of a consumer group",
+    default: Some("outbox"),
+    parse: filled,
+};
 
 pub(crate) static RECEIPTS_FOLLOW: ConfigKey<Vec<String>> = ConfigKey {
     name: "receipts.follow",
@@ -147,11 +167,19 @@ pub(crate) static RECEIPTS_FOLLOW: ConfigKey<Vec<String>> = ConfigKey {
     parse: RawValue::list,
 };
 
-pub(crate) static INIT_AFTER: ConfigKey<Duration> =
-    ConfigKey { name: "reconcile.init_after", expected: DURATION, default: Some("1m"), parse: RawValue::duration };
+pub(crate) static INIT_AFTER: ConfigKey<Duration> = ConfigKey {
+    name: "reconcile.init_after",
+    expected: DURATION,
+    default: Some("1m"),
+    parse: RawValue::duration,
+};
 
-pub(crate) static PUBLISH_AFTER: ConfigKey<Duration> =
-    ConfigKey { name: "reconcile.publish_after", expected: DURATION, default: Some("5m"), parse: RawValue::duration };
+pub(crate) static PUBLISH_AFTER: ConfigKey<Duration> = ConfigKey {
+    name: "reconcile.publish_after",
+    expected: DURATION,
+    default: Some("5m"),
+    parse: RawValue::duration,
+};
 
 pub(crate) static ATTEMPTS_MAX: ConfigKey<usize> =
     ConfigKey { name: "reconcile.attempts_max", expected: COUNT, default: None, parse: RawValue::count };
@@ -170,8 +198,12 @@ pub(crate) static DEAD_LETTER_TOPIC: ConfigKey<String> = ConfigKey {
     parse: |raw| filled(raw).filter(|name| is_topic(name)),
 };
 
-pub(crate) static COMPLETE_AFTER: ConfigKey<Duration> =
-    ConfigKey { name: "retention.complete_after", expected: DURATION, default: None, parse: RawValue::duration };
+pub(crate) static COMPLETE_AFTER: ConfigKey<Duration> = ConfigKey {
+    name: "retention.complete_after",
+    expected: DURATION,
+    default: None,
+    parse: RawValue::duration,
+};
 
 static HTTP_LISTEN: ConfigKey<SocketAddr> = ConfigKey {
     name: "http.listen",
@@ -208,7 +240,8 @@ const fn column(name: &'static str, default: &'static str) -> ConfigKey<String> 
 
 const COUNT: &str = "an integer of at least 1";
 const DURATION: &str = "a duration such as 30s, 5m or 30d";
-const IDENTIFIER: &str = "a name of 1 to 63 bytes, case-sensitive and without quotes, as in the system catalogs";
+const IDENTIFIER: &str =
+    "a name of 1 to 63 bytes, case-sensitive and without quotes, as in the system catalogs";
 
 /// PostgreSQL's rule for slot names (`ReplicationSlotValidateName`).
 fn slot_name(raw: &RawValue) -> Option<String> {

@@ -1,17 +1,15 @@
 //! The configuration: parsed and checked as a whole before anything starts.
 
+mod address;
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]
 mod fixture;
-mod address;
 mod key;
 mod keys;
 mod load;
 mod postgres_url;
 mod problem;
-#[cfg(test)]
-mod reference_tests;
 mod sections;
 mod settings;
 #[cfg(test)]

@@ -4,15 +4,31 @@ use std::time::Duration;
 use outbox::InFlightLimits;
 use proptest::prelude::*;
 
-use super::fixture::{REQUIRED, load, problems, source};
-use super::{Config, Failure, LogFormat, Policy, keys};
+use crate::config::fixture::{REQUIRED, source};
+use crate::config::key::variable;
+use crate::config::keys;
+use crate::config::load::{Config, LoadedConfig};
+use crate::config::problem::BadConfig;
+use crate::config::sections::failure::{FailureConfig, Policy};
+use crate::config::sections::log::LogFormat;
+
+/// Loads with [`REQUIRED`] set.
+fn load(toml: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, BadConfig> {
+    let variables = [&REQUIRED[..], variables].concat();
+    Config::load(&source(Some(toml), &variables, &[]))
+}
+
+/// The problems as they are printed.
+fn problems(result: Result<LoadedConfig, BadConfig>) -> Vec<String> {
+    result.expect_err("a bad configuration").problems.iter().map(ToString::to_string).collect()
+}
 
 fn good(toml: &str, variables: &[(&str, &str)]) -> Config {
     load(toml, variables).unwrap().config
 }
 
 #[test]
-fn what_is_required_is_enough() {
+fn load_needs_only_the_required_keys() {
     let loaded = Config::load(&source(None, &REQUIRED, &[])).unwrap();
     let config = loaded.config;
     assert_eq!(loaded.warnings, Vec::<String>::new());
@@ -30,7 +46,7 @@ fn what_is_required_is_enough() {
 }
 
 #[test]
-fn without_anything_both_required_keys_are_asked_for() {
+fn load_reports_missing_required_keys() {
     let problems = problems(Config::load(&source(None, &[], &[])));
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(
@@ -40,7 +56,7 @@ fn without_anything_both_required_keys_are_asked_for() {
 }
 
 #[test]
-fn a_variable_wins_over_the_file_and_an_empty_one_counts_as_unset() {
+fn variable_overrides_file_unless_empty() {
     let toml =
         "[postgres]\nslot = 'a'\n[limits]\nin_flight_bytes = '1KiB'\n[kafka.properties]\n'linger.ms' = 1";
     let variables = [
@@ -55,7 +71,7 @@ fn a_variable_wins_over_the_file_and_an_empty_one_counts_as_unset() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_key_and_what_it_takes() {
+fn load_reports_all_problems_with_key_and_expected_value() {
     let toml = "
         stray = 1
         routing = 'x'
@@ -83,22 +99,22 @@ fn every_problem_is_told_at_once_with_its_key_and_what_it_takes() {
     let variables = [("POSTRIDER_LOG_FORMAT", "yaml"), ("POSTRIDER_HTTP_LISTEN", "nowhere")];
     let problems = problems(Config::load(&source(Some(toml), &variables, &[])));
     for expected in [
-        "stray: is not known; the nearest key is ",
-        "routing: is a section: write [routing]",
+        "stray: unknown key; did you mean ",
+        "routing: is a section; write [routing]",
         "postgres.url: names no host",
-        "postgres.slot: takes 1 to 63 lower-case letters, digits and underscores, not \"Upper\"",
-        "postgres.pubication: is not known; the nearest key is postgres.publication",
-        "postgres.slot_lost: takes recover or stop, not \"maybe\"",
-        "kafka.brokers: takes one or more of host:port",
-        "limits.in_flight_events: takes a number of at least 1, not 0",
-        "limits.in_flight_bytes: takes a size of at least 1 byte, such as 16MiB, not \"0B\"",
-        "writeback.enabled: takes true or false, not \"yes\"",
-        "columns.topic: names the column \"id\", as columns.id does",
-        "reconcile.init_after: takes a time such as 30s, 5m or 30d, not \"0s\"",
-        "log.level: takes error, warn, info, debug, trace or off",
-        "log.format (POSTRIDER_LOG_FORMAT): takes text or json, not \"yaml\"",
-        "http.listen (POSTRIDER_HTTP_LISTEN): takes an address and a port, such as 127.0.0.1:9464, not \"nowhere\"",
-        "kafka.properties.linger.ms: takes a text, a whole number, true or false",
+        "postgres.slot: expected 1 to 63 lower-case letters, digits and underscores, got \"Upper\"",
+        "postgres.pubication: unknown key; did you mean postgres.publication?",
+        "postgres.slot_lost: expected recover or stop, got \"maybe\"",
+        "kafka.brokers: expected one or more host:port",
+        "limits.in_flight_events: expected an integer of at least 1, got 0",
+        "limits.in_flight_bytes: expected a size of at least 1 byte, such as 16MiB, got \"0B\"",
+        "writeback.enabled: expected true or false, got \"yes\"",
+        "columns.topic: column \"id\" is already used by columns.id",
+        "reconcile.init_after: expected a duration such as 30s, 5m or 30d, got \"0s\"",
+        "log.level: expected error, warn, info, debug, trace or off",
+        "log.format (POSTRIDER_LOG_FORMAT): expected text or json, got \"yaml\"",
+        "http.listen (POSTRIDER_HTTP_LISTEN): expected an address and a port, such as 127.0.0.1:9464, got \"nowhere\"",
+        "kafka.properties.linger.ms: expected a string, an integer, true or false",
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}: {problems:#?}");
     }
@@ -106,16 +122,15 @@ fn every_problem_is_told_at_once_with_its_key_and_what_it_takes() {
 }
 
 #[test]
-fn a_variable_that_means_nothing_is_a_warning_with_the_nearest_name() {
+fn unknown_variable_is_a_warning_with_a_suggestion() {
     let loaded =
         load("", &[("POSTRIDER_POSTGRES_SLOTT", "x"), ("OTHER", "y"), ("POSTRIDER_CONFIG", "")]).unwrap();
-    let expected =
-        "POSTRIDER_POSTGRES_SLOTT means nothing; the nearest name that does is POSTRIDER_POSTGRES_SLOT";
+    let expected = "POSTRIDER_POSTGRES_SLOTT is no known variable; did you mean POSTRIDER_POSTGRES_SLOT?";
     assert_eq!(loaded.warnings, [expected]);
 }
 
 #[test]
-fn a_key_without_effect_is_a_warning_when_it_is_set() {
+fn key_without_effect_is_a_warning_if_set() {
     let loaded = load("[postgres]\nslot_lost = 'stop'", &[("POSTRIDER_HTTP_LISTEN", "127.0.0.1:1")]).unwrap();
     let expected =
         ["postgres.slot_lost has no effect in this version", "http.listen has no effect in this version"];
@@ -123,7 +138,7 @@ fn a_key_without_effect_is_a_warning_when_it_is_set() {
 }
 
 #[test]
-fn what_becomes_of_a_row_is_read_from_its_sections() {
+fn receipts_reconcile_failure_and_retention_are_read() {
     let variables =
         [("POSTRIDER_RECEIPTS_FOLLOW", "ecommerce,billing"), ("POSTRIDER_FAILURE_POLICY", "hold")];
     let config = load("[reconcile]\ninit_after = '3s'\nattempts_max = 4", &variables).unwrap().config;
@@ -132,30 +147,30 @@ fn what_becomes_of_a_row_is_read_from_its_sections() {
     assert_eq!(config.reconcile.init_after, Duration::from_secs(3));
     assert_eq!(config.reconcile.publish_after, Duration::from_secs(300));
     assert_eq!(config.reconcile.attempts_max, Some(4));
-    assert_eq!(config.failure, Failure { policy: Policy::Hold, dead_letter_topic: None });
+    assert_eq!(config.failure, FailureConfig { policy: Policy::Hold, dead_letter_topic: None });
     assert_eq!(config.retention.complete_after, None);
 }
 
 #[test]
-fn postriders_own_group_cannot_be_followed() {
+fn receipts_follow_rejects_own_group() {
     let problems = problems(load("[receipts]\nfollow = ['outbox']", &[]));
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].contains("receipts.follow") && problems[0].contains("own group"), "{problems:?}");
 }
 
 #[test]
-fn the_named_file_must_be_there_and_the_usual_one_need_not() {
+fn named_file_must_exist_but_default_file_need_not() {
     let mut missing = source(None, &REQUIRED, &[]);
     missing.file = Some(PathBuf::from("/etc/absent.toml"));
     let problem = "/etc/absent.toml: the configuration file cannot be read: entity not found";
     assert_eq!(problems(Config::load(&missing)), [problem]);
     let named = [&REQUIRED[..], &[("POSTRIDER_CONFIG", "/etc/absent.toml")]].concat();
-    let told = problems(Config::load(&source(None, &named, &[])));
-    assert_eq!(told, [problem.replace(".toml:", ".toml (POSTRIDER_CONFIG):")]);
+    let found = problems(Config::load(&source(None, &named, &[])));
+    assert_eq!(found, [problem.replace(".toml:", ".toml (POSTRIDER_CONFIG):")]);
 }
 
 #[test]
-fn the_command_lines_file_comes_before_the_variables_and_that_before_the_usual_one() {
+fn file_argument_overrides_variable_overrides_default_file() {
     let files = [("/a.toml", "[postgres]\nslot = 'a'"), ("/b.toml", "[postgres]\nslot = 'b'")];
     let variables = [&REQUIRED[..], &[("POSTRIDER_CONFIG", "/b.toml")]].concat();
     let mut both = source(Some("[postgres]\nslot = 'c'"), &variables, &files);
@@ -165,16 +180,16 @@ fn the_command_lines_file_comes_before_the_variables_and_that_before_the_usual_o
 }
 
 #[test]
-fn broken_toml_is_told_with_line_and_column_and_without_the_line() {
+fn invalid_toml_is_reported_by_position_without_content() {
     let toml = "[postgres]\nurl = \"postgres://u:hunter2@db/shop\" x\n";
     let problems = problems(Config::load(&source(Some(toml), &[("POSTRIDER_LOG_FORMAT", "yaml")], &[])));
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].starts_with("postrider.toml: it is no TOML at line 2, column 38: "), "{problems:?}");
+    assert!(problems[0].starts_with("postrider.toml: invalid TOML at line 2, column 38: "), "{problems:?}");
     assert!(!problems[0].contains("hunter2"));
 }
 
 #[test]
-fn lists_are_lists_or_separated_by_commas() {
+fn list_is_toml_array_or_comma_separated() {
     let brokers = |value: &str| {
         let variables = [REQUIRED[0], ("POSTRIDER_KAFKA_BROKERS", value)];
         Config::load(&source(None, &variables, &[])).map(|loaded| loaded.config.kafka.brokers)
@@ -189,7 +204,7 @@ fn lists_are_lists_or_separated_by_commas() {
 }
 
 #[test]
-fn a_property_is_the_same_dotted_quoted_and_as_a_variable() {
+fn property_may_be_dotted_quoted_or_a_variable() {
     for toml in
         ["[kafka.properties]\n'compression.type' = 'zstd'", "[kafka.properties]\ncompression.type = 'zstd'"]
     {
@@ -202,7 +217,7 @@ fn a_property_is_the_same_dotted_quoted_and_as_a_variable() {
 }
 
 #[test]
-fn every_secret_can_stand_in_a_file() {
+fn secrets_may_be_read_from_files() {
     let files =
         [("/run/url", "postgres://u:fromfile@db/shop\n"), ("/run/kafka", "secret\r\n"), ("/run/empty", "\n")];
     let brokers = REQUIRED[1];
@@ -225,25 +240,25 @@ fn every_secret_can_stand_in_a_file() {
     let config = load(toml, &[REQUIRED[0]]).unwrap().config;
     assert_eq!(config.postgres.connection.get_password(), Some(&b"hunter2"[..]));
 
-    let told = problems(load("", &[REQUIRED[0], variables[0]]));
+    let found = problems(load("", &[REQUIRED[0], variables[0]]));
     let expected =
-        "postgres.url (POSTRIDER_POSTGRES_URL): is set twice; give it or postgres.url_file, not both";
-    assert_eq!(told, [expected]);
-    let told = problems(load("[postgres]\nurl_file = '/run/empty'", &[]));
-    assert_eq!(told, ["postgres.url (/run/empty): the file is empty"]);
-    let told = problems(load("[postgres]\nurl_file = '/run/absent'", &[]));
-    assert_eq!(told, ["postgres.url (/run/absent): the file cannot be read: entity not found"]);
+        "postgres.url (POSTRIDER_POSTGRES_URL): is set twice; set either this or postgres.url_file";
+    assert_eq!(found, [expected]);
+    let found = problems(load("[postgres]\nurl_file = '/run/empty'", &[]));
+    assert_eq!(found, ["postgres.url (/run/empty): the file is empty"]);
+    let found = problems(load("[postgres]\nurl_file = '/run/absent'", &[]));
+    assert_eq!(found, ["postgres.url (/run/absent): the file cannot be read: entity not found"]);
 }
 
 #[test]
-fn a_column_of_ones_own_can_be_routed_by() {
+fn routing_template_may_use_other_columns() {
     let config = good("[routing]\ntopic = 'shop.{region}'\n[columns]\naggregate_id = 'order_id'", &[]);
     assert_eq!(config.columns.aggregate_id, "order_id");
     assert_eq!(config.columns.others, ["region"]);
 }
 
 #[test]
-fn the_default_templates_follow_the_columns() {
+fn default_templates_use_mapped_columns() {
     let config = good("[columns]\naggregate_id = 'order_id'\naggregate_type = 'kind'", &[]);
     assert_eq!(
         (config.routing.topic.as_str(), config.routing.key.as_str()),
@@ -253,7 +268,7 @@ fn the_default_templates_follow_the_columns() {
 }
 
 #[test]
-fn no_secret_is_ever_shown() {
+fn secrets_never_appear_in_debug_or_errors() {
     let password = "[kafka.properties]\n'sasl.password' = 'hunter2'\n'ssl.key.password' = 'hunter2'";
     let loaded = load(password, &[]).unwrap();
     assert!(!format!("{loaded:?}").contains("hunter2"), "{loaded:?}");
@@ -285,8 +300,8 @@ fn no_secret_is_ever_shown() {
     }
     for value in ["['hunter2']", "{ hunter2 = 1 }", "12", "''", "'  '"] {
         let toml = format!("[postgres]\nurl = {value}\n[kafka.properties]\n'sasl.password' = ['hunter2']");
-        let told = problems(Config::load(&source(Some(&toml), &REQUIRED[1..], &[])));
-        assert!(!told.concat().contains("hunter2"), "{told:?}");
+        let found = problems(Config::load(&source(Some(&toml), &REQUIRED[1..], &[])));
+        assert!(!found.concat().contains("hunter2"), "{found:?}");
     }
 }
 
@@ -318,12 +333,12 @@ fn some_value() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_text_for_a_file_is_a_configuration_or_its_problems(text: String) {
+    fn load_never_panics_on_any_file(text: String) {
         let _ = Config::load(&source(Some(&text), &[], &[]));
     }
 
     #[test]
-    fn any_values_for_the_keys_are_a_configuration_or_its_problems(
+    fn load_never_panics_on_any_values(
         set in proptest::collection::vec((some_key(), some_value()), 0..12),
         variables in proptest::collection::vec((some_key(), "[ -~]{0,20}|\\PC{0,10}"), 0..12),
         broken in any::<bool>(),
@@ -332,7 +347,7 @@ proptest! {
         if broken {
             toml.push_str("[[[");
         }
-        let names = variables.iter().map(|(key, _)| super::settings::variable(key)).collect::<Vec<_>>();
+        let names = variables.iter().map(|(key, _)| variable(key)).collect::<Vec<_>>();
         let variables: Vec<(&str, &str)> =
             names.iter().zip(&variables).map(|(name, (_, value))| (name.as_str(), value.as_str())).collect();
         if let Err(bad) = Config::load(&source(Some(&toml), &variables, &[])) {
@@ -341,12 +356,12 @@ proptest! {
     }
 
     #[test]
-    fn no_problem_hides_another(
+    fn no_problem_hides_another_one(
         which in proptest::sample::subsequence(BAD.to_vec(), 1..=BAD.len()),
     ) {
         // Without a URL, because setting TLS up takes longer than all the rest.
-        let told = Config::load(&source(None, &[&REQUIRED[1..], &which].concat(), &[])).unwrap_err();
-        let names: Vec<String> = told.problems.iter().map(ToString::to_string).collect();
+        let bad = Config::load(&source(None, &[&REQUIRED[1..], &which].concat(), &[])).unwrap_err();
+        let names: Vec<String> = bad.problems.iter().map(ToString::to_string).collect();
         prop_assert_eq!(names.len(), which.len() + 1);
         for (name, _) in which {
             prop_assert!(names.iter().any(|problem| problem.contains(name)), "{}: {:?}", name, names);

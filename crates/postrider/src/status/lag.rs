@@ -1,4 +1,4 @@
-//! How far consumer groups are behind.
+//! Consumer lag of Postrider's own group and of the followed groups.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use kafka_sink::{InspectError, KafkaInspector};
 use outbox::LogBounds;
 
 use super::report::{GroupLag, PartitionLag};
-use crate::config::Receipts;
+use crate::config::ReceiptsConfig;
 
 /// A topic's partition.
 type TopicPartition = (Arc<str>, i32);
 
-/// Asks for our own group and each that is followed, in these partitions.
+/// Reads the lag of every group in these partitions.
 ///
 /// # Errors
 ///
-/// Kafka cannot be asked, or does not tell.
-pub(crate) async fn ask(
+/// Kafka does not answer, or rejects a request.
+pub(crate) async fn read_lags(
     kafka: &KafkaInspector,
-    receipts: &Receipts,
+    receipts: &ReceiptsConfig,
     partitions: Vec<TopicPartition>,
 ) -> Result<Vec<GroupLag>, InspectError> {
     let mut there = Vec::with_capacity(partitions.len());
     let mut logs = Vec::with_capacity(partitions.len());
     for (topic, partition) in partitions {
-        // What is gone holds nothing that anybody could be behind of.
+        // A deleted topic or partition has no lag.
         if let Some(bounds) = kafka.log_bounds(&topic, partition).await? {
             there.push((topic, partition));
             logs.push(bounds);
@@ -33,27 +33,27 @@ pub(crate) async fn ask(
     let mut lags = Vec::with_capacity(1 + receipts.follow.len());
     for group in std::iter::once(&receipts.group).chain(&receipts.follow) {
         let committed = kafka.committed(group, &there).await?;
-        lags.push(of_group(group, *group == receipts.group, &there, &logs, &committed));
+        lags.push(group_lag(group, *group == receipts.group, &there, &logs, &committed));
     }
     Ok(lags)
 }
 
-/// The lists are in the same order.
-fn of_group(
+/// All lists are in the order of the partitions.
+fn group_lag(
     group: &str,
     own: bool,
     partitions: &[TopicPartition],
     logs: &[LogBounds],
     committed: &[Option<i64>],
 ) -> GroupLag {
-    let behind = logs.iter().zip(committed).map(|(log, committed)| behind(*log, *committed));
-    let each = || partitions.iter().zip(behind.clone());
-    // Of equals the first, so that the answer stays the same.
+    let lags = logs.iter().zip(committed).map(|(log, committed)| lag(*log, *committed));
+    let each = || partitions.iter().zip(lags.clone());
+    // The first of equals, so that the result is stable.
     let worst = each().filter(|(_, records)| *records > 0).reduce(|a, b| if b.1 > a.1 { b } else { a });
     GroupLag {
         group: group.to_owned(),
         own,
-        records: behind.clone().sum(),
+        records: lags.clone().sum(),
         worst: worst.map(|((topic, partition), records)| PartitionLag {
             topic: topic.to_string(),
             partition: *partition,
@@ -62,9 +62,9 @@ fn of_group(
     }
 }
 
-/// Records from what was committed to the log's end. What was never committed, or was deleted meanwhile, leaves the
-/// whole log; a commit beyond the end is one of a topic that was made anew.
-fn behind(log: LogBounds, committed: Option<i64>) -> u64 {
+/// Records between the committed offset and the log end. Without a commit, or with one before the log start, the whole
+/// log counts; a commit beyond the end belongs to a topic that was since deleted and recreated, and counts as no lag.
+fn lag(log: LogBounds, committed: Option<i64>) -> u64 {
     let from = committed.unwrap_or(log.start).max(log.start);
     u64::try_from(log.end.saturating_sub(from)).unwrap_or(0)
 }
@@ -76,34 +76,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_behind_counts_from_the_commit_or_the_logs_start() {
+    fn lag_counts_from_committed_offset_or_log_start() {
         let log = LogBounds { start: 10, end: 30 };
         for (committed, expected) in
             [(None, 20), (Some(0), 20), (Some(10), 20), (Some(25), 5), (Some(30), 0), (Some(99), 0)]
         {
-            assert_eq!(behind(log, committed), expected, "{committed:?}");
+            assert_eq!(lag(log, committed), expected, "{committed:?}");
         }
     }
 
     #[test]
-    fn a_group_is_behind_by_the_sum_and_worst_in_one() {
+    fn group_lag_is_the_sum_and_names_the_worst_partition() {
         let partitions = ["a", "a", "b"].into_iter().map(Arc::from).zip([0, 1, 0]).collect::<Vec<_>>();
         let logs = [LogBounds { start: 0, end: 10 }; 3];
-        let lag = of_group("billing", false, &partitions, &logs, &[Some(10), Some(3), Some(3)]);
-        assert_eq!(lag.records, 14);
+        let billing = group_lag("billing", false, &partitions, &logs, &[Some(10), Some(3), Some(3)]);
+        assert_eq!(billing.records, 14);
         let worst = PartitionLag { topic: "a".to_owned(), partition: 1, records: 7 };
-        assert_eq!(lag.worst, Some(worst));
-        assert_eq!(of_group("billing", false, &partitions, &logs, &[Some(10); 3]).worst, None);
-        assert_eq!(of_group("billing", true, &[], &[], &[]).records, 0);
+        assert_eq!(billing.worst, Some(worst));
+        assert_eq!(group_lag("billing", false, &partitions, &logs, &[Some(10); 3]).worst, None);
+        assert_eq!(group_lag("billing", true, &[], &[], &[]).records, 0);
     }
 
     proptest! {
         #[test]
-        fn nobody_is_behind_by_more_than_there_is(
+        fn lag_never_exceeds_the_log(
             start in 0i64..100, length in 0i64..100, committed in proptest::option::of(-5i64..300),
         ) {
             let log = LogBounds { start, end: start + length };
-            prop_assert!(behind(log, committed) <= length.unsigned_abs());
+            prop_assert!(lag(log, committed) <= length.unsigned_abs());
         }
     }
 }

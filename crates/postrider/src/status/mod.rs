@@ -100,7 +100,7 @@ async fn receipts(config: &Config, session: &Session) -> Told<Vec<GroupLag>> {
     let partitions = told(known_partitions(session).await)?;
     let partitions = partitions.into_iter().map(|known| (known.topic, known.partition)).collect();
     let kafka = KafkaInspector::new(&config.kafka.client);
-    match tokio::time::timeout(KAFKA_WITHIN, lag::ask(&kafka, &config.receipts, partitions)).await {
+    match tokio::time::timeout(KAFKA_WITHIN, lag::read_lags(&kafka, &config.receipts, partitions)).await {
         Ok(lags) => lags.map_err(|error| error.to_string()),
         Err(_) => Err(format!("Kafka has not answered within {} s", KAFKA_WITHIN.as_secs())),
     }

@@ -1,17 +1,18 @@
-//! `postgres.url` as a connection, and what it says of TLS.
+//! `postgres.url`: the connection parameters and the TLS options.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::conninfo::{self, Parameters};
-use super::suggest::misspelt;
-use super::tls::{RootCertificates, TlsOptions, Verify};
+use crate::config::postgres_url::conninfo::{self, Parameters};
+use crate::config::postgres_url::tls::{CertificateCheck, RootCertificates, TlsOptions};
+use crate::config::settings::suggest::did_you_mean;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What tokio-postgres understands. `sslmode` is not among them: it knows only some of its values.
+/// The parameters that tokio-postgres parses. `sslmode` is not one of them, because it lacks `verify-ca` and
+/// `verify-full`.
 const PARAMETERS: [&str; 18] = [
     "user",
     "password",
@@ -33,11 +34,15 @@ const PARAMETERS: [&str; 18] = [
     "load_balance_hosts",
 ];
 
-/// What is read here (PostgreSQL documentation, "Parameter Key Words").
+/// The parameters parsed here (PostgreSQL documentation, "Parameter Key Words").
 const TLS_PARAMETERS: [&str; 5] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"];
 
-/// The connection and its TLS; else what is wrong, in words that hold nothing of the text but the names of
-/// parameters that exist.
+/// Parses the URL.
+///
+/// # Errors
+///
+/// The problem. It quotes nothing from the URL but names of known parameters, because anything else may be part of a
+/// password.
 pub(crate) fn parse(text: &str) -> Result<(tokio_postgres::Config, TlsOptions), String> {
     let mut others = Parameters::new();
     let mut tls = Parameters::new();
@@ -47,7 +52,7 @@ pub(crate) fn parse(text: &str) -> Result<(tokio_postgres::Config, TlsOptions), 
             name if PARAMETERS.contains(&name) => &mut others,
             _ => return Err(unknown(&name)),
         };
-        // As in libpq, the last one counts; tokio-postgres would add up the hosts.
+        // As in libpq, the last occurrence wins; tokio-postgres would append hosts.
         list.retain(|(earlier, _)| *earlier != name);
         list.push((name, value));
     }
@@ -64,12 +69,12 @@ pub(crate) fn parse(text: &str) -> Result<(tokio_postgres::Config, TlsOptions), 
     Ok((config, tls))
 }
 
-/// The name itself may be a part of a password that was not escaped.
+/// Does not quote the name, which may be part of an unescaped password.
 fn unknown(name: &str) -> String {
-    match misspelt(name, PARAMETERS.into_iter().chain(TLS_PARAMETERS)) {
-        Some(near) => format!("has a parameter that is not known; the nearest is {near}"),
+    match did_you_mean(name, PARAMETERS.into_iter().chain(TLS_PARAMETERS)) {
+        Some(near) => format!("has an unknown parameter; did you mean {near}?"),
         None => format!(
-            "has a parameter that is not known; these are: {}, {}",
+            "has an unknown parameter; known parameters are {}, {}",
             PARAMETERS.join(", "),
             TLS_PARAMETERS.join(", ")
         ),
@@ -79,8 +84,8 @@ fn unknown(name: &str) -> String {
 fn invalid(error: &tokio_postgres::Error) -> String {
     let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     match PARAMETERS.into_iter().find(|name| reason.contains(&format!("`{name}`"))) {
-        Some(name) => format!("has a value for {name} that {name} does not take"),
-        None => "cannot be read".to_owned(),
+        Some(name) => format!("has an invalid value for {name}"),
+        None => "is invalid".to_owned(),
     }
 }
 
@@ -103,7 +108,7 @@ fn check(config: &tokio_postgres::Config) -> Result<(), String> {
     match hosts.iter().all(is_host) {
         true => Ok(()),
         false => {
-            Err("has a host that is none; in a password '/' is written %2F, ':' %3A and '@' %40".to_owned())
+            Err("has an invalid host; in a password, write '/' as %2F, ':' as %3A and '@' as %40".to_owned())
         }
     }
 }
@@ -122,31 +127,36 @@ fn tls_options(config: &mut tokio_postgres::Config, parameters: Parameters) -> R
         }
     }
     let system = options.root == Some(RootCertificates::System);
-    let (mode, verify) = match mode.as_deref() {
-        None if system => (SslMode::Require, Verify::ChainAndHost),
-        Some("verify-full") => (SslMode::Require, Verify::ChainAndHost),
-        // Anybody can have a certificate of a public authority, so that libpq refuses this too.
-        Some(_) if system => return Err("takes sslrootcert=system only with sslmode=verify-full".to_owned()),
-        Some("disable") => (SslMode::Disable, Verify::Nothing),
-        None | Some("allow" | "prefer") => (SslMode::Prefer, Verify::Nothing),
-        Some("require") => (SslMode::Require, Verify::Nothing),
-        Some("verify-ca") => (SslMode::Require, Verify::Chain),
+    let (mode, check) = match mode.as_deref() {
+        None if system => (SslMode::Require, CertificateCheck::ChainAndHost),
+        Some("verify-full") => (SslMode::Require, CertificateCheck::ChainAndHost),
+        // Public authorities issue certificates to anyone with a domain, so libpq rejects this too.
+        Some(_) if system => {
+            return Err("has sslrootcert=system, which requires sslmode=verify-full".to_owned());
+        }
+        Some("disable") => (SslMode::Disable, CertificateCheck::Nothing),
+        None | Some("allow" | "prefer") => (SslMode::Prefer, CertificateCheck::Nothing),
+        Some("require") => (SslMode::Require, CertificateCheck::Nothing),
+        Some("verify-ca") => (SslMode::Require, CertificateCheck::Chain),
         Some(_) => {
-            return Err("takes sslmode=disable, prefer, require, verify-ca or verify-full".to_owned());
+            return Err(
+                "has an invalid sslmode; expected disable, prefer, require, verify-ca or verify-full"
+                    .to_owned(),
+            );
         }
     };
-    options.verify = match verify {
-        Verify::Nothing if options.root.is_some() => Verify::Chain,
-        verify => verify,
+    options.check = match check {
+        CertificateCheck::Nothing if options.root.is_some() => CertificateCheck::Chain,
+        check => check,
     };
     if options.certificate.is_some() != options.key.is_some() {
-        return Err("takes sslcert and sslkey only together".to_owned());
+        return Err("has only one of sslcert and sslkey; set both or neither".to_owned());
     }
     options.direct = config.get_ssl_negotiation() == SslNegotiation::Direct;
     if options.direct && mode != SslMode::Require {
-        return Err("takes sslnegotiation=direct only with sslmode=require or stronger".to_owned());
+        return Err("has sslnegotiation=direct, which requires sslmode=require or stronger".to_owned());
     }
-    // A Unix socket has no TLS; libpq ignores sslmode there.
+    // Unix sockets have no TLS; libpq ignores sslmode there.
     let only_sockets = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
         && config.get_hostaddrs().is_empty();
     config.ssl_mode(if only_sockets { SslMode::Disable } else { mode });
@@ -162,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_parameter_counts() {
+    fn parse_uses_the_last_occurrence_of_a_parameter() {
         let (config, _) = parse("postgres://u@db:1/shop?host=other&port=2").unwrap();
         assert_eq!(config.get_hosts(), [Host::Tcp("other".to_owned())]);
         assert_eq!(config.get_ports(), [2]);
     }
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn parse_sets_default_timeout_and_application_name() {
         let (config, _) = parse("host=db").unwrap();
         assert_eq!(config.get_connect_timeout(), Some(&CONNECT_TIMEOUT));
         assert_eq!(config.get_application_name(), Some("postrider"));
@@ -179,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_has_no_tls_whatever_sslmode_says() {
+    fn parse_disables_tls_for_unix_sockets_only() {
         let (config, _) = parse("postgres://%2Frun%2Fpostgresql/shop?sslmode=require").unwrap();
         assert_eq!(config.get_ssl_mode(), SslMode::Disable);
         let (config, _) = parse("host=/run/postgresql,db sslmode=require").unwrap();
@@ -187,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn several_hosts_go_with_as_many_ports_or_one() {
+    fn parse_requires_as_many_ports_as_hosts_or_one() {
         assert!(parse("host=a,b port=1,2 target_session_attrs=read-write").is_ok());
         assert!(parse("host=a,b port=1").is_ok());
         assert_eq!(error("host=a,b port=1,2,3"), "has 2 hosts and 3 ports");
@@ -196,17 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_named_by_what_is() {
-        assert_eq!(
-            error("host=db sslmod=require"),
-            "has a parameter that is not known; the nearest is sslmode"
-        );
+    fn errors_name_known_parameters_only() {
+        assert_eq!(error("host=db sslmod=require"), "has an unknown parameter; did you mean sslmode?");
         assert!(
-            error("host=db hunter2=x").starts_with("has a parameter that is not known; these are: user, ")
+            error("host=db hunter2=x").starts_with("has an unknown parameter; known parameters are user, ")
         );
-        let takes = "has a value for target_session_attrs that target_session_attrs does not take";
-        assert_eq!(error("host=db target_session_attrs=hunter2"), takes);
-        assert!(error("host=db sslnegotiation=direct").contains("only with sslmode=require"));
-        assert!(error("host='d b'").starts_with("has a host that is none"));
+        let invalid = "has an invalid value for target_session_attrs";
+        assert_eq!(error("host=db target_session_attrs=hunter2"), invalid);
+        assert!(error("host=db sslnegotiation=direct").contains("requires sslmode=require"));
+        assert!(error("host='d b'").starts_with("has an invalid host"));
     }
 }

@@ -1,19 +1,18 @@
-//! The two forms of libpq's connection strings taken apart (PostgreSQL documentation, "Connection Strings").
+//! Parses libpq's two forms of connection strings (PostgreSQL documentation, "Connection Strings").
 //!
-//! tokio-postgres has a parser too, but its errors quote what they stumble over, which may be a part of the
-//! password, and it takes what follows an unescaped `@` in a password for the host, which ends up in logs.
-//! Here an error holds nothing of the text.
+//! The errors of tokio-postgres's parser quote the input, which may be part of the password, and it reads what follows
+//! an unescaped `@` in a password as the host, which then appears in logs. The errors here quote nothing.
 
 use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 
-use super::keys::is_host_name;
+use crate::config::address::is_host_name;
 
 /// Parameters by name, in order.
 pub(crate) type Parameters = Vec<(String, String)>;
 
-/// Takes either form apart.
+/// Parses either form.
 pub(crate) fn parameters(text: &str) -> Result<Parameters, String> {
     match ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(url) => of_url(url),
@@ -21,7 +20,7 @@ pub(crate) fn parameters(text: &str) -> Result<Parameters, String> {
     }
 }
 
-/// The form that tokio-postgres reads back as exactly these parameters.
+/// Formats parameters so that tokio-postgres parses exactly these.
 pub(crate) fn to_pairs(parameters: &Parameters) -> String {
     let escaped = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
     parameters.iter().map(|(name, value)| format!("{name}='{}' ", escaped(value))).collect()
@@ -35,7 +34,7 @@ fn of_url(url: &str) -> Result<Parameters, String> {
             let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
             if rest.contains('@') || user.contains(['/', '?']) {
                 return Err(
-                    "has an '@' too many: in a user, password or parameter it is written %40".to_owned()
+                    "has more than one '@'; in a user, password or parameter, write it as %40".to_owned()
                 );
             }
             push(&mut parameters, "user", user)?;
@@ -54,7 +53,7 @@ fn of_url(url: &str) -> Result<Parameters, String> {
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter
             .split_once('=')
-            .ok_or("has a parameter without a value: after the '?' stands name=value&name=value")?;
+            .ok_or("has a parameter without a value; expected name=value&name=value after the '?'")?;
         parameters.push((decoded(name)?, decoded(value)?));
     }
     Ok(parameters)
@@ -78,8 +77,8 @@ fn hosts_and_ports(text: &str) -> Result<(String, String), String> {
         hosts.push(decoded(host)?);
         if !port.is_empty() && !is_port(port) {
             return Err(
-                "has a port that is no number from 1 to 65535; in a password ':' is written %3A, '/' \
-                        %2F and '@' %40"
+                "has a port that is no number from 1 to 65535; in a password, write ':' as %3A, '/' as %2F \
+                        and '@' as %40"
                     .to_owned(),
             );
         }
@@ -88,7 +87,7 @@ fn hosts_and_ports(text: &str) -> Result<(String, String), String> {
     Ok((hosts.join(","), ports.join(",")))
 }
 
-/// Whether it can be connected to by this name; a path is the directory of a Unix socket.
+/// A host name, an IP address, or the directory of a Unix socket.
 pub(crate) fn is_host(text: &str) -> bool {
     text.starts_with('/') || text.parse::<Ipv6Addr>().is_ok() || is_host_name(text)
 }
@@ -98,17 +97,17 @@ fn is_port(text: &str) -> bool {
 }
 
 fn decoded(text: &str) -> Result<String, String> {
-    let error = |_| "has a percent-encoding that is not UTF-8".to_owned();
+    let error = |_| "has percent-encoded bytes that are not UTF-8".to_owned();
     let text = percent_decode_str(text).decode_utf8().map_err(error)?;
     match text.contains('\0') {
-        true => Err("holds a NUL character".to_owned()),
+        true => Err("contains a NUL character".to_owned()),
         false => Ok(text.into_owned()),
     }
 }
 
 fn of_pairs(text: &str) -> Result<Parameters, String> {
-    const FORM: &str = "is neither a URL such as postgres://user:password@host:5432/database nor text such as \
-                        host=… user=… password=… dbname=…; a value with a space stands in single quotes";
+    const FORM: &str = "is neither a URL such as postgres://user:password@host:5432/database nor \
+                        host=… user=… password=… dbname=…; put values with spaces in single quotes";
     let mut parameters = Parameters::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -124,7 +123,7 @@ fn of_pairs(text: &str) -> Result<Parameters, String> {
     Ok(parameters)
 }
 
-/// A value, quoted or not, and what follows it.
+/// Parses a quoted or unquoted value; also returns the rest of the text.
 fn value(text: &str) -> Option<(String, &str)> {
     let quoted = text.starts_with('\'');
     let text = text.strip_prefix('\'').unwrap_or(text);
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(text: &str) -> Vec<(String, String)> {
+    fn parsed(text: &str) -> Vec<(String, String)> {
         parameters(text).unwrap()
     }
 
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_comes_apart_into_its_parameters() {
+    fn parameters_of_a_url() {
         let url = "postgres://shop:p%40ss%2Fw@db1:5433,[::1]/orders?application_name=a%20b&sslmode=require";
         let expected = [
             pair("user", "shop"),
@@ -171,19 +170,19 @@ mod tests {
             pair("application_name", "a b"),
             pair("sslmode", "require"),
         ];
-        assert_eq!(of(url), expected);
+        assert_eq!(parsed(url), expected);
         let socket = [pair("host", "/run/postgresql"), pair("port", "5432"), pair("dbname", "shop")];
-        assert_eq!(of("postgresql://%2Frun%2Fpostgresql/shop"), socket);
+        assert_eq!(parsed("postgresql://%2Frun%2Fpostgresql/shop"), socket);
     }
 
     #[test]
-    fn pairs_come_apart_with_quotes_and_escapes() {
+    fn parameters_of_pairs_with_quotes_and_escapes() {
         let text = r"host = db  password='it\'s a \\' user=a\ b";
-        assert_eq!(of(text), [pair("host", "db"), pair("password", r"it's a \"), pair("user", "a b")]);
+        assert_eq!(parsed(text), [pair("host", "db"), pair("password", r"it's a \"), pair("user", "a b")]);
     }
 
     #[test]
-    fn an_error_holds_nothing_of_the_text() {
+    fn errors_quote_nothing_from_the_text() {
         for text in [
             "postgres://u:hunter@2@db/shop",
             "postgres://u:hunter2@db/a@b",
@@ -206,14 +205,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_as_pairs_reads_as_the_same(values in proptest::collection::vec("[^\0]+", 1..5)) {
+        fn to_pairs_round_trips(values in proptest::collection::vec("[^\0]+", 1..5)) {
             let parameters: Parameters =
                 values.into_iter().enumerate().map(|(at, value)| (format!("name{at}"), value)).collect();
-            prop_assert_eq!(of(&to_pairs(&parameters)), parameters);
+            prop_assert_eq!(parsed(&to_pairs(&parameters)), parameters);
         }
 
         #[test]
-        fn any_text_is_taken_apart_or_an_error(text in "(postgres://)?[a-z:@/?=&%\\[\\]', \\\\]*|\\PC*") {
+        fn parameters_never_panics(text in "(postgres://)?[a-z:@/?=&%\\[\\]', \\\\]*|\\PC*") {
             let _ = parameters(&text);
         }
     }

@@ -1,5 +1,4 @@
-//! TLS towards PostgreSQL, with the meaning libpq gives to its parameters (PostgreSQL documentation, "SSL
-//! Support").
+//! TLS connections to PostgreSQL, with libpq's parameters (PostgreSQL documentation, "SSL Support").
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,63 +10,66 @@ use openssl::x509::X509;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
 use postgres_openssl::{MakeTlsConnector, set_postgresql_alpn};
 
-use super::source::Source;
+use crate::config::settings::config_source::ConfigSource;
 
-/// What is to be known of the server before it is trusted, and what it is shown. It holds a secret, so it
-/// has no `Debug`.
+/// How the server's certificate is verified, and the client certificate. Contains a secret, so it has no `Debug`.
 #[derive(Default)]
 pub(crate) struct TlsOptions {
-    pub(crate) verify: Verify,
+    pub(crate) check: CertificateCheck,
     pub(crate) root: Option<RootCertificates>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
     pub(crate) password: Option<String>,
-    /// Without asking the server first, which then expects to hear what protocol follows.
+    /// `sslnegotiation=direct`: TLS without an SSLRequest message first, which requires ALPN.
     pub(crate) direct: bool,
 }
 
-/// How much of the server's certificate is checked ("Protection Provided in Different Modes").
+/// How much of the server certificate is verified ("Protection Provided in Different Modes").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Verify {
+pub(crate) enum CertificateCheck {
     #[default]
     Nothing,
-    /// That it was issued by a trusted authority.
+    /// A trusted authority issued it.
     Chain,
-    /// That, and that it names the host connected to.
+    /// A trusted authority issued it, for the host connected to.
     ChainAndHost,
 }
 
-/// Who is trusted to issue the server's certificate.
+/// The trusted certificate authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RootCertificates {
     File(PathBuf),
-    /// The authorities the operating system trusts.
+    /// Those that the operating system trusts.
     System,
 }
 
-/// The connector; else what is wrong with the certificates, in words without a secret.
-pub(crate) fn connector(options: &TlsOptions, source: &Source) -> Result<MakeTlsConnector, String> {
+/// Reads the certificates and builds the connector.
+///
+/// # Errors
+///
+/// A certificate or key that cannot be used. Contains no secret.
+pub(crate) fn connector(options: &TlsOptions, source: &ConfigSource) -> Result<MakeTlsConnector, String> {
     let failed = |error: ErrorStack| format!("TLS cannot be set up: {error}");
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(failed)?;
-    match options.verify {
-        Verify::Nothing => {
+    match options.check {
+        CertificateCheck::Nothing => {
             builder.set_verify(SslVerifyMode::NONE);
-            // The system's authorities, which nobody asks here, take megabytes.
+            // The unused system authorities would occupy megabytes.
             builder.set_cert_store(X509StoreBuilder::new().map_err(failed)?.build());
         }
-        Verify::Chain | Verify::ChainAndHost => {
+        CertificateCheck::Chain | CertificateCheck::ChainAndHost => {
             builder.set_verify(SslVerifyMode::PEER);
             trust(&mut builder, options, source)?;
         }
     }
     if let (Some(certificate), Some(key)) = (&options.certificate, &options.key) {
-        show(&mut builder, certificate, key, options.password.as_deref(), source)?;
+        add_client_certificate(&mut builder, certificate, key, options.password.as_deref(), source)?;
     }
     if options.direct {
         set_postgresql_alpn(&mut builder).map_err(failed)?;
     }
     let mut connector = MakeTlsConnector::new(builder.build());
-    let verify_host = options.verify == Verify::ChainAndHost;
+    let verify_host = options.check == CertificateCheck::ChainAndHost;
     connector.set_callback(move |connection, _| {
         connection.set_verify_hostname(verify_host);
         Ok(())
@@ -75,8 +77,12 @@ pub(crate) fn connector(options: &TlsOptions, source: &Source) -> Result<MakeTls
     Ok(connector)
 }
 
-/// Trusts the named authorities and, unlike openssl's default, no others.
-fn trust(builder: &mut SslConnectorBuilder, options: &TlsOptions, source: &Source) -> Result<(), String> {
+/// Trusts only the named authorities; openssl's default also trusts the system's.
+fn trust(
+    builder: &mut SslConnectorBuilder,
+    options: &TlsOptions,
+    source: &ConfigSource,
+) -> Result<(), String> {
     let path = match &options.root {
         Some(RootCertificates::System) => return Ok(()),
         Some(RootCertificates::File(path)) => path.clone(),
@@ -85,8 +91,8 @@ fn trust(builder: &mut SslConnectorBuilder, options: &TlsOptions, source: &Sourc
             let path = home.join(".postgresql/root.crt");
             if (source.read)(&path).is_err() {
                 return Err(format!(
-                    "asks to verify the server without saying whom to trust: add sslrootcert=FILE, \
-                     sslrootcert=system, or put the authority's certificate in {}",
+                    "requires a trusted certificate authority: add sslrootcert=FILE or sslrootcert=system, or \
+                     put the authority's certificate in {}",
                     path.display()
                 ));
             }
@@ -108,17 +114,17 @@ fn store(pem: &[u8]) -> Result<Option<X509Store>, ErrorStack> {
     Ok(any.then(|| store.build()))
 }
 
-fn show(
+fn add_client_certificate(
     builder: &mut SslConnectorBuilder,
     certificate: &Path,
     key: &Path,
     password: Option<&str>,
-    source: &Source,
+    source: &ConfigSource,
 ) -> Result<(), String> {
     let chain = X509::stack_from_pem(&read(certificate, "sslcert", source)?).unwrap_or_default();
     let mut chain = chain.into_iter();
     let own = chain.next().ok_or_else(|| unusable(certificate, "sslcert", "certificate"))?;
-    // With no password at all openssl would ask for one on the terminal.
+    // Without a password openssl would prompt for one on the terminal.
     let password = password.unwrap_or_default().as_bytes();
     let private =
         PKey::private_key_from_pem_passphrase(&read(key, "sslkey", source)?, password).map_err(|_| {
@@ -132,16 +138,16 @@ fn show(
         builder.set_private_key(&private)?;
         builder.check_private_key()
     };
-    set(builder).map_err(|_| "names an sslkey that does not belong to the certificate in sslcert".to_owned())
+    set(builder).map_err(|_| "has an sslkey that does not belong to the certificate in sslcert".to_owned())
 }
 
-fn read(path: &Path, parameter: &str, source: &Source) -> Result<Vec<u8>, String> {
+fn read(path: &Path, parameter: &str, source: &ConfigSource) -> Result<Vec<u8>, String> {
     (source.read)(path)
-        .map_err(|error| format!("names an {parameter} that cannot be read: {}: {error}", path.display()))
+        .map_err(|error| format!("has an {parameter} that cannot be read: {}: {error}", path.display()))
 }
 
 fn unusable(path: &Path, parameter: &str, what: &str) -> String {
-    format!("names an {parameter} that holds no usable {what} in PEM form: {}", path.display())
+    format!("has an {parameter} without a valid PEM {what}: {}", path.display())
 }
 
 #[cfg(test)]
@@ -152,8 +158,8 @@ mod tests {
     use openssl::rsa::Rsa;
     use openssl::symm::Cipher;
 
-    use super::super::fixture;
     use super::*;
+    use crate::config::fixture;
 
     fn key() -> PKey<Private> {
         PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_goes_with_its_key_and_the_keys_password() {
+    fn connector_requires_the_key_of_the_certificate_and_its_password() {
         let (own, other) = (key(), key());
         let certificate = certificate(&own);
         let plain = own.private_key_to_pem_pkcs8().unwrap();

@@ -7,8 +7,8 @@ use postgres_openssl::MakeTlsConnector;
 
 use crate::config::keys;
 use crate::config::postgres_url::{connection, tls};
-use crate::config::settings::values::Settings;
 use crate::config::settings::config_source::ConfigSource;
+use crate::config::settings::values::Settings;
 
 /// The section `[postgres]`.
 #[derive(Clone)]
