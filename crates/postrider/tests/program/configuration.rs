@@ -14,13 +14,13 @@ fn a_bad_configuration_exits_64_with_all_of_its_problems() {
         assert_eq!((run.code, run.out.as_str()), (Some(64), ""), "{}", run.err);
         for expected in [
             "the configuration has 6 problems:\n",
-            "postgres.slott: is not known; the nearest key is postgres.slot\n",
-            "limits.in_flight_events: takes a number of at least 1, not 0\n",
+            "postgres.slott: unknown key; did you mean postgres.slot?\n",
+            "limits.in_flight_events: expected an integer of at least 1, got 0\n",
             "postgres.url (POSTRIDER_POSTGRES_URL): has a port that is no number",
-            "log.format (POSTRIDER_LOG_FORMAT): takes text or json, not \"yaml\"\n",
+            "log.format (POSTRIDER_LOG_FORMAT): expected text or json, got \"yaml\"\n",
             "kafka.properties.acks (POSTRIDER_KAFKA_PROPERTIES_ACKS): takes all",
             "kafka.brokers: is required",
-            "POSTRIDER_KAFKA_BROKER means nothing; the nearest name that does is POSTRIDER_KAFKA_BROKERS",
+            "POSTRIDER_KAFKA_BROKER is no known variable; did you mean POSTRIDER_KAFKA_BROKERS?",
         ] {
             assert!(run.err.contains(expected), "{expected}: {}", run.err);
         }
@@ -33,11 +33,11 @@ fn the_file_is_named_found_or_absent() {
     let place =
         Place::new().file("postrider.toml", "a = 1").file("other.toml", "b = 1").file("third.toml", "c = 1");
     let place = place.variable("POSTRIDER_CONFIG", "third.toml");
-    assert!(place.run(&["init"]).err.contains("\n  c: is not known"));
-    assert!(place.run(&["--config", "other.toml", "init"]).err.contains("\n  b: is not known"));
-    assert!(place.run(&["init", "--config", "other.toml"]).err.contains("\n  b: is not known"));
+    assert!(place.run(&["init"]).err.contains("\n  c: unknown key"));
+    assert!(place.run(&["--config", "other.toml", "init"]).err.contains("\n  b: unknown key"));
+    assert!(place.run(&["init", "--config", "other.toml"]).err.contains("\n  b: unknown key"));
     let place = place.variable("POSTRIDER_CONFIG", "");
-    assert!(place.run(&["init"]).err.contains("\n  a: is not known"));
+    assert!(place.run(&["init"]).err.contains("\n  a: unknown key"));
     let missing = place.run(&["--config", "absent.toml", "run"]);
     assert_eq!(missing.code, Some(64));
     assert!(missing.err.contains("absent.toml: the configuration file cannot be read: "), "{}", missing.err);

@@ -56,10 +56,10 @@ fn verification_without_an_authority_is_a_bad_configuration() {
     for (parameters, expected) in [
         ("sslmode=verify-full", "without saying whom to trust"),
         ("sslmode=verify-ca sslrootcert=/absent.crt", "sslrootcert that cannot be read: /absent.crt"),
-        ("sslmode=verify-ca sslrootcert=/dev/null", "sslrootcert that holds no usable certificate"),
-        ("sslmode=require sslrootcert=system", "only with sslmode=verify-full"),
-        ("sslmode=require sslcert=/absent.crt", "sslcert and sslkey only together"),
-        ("sslmode=verify", "sslmode=disable, prefer, require, verify-ca or verify-full"),
+        ("sslmode=verify-ca sslrootcert=/dev/null", "sslrootcert without a valid PEM certificate"),
+        ("sslmode=require sslrootcert=system", "requires sslmode=verify-full"),
+        ("sslmode=require sslcert=/absent.crt", "only one of sslcert and sslkey"),
+        ("sslmode=verify", "expected disable, prefer, require, verify-ca or verify-full"),
     ] {
         let run = connect("localhost", parameters);
         assert_eq!(run.code, Some(64), "{parameters}: {}", run.err);
