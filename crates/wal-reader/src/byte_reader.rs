@@ -96,25 +96,16 @@ impl<'a> ByteReader<'a> {
         usize::try_from(count).map_err(|_| self.error_at(at, format!("{what} is {count}")))
     }
 
-    /// The range of a zero-terminated string. It is UTF-8, the session's `client_encoding`.
-    pub(crate) fn string_range(&mut self, what: &'static str) -> Result<Range<usize>, DecodeError> {
+    /// A zero-terminated string. It is UTF-8, the session's `client_encoding`.
+    pub(crate) fn string(&mut self, what: &'static str) -> Result<&'a str, DecodeError> {
         let start = self.at;
         let rest = &self.bytes[start..];
         let Some(length) = rest.iter().position(|&byte| byte == 0) else {
             return Err(self.error_at(start, format!("{what} has no terminating zero byte")));
         };
-        if let Err(error) = std::str::from_utf8(&rest[..length]) {
-            return Err(self.error_at(start + error.valid_up_to(), format!("{what} is not UTF-8")));
-        }
         self.at = start + length + 1;
-        Ok(start..start + length)
-    }
-
-    pub(crate) fn string(&mut self, what: &'static str) -> Result<&'a str, DecodeError> {
-        let range = self.string_range(what)?;
-        let start = range.start;
-        std::str::from_utf8(&self.bytes[range])
-            .map_err(|_| self.error_at(start, format!("{what} is not UTF-8")))
+        std::str::from_utf8(&rest[..length])
+            .map_err(|error| self.error_at(start + error.valid_up_to(), format!("{what} is not UTF-8")))
     }
 
     /// A zero-terminated string in an unknown encoding: before authentication the server does not apply

@@ -191,11 +191,17 @@ fn decode_rejects_counts_beyond_the_message_without_reserving_memory() {
     let mut truncate = b"T".to_vec();
     truncate.extend(i32::MAX.to_be_bytes());
     truncate.push(0);
-    for bytes in [relation, truncate] {
+    let mut delete = b"D\0\0\0\x01K\0\x01t".to_vec();
+    delete.extend(i32::MAX.to_be_bytes());
+    for bytes in [relation, truncate, delete] {
         let error = decoder.decode(bytes.into()).expect_err("the message is truncated");
         assert!(error.what().contains("left"), "{error}");
     }
-    for negative in [b"T\xFF\xFF\xFF\xFF\0".to_vec(), b"D\0\0\0\x01K\xFF\xFF".to_vec()] {
+    for negative in [
+        b"T\xFF\xFF\xFF\xFF\0".to_vec(),
+        b"D\0\0\0\x01K\xFF\xFF".to_vec(),
+        b"D\0\0\0\x01K\0\x01t\xFF\xFF\xFF\xFF".to_vec(),
+    ] {
         let error = decoder.decode(negative.into()).expect_err("the count is negative");
         assert!(error.what().contains("is -1"), "{error}");
     }
