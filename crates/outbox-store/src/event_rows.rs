@@ -1,7 +1,7 @@
 //! Rows read as rows, as the log would have brought them.
 
 use bytes::Bytes;
-use outbox::{Event, Status};
+use outbox::{AcceptedTypes, ColumnRole, Event, Status};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -9,7 +9,6 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
-use crate::setup::columns::COLUMNS;
 
 /// A row of the outbox table as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,19 +41,14 @@ pub struct StoredPlace {
 #[derive(Clone, Debug)]
 pub struct EventRows {
     list: String,
+    len: usize,
     others: usize,
 }
 
-/// The parts in the order of the list.
-const PLAYED: [&str; 15] = [
+/// The roles that the list begins with; [`EventRows::read`] reads them by these indexes. The texts of a record follow in
+/// the order of [`ColumnRole::event_texts`], then the columns that only templates read.
+const FIRST: [&str; 8] = [
     "id",
-    "aggregate_type",
-    "aggregate_id",
-    "event_type",
-    "payload",
-    "headers",
-    "topic",
-    "partition_key",
     "created_at",
     "status",
     "attempts",
@@ -65,26 +59,22 @@ const PLAYED: [&str; 15] = [
 ];
 
 impl EventRows {
-    /// How many columns the list has before those that templates read.
-    const PARTS: usize = PLAYED.len();
-
-    /// Asks the catalog for the columns' types, on which the expressions depend. A column that the table may lack
-    /// and lacks is read as NULL.
+    /// Reads the column types, on which the expressions depend, from the catalog. A missing column that the table may
+    /// lack is read as NULL.
     ///
     /// # Errors
     ///
     /// As of any query.
     pub async fn new(session: &Session, names: &Names) -> Result<EventRows, StoreError> {
         let types = ColumnTypes::of_table(session, names).await?;
-        let type_of = |name: &str| types.get(name);
-        let played = PLAYED.iter().map(|key| {
-            let name =
-                COLUMNS.iter().find(|role| role.key == *key).map_or("", |role| role.name(&names.columns));
-            expression(key, name, type_of(name))
-        });
-        let others = names.columns.others.iter().map(|name| expression("other", name, type_of(name)));
-        let list: Vec<String> = played.chain(others).collect();
-        Ok(EventRows { list: list.join(", "), others: names.columns.others.len() })
+        let columns = &names.columns;
+        let first = FIRST.iter().filter_map(|key| ColumnRole::by_key(key));
+        let texts = ColumnRole::event_texts().map(|(role, _)| role);
+        let roles = first.chain(texts).map(|role| (role.accepted, role.name(columns)));
+        let others = columns.others.iter().map(|name| (AcceptedTypes::Scalar, name.as_str()));
+        let list: Vec<String> =
+            roles.chain(others).map(|(accepts, name)| expression(accepts, name, types.get(name))).collect();
+        Ok(EventRows { len: list.len(), list: list.join(", "), others: columns.others.len() })
     }
 
     /// The expressions, separated by commas: [`read`](Self::read) expects them as the first of the row.
@@ -94,7 +84,7 @@ impl EventRows {
 
     /// How many columns of the row the list takes; what the caller selects besides begins at this index.
     pub fn len(&self) -> usize {
-        Self::PARTS + self.others
+        self.len
     }
 
     /// Whether the list is empty, which it never is.
@@ -107,30 +97,26 @@ impl EventRows {
         let text = |index: usize| row.get::<_, Option<&[u8]>>(index).map(Bytes::copy_from_slice);
         let place = || {
             Some(StoredPlace {
-                topic: row.get::<_, Option<String>>(12)?,
-                partition: row.get::<_, Option<i32>>(13)?,
-                offset: row.get::<_, Option<i64>>(14)?,
+                topic: row.get::<_, Option<String>>(5)?,
+                partition: row.get::<_, Option<i32>>(6)?,
+                offset: row.get::<_, Option<i64>>(7)?,
             })
         };
-        let status: Option<Status> = row.get::<_, Option<&str>>(9).and_then(|text| text.parse().ok());
-        StoredRow {
-            event: Event {
-                id: row.get(0),
-                aggregate_type: text(1),
-                aggregate_id: text(2),
-                event_type: text(3),
-                payload: text(4),
-                headers: text(5),
-                topic: text(6),
-                partition_key: text(7),
-                created_at_us: row.get(8),
-                xid: None,
-                status,
-                others: (Self::PARTS..self.len()).map(text).collect(),
-            },
+        let status: Option<Status> = row.get::<_, Option<&str>>(2).and_then(|text| text.parse().ok());
+        let mut event = Event {
+            created_at_us: row.get(1),
             status,
-            attempts: row.get::<_, Option<i32>>(10).and_then(|n| n.try_into().ok()).unwrap_or(0),
-            last_attempt_at_us: row.get(11),
+            others: (self.len - self.others..self.len).map(text).collect(),
+            ..Event::new(row.get(0))
+        };
+        for (index, (_, field)) in (FIRST.len()..).zip(ColumnRole::event_texts()) {
+            field.set(&mut event, text(index));
+        }
+        StoredRow {
+            event,
+            status,
+            attempts: row.get::<_, Option<i32>>(3).and_then(|n| n.try_into().ok()).unwrap_or(0),
+            last_attempt_at_us: row.get(4),
             place: place(),
         }
     }
@@ -182,31 +168,50 @@ impl ColumnTypes {
     }
 }
 
-/// Texts come as the bytes of their text, so that a payload is one whatever its type.
-pub(crate) fn expression(key: &str, name: &str, of: Option<&str>) -> String {
+/// Reads a column as the role's type; a column without a type does not exist and is read as NULL. The texts of a record
+/// are read as bytes, whatever the column's type.
+pub(crate) fn expression(accepts: AcceptedTypes, name: &str, type_name: Option<&str>) -> String {
     let column = format!("o.{}", identifier(name));
-    let time =
-        || format!("case when isfinite({column}) then (extract(epoch from {column}) * 1000000)::int8 end");
-    match (key, of) {
-        ("created_at" | "last_attempt_at", None) => "null::int8".to_owned(),
-        ("created_at" | "last_attempt_at", Some(_)) => time(),
-        ("id", _) => column,
-        ("status" | "kafka_topic", Some(_)) => format!("{column}::text"),
-        ("attempts" | "kafka_partition", Some(_)) => format!("{column}::int4"),
-        ("kafka_offset", Some(_)) => format!("{column}::int8"),
-        ("status" | "kafka_topic", None) => "null::text".to_owned(),
-        ("attempts" | "kafka_partition", None) => "null::int4".to_owned(),
-        ("kafka_offset", None) => "null::int8".to_owned(),
-        (_, None) => "null::bytea".to_owned(),
-        (_, Some("bytea")) => column,
-        // A cast would cut the blanks off that belong to the value.
-        (_, Some("character")) => {
-            as_bytes(&format!("case when {column} is not null then concat({column}) end"))
+    let (expression, sql_type) = match accepts {
+        AcceptedTypes::Uuid => (column, "uuid"),
+        AcceptedTypes::Timestamp => {
+            let us = format!("(extract(epoch from {column}) * 1000000)::int8");
+            (format!("case when isfinite({column}) then {us} end"), "int8")
         }
-        (_, Some(_)) => as_bytes(&format!("{column}::text")),
+        AcceptedTypes::Text => (format!("{column}::text"), "text"),
+        AcceptedTypes::Integer | AcceptedTypes::Integer4 => (format!("{column}::int4"), "int4"),
+        AcceptedTypes::Integer8 => (format!("{column}::int8"), "int8"),
+        AcceptedTypes::Scalar | AcceptedTypes::Payload | AcceptedTypes::Json => {
+            let bytes = match type_name {
+                Some("bytea") => column,
+                // A cast would remove the trailing blanks, which belong to the value.
+                Some("character") => {
+                    as_bytes(&format!("case when {column} is not null then concat({column}) end"))
+                }
+                _ => as_bytes(&format!("{column}::text")),
+            };
+            (bytes, "bytea")
+        }
+    };
+    match type_name {
+        // Without its id column the table cannot be read; the query fails and names the column.
+        None if accepts != AcceptedTypes::Uuid => format!("null::{sql_type}"),
+        _ => expression,
     }
 }
 
 fn as_bytes(text: &str) -> String {
     format!("convert_to({text}, 'UTF8')")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_rows_begin_with_known_roles() {
+        assert!(
+            FIRST.iter().all(|key| ColumnRole::by_key(key).is_some_and(|role| role.event_text.is_none()))
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_core::Stream as _;
-use outbox::Status;
+use outbox::{AcceptedTypes, Status};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
@@ -189,6 +189,6 @@ fn sql(names: &Names, payload_type: Option<&str>, condition: &str, sample: Optio
     format!(
         r#"select o.id, o.complete, o.topic, o."partition", o."offset", {payload}
            from ({selected} order by 3, 4, 5 offset 0) as o (id, complete, topic, "partition", "offset", payload)"#,
-        payload = expression("payload", "payload", payload_type),
+        payload = expression(AcceptedTypes::Payload, "payload", payload_type),
     )
 }

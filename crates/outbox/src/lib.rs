@@ -3,6 +3,7 @@
 //! No I/O, no clock, no runtime: every type is a value and every decision a function of values, so the seeded
 //! simulation in `tests/simulation` covers all of them. [`Metrics`] alone is shared state: atomic counters.
 
+mod columns;
 mod created_range;
 mod cursor;
 mod event;
@@ -23,8 +24,9 @@ mod status;
 mod table;
 mod write_back_summary;
 
+pub use columns::{AcceptedTypes, COLUMN_ROLES, ColumnRole, Columns, EventText, Requirement};
 pub use created_range::CreatedRange;
-pub use event::{Columns, Event};
+pub use event::Event;
 pub use ledger::{
     Admission, InFlightLedger, InFlightLimits, LedgerOptions, LookupOutcome, OutOfOrder, Token,
 };

@@ -52,18 +52,12 @@ fn settings(kafka: &Kafka, properties: &[(&str, &str)]) -> (Routing, ClientConfi
 pub(crate) fn event(topic: &str, key: &str, payload: &str) -> Event {
     static COUNT: AtomicUsize = AtomicUsize::new(1);
     Event {
-        id: Uuid::from_u128(COUNT.fetch_add(1, Ordering::Relaxed) as u128),
         aggregate_type: Some(Bytes::from("order")),
         aggregate_id: Some(Bytes::copy_from_slice(key.as_bytes())),
         event_type: Some(Bytes::from("order_placed")),
         payload: Some(Bytes::copy_from_slice(payload.as_bytes())),
-        headers: None,
         topic: Some(Bytes::copy_from_slice(topic.as_bytes())),
-        partition_key: None,
-        created_at_us: None,
-        others: Vec::new(),
-        xid: None,
-        status: None,
+        ..Event::new(Uuid::from_u128(COUNT.fetch_add(1, Ordering::Relaxed) as u128))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The SQL of `migrations/`, compiled in.
 
+use outbox::ColumnRole;
+
 use crate::connection::names::Names;
 use crate::connection::quote;
 use crate::retention::month::{Month, created_at_index, default_partition};
-use crate::setup::columns::{COLUMNS, template_columns};
 
 const OUTBOX: &str = include_str!("../../../../migrations/outbox.sql");
 
@@ -75,9 +76,9 @@ fn fill(names: &Names, version_num: i32, primary_key: &str, storage: &str) -> St
         "uuid" => Some(uuid.to_owned()),
         "primary_key" => Some(primary_key.to_owned()),
         "storage" => Some(storage.to_owned()),
-        key => COLUMNS.iter().find(|role| role.key == key).map(|role| quote::identifier(role.name(columns))),
+        key => ColumnRole::by_key(key).map(|role| quote::identifier(role.name(columns))),
     });
-    for name in template_columns(columns) {
+    for name in columns.template_columns() {
         let (table, column) = (quote::table(&names.table), quote::identifier(name));
         sql.push_str(&format!("alter table {table} add column if not exists {column} text;\n"));
     }
@@ -99,16 +100,16 @@ pub(crate) fn definition(key: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use outbox::Columns;
+    use outbox::{COLUMN_ROLES, Columns, Requirement};
 
     #[test]
-    fn table_sql_fills_every_placeholder_and_defines_every_column() {
+    fn table_sql_fills_every_placeholder_and_defines_every_required_column() {
         let names = Names::default();
         let months = [Month::new(2026, 12)].into_iter();
         for sql in [outbox(&names, 170_000), outbox_partitioned(&names, 180_000, months)] {
             assert!(!sql.contains('{') && !sql.contains('}'), "{sql}");
         }
-        for role in COLUMNS {
+        for role in COLUMN_ROLES.iter().filter(|role| role.requirement != Requirement::Optional) {
             assert!(OUTBOX.contains(&format!("    {{{}}} ", role.key)), "{}", role.key);
         }
     }
@@ -124,7 +125,7 @@ mod tests {
         let tail = "primary key (\"id\", \"created_at\")\n) partition by range (\"created_at\");";
         assert!(partitioned.contains(tail), "{partitioned}");
         let columns = |sql: &str| sql.lines().filter(|line| line.starts_with("    \"")).count();
-        assert_eq!((columns(&plain), columns(&partitioned)), (COLUMNS.len(), COLUMNS.len()));
+        assert_eq!(columns(&plain), columns(&partitioned));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 pub(crate) mod apply;
 pub(crate) mod catalog;
-pub(crate) mod columns;
 pub(crate) mod inspect;
 pub(crate) mod migrations;
 pub(crate) mod plan;

@@ -4,9 +4,10 @@
 //! `docs/configuration.md` read it.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use outbox::TableName;
+use outbox::{COLUMN_ROLES, TableName};
 
 use crate::config::address::{is_broker, is_topic};
 use crate::config::key::{AnyKey, ConfigKey};
@@ -212,31 +213,15 @@ static HTTP_LISTEN: ConfigKey<SocketAddr> = ConfigKey {
     parse: |raw| raw.text()?.trim().parse().ok(),
 };
 
-/// The column names, in the order of the fields of [`outbox::Columns`].
-pub(crate) static COLUMNS: [ConfigKey<String>; 18] = [
-    column("columns.id", "id"),
-    column("columns.aggregate_type", "aggregate_type"),
-    column("columns.aggregate_id", "aggregate_id"),
-    column("columns.event_type", "event_type"),
-    column("columns.payload", "payload"),
-    column("columns.headers", "headers"),
-    column("columns.topic", "topic"),
-    column("columns.partition_key", "partition_key"),
-    column("columns.status", "status"),
-    column("columns.created_at", "created_at"),
-    column("columns.published_at", "published_at"),
-    column("columns.completed_at", "completed_at"),
-    column("columns.kafka_topic", "kafka_topic"),
-    column("columns.kafka_partition", "kafka_partition"),
-    column("columns.kafka_offset", "kafka_offset"),
-    column("columns.attempts", "attempts"),
-    column("columns.last_attempt_at", "last_attempt_at"),
-    column("columns.last_error", "last_error"),
-];
-
-const fn column(name: &'static str, default: &'static str) -> ConfigKey<String> {
-    ConfigKey { name, expected: IDENTIFIER, default: Some(default), parse: identifier }
-}
+/// The column names, in the order of [`COLUMN_ROLES`].
+pub(crate) static COLUMNS: LazyLock<[ConfigKey<String>; COLUMN_ROLES.len()]> = LazyLock::new(|| {
+    COLUMN_ROLES.map(|role| ConfigKey {
+        name: role.config_key,
+        expected: IDENTIFIER,
+        default: Some(role.key),
+        parse: identifier,
+    })
+});
 
 const COUNT: &str = "an integer of at least 1";
 const DURATION: &str = "a duration such as 30s, 5m or 30d";

@@ -6,14 +6,13 @@ pub(crate) mod error;
 mod tests;
 mod value_format;
 
-use bytes::Bytes;
-use outbox::{Columns, Event};
+use outbox::{AcceptedTypes, ColumnRole, Columns, Event, EventText};
 
 use crate::pgoutput::relation::Relation;
 use crate::pgoutput::tuple::Tuple;
 use crate::row_layout::column_reader::ColumnReader;
 use crate::row_layout::error::{RowLayoutError, UnreadableRow};
-use crate::row_layout::value_format::{FieldType, value_format};
+use crate::row_layout::value_format::value_format;
 
 /// The columns of a relation that hold the fields of an [`Event`].
 ///
@@ -21,13 +20,7 @@ use crate::row_layout::value_format::{FieldType, value_format};
 #[derive(Clone, Debug)]
 pub struct RowLayout {
     id: ColumnReader,
-    payload: ColumnReader,
-    aggregate_type: Option<ColumnReader>,
-    aggregate_id: Option<ColumnReader>,
-    event_type: Option<ColumnReader>,
-    headers: Option<ColumnReader>,
-    topic: Option<ColumnReader>,
-    partition_key: Option<ColumnReader>,
+    texts: Vec<(EventText, ColumnReader)>,
     created_at: Option<ColumnReader>,
     status: Option<ColumnReader>,
     others: Vec<ColumnReader>,
@@ -41,33 +34,37 @@ impl RowLayout {
     /// `id`, `payload` or a column used by a template is missing, or a column has an unsupported type.
     pub fn new(relation: &Relation, columns: &Columns) -> Result<RowLayout, RowLayoutError> {
         let table = || format!("{}.{}", relation.namespace, relation.name);
-        let optional = |name: &str, field: FieldType| {
+        let optional = |name: &str, accepts: AcceptedTypes| {
             let Some(index) = relation.column_index(name) else { return Ok(None) };
             let type_oid = relation.columns[index].type_oid;
-            match value_format(field, type_oid) {
+            match value_format(accepts, type_oid) {
                 Ok(format) => Ok(Some(ColumnReader { name: name.into(), index, format })),
                 Err(accepted) => {
                     Err(RowLayoutError::Type { table: table(), column: name.to_owned(), type_oid, accepted })
                 }
             }
         };
-        let required = |name: &str, field: FieldType| {
-            optional(name, field)?
+        let required = |name: &str, accepts: AcceptedTypes| {
+            optional(name, accepts)?
                 .ok_or_else(|| RowLayoutError::Missing { table: table(), column: name.to_owned() })
         };
-        let others = columns.others.iter().map(|name| required(name, FieldType::Text));
+        let id = required(&columns.id, AcceptedTypes::Uuid)?;
+        let mut texts = Vec::new();
+        for (role, field) in ColumnRole::event_texts() {
+            // Without a payload column every record would be a tombstone.
+            let column = match role.key {
+                "payload" => Some(required(role.name(columns), role.accepted)?),
+                _ => optional(role.name(columns), role.accepted)?,
+            };
+            texts.extend(column.map(|column| (field, column)));
+        }
+        let others = columns.others.iter().map(|name| required(name, AcceptedTypes::Scalar));
         Ok(RowLayout {
-            id: required(&columns.id, FieldType::Id)?,
-            payload: required(&columns.payload, FieldType::Payload)?,
-            aggregate_type: optional(&columns.aggregate_type, FieldType::Text)?,
-            aggregate_id: optional(&columns.aggregate_id, FieldType::Text)?,
-            event_type: optional(&columns.event_type, FieldType::Text)?,
-            headers: optional(&columns.headers, FieldType::Headers)?,
-            topic: optional(&columns.topic, FieldType::Text)?,
-            partition_key: optional(&columns.partition_key, FieldType::Text)?,
-            created_at: optional(&columns.created_at, FieldType::Time)?,
+            id,
+            texts,
+            created_at: optional(&columns.created_at, AcceptedTypes::Timestamp)?,
             // A status column of another type is ignored: it does not hold Postrider's states.
-            status: optional(&columns.status, FieldType::Text).ok().flatten(),
+            status: optional(&columns.status, AcceptedTypes::Text).ok().flatten(),
             others: others.collect::<Result<_, _>>()?,
         })
     }
@@ -88,25 +85,19 @@ impl RowLayout {
         let text = |column: &ColumnReader| {
             column.text(tuple).map_err(|problem| unreadable(Some(id), column, problem))
         };
-        let optional_text = |column: &Option<ColumnReader>| -> Result<Option<Bytes>, UnreadableRow> {
-            column.as_ref().map_or(Ok(None), text)
-        };
         let time = |column: &ColumnReader| {
             column.unix_us(tuple).map_err(|problem| unreadable(Some(id), column, problem))
         };
-        Ok(Event {
-            id,
-            aggregate_type: optional_text(&self.aggregate_type)?,
-            aggregate_id: optional_text(&self.aggregate_id)?,
-            event_type: optional_text(&self.event_type)?,
-            payload: text(&self.payload)?,
-            headers: optional_text(&self.headers)?,
-            topic: optional_text(&self.topic)?,
-            partition_key: optional_text(&self.partition_key)?,
+        let mut event = Event {
             created_at_us: self.created_at.as_ref().map_or(Ok(None), time)?,
             xid: Some(xid),
             status: self.status.as_ref().and_then(|column| column.status(tuple)),
             others: self.others.iter().map(text).collect::<Result<_, _>>()?,
-        })
+            ..Event::new(id)
+        };
+        for (field, column) in &self.texts {
+            field.set(&mut event, text(column)?);
+        }
+        Ok(event)
     }
 }

@@ -1,14 +1,6 @@
 //! The types a column may have, and how to read their binary format.
 
-/// The kind of value an event field holds.
-#[derive(Clone, Copy)]
-pub(crate) enum FieldType {
-    Id,
-    Text,
-    Payload,
-    Headers,
-    Time,
-}
+use outbox::AcceptedTypes;
 
 /// Conversion of a type's binary format to the value of an [`Event`](outbox::Event).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +16,13 @@ pub(crate) enum ValueFormat {
     Timestamp,
 }
 
-/// The format of a column with type `type_oid` that is read as `field`, or the accepted types.
+/// The format of a column with type `type_oid` in a role that accepts `accepts`, or the accepted types. Roles that are
+/// not read from the stream have none.
 ///
 /// Built-in types have fixed OIDs (PostgreSQL source, `pg_type.dat`); those from 16384 are user-defined. The stream
 /// does not describe user-defined types; preflight accepts only those whose binary format is text, such as enums
 /// and domains over text.
-pub(crate) fn value_format(field: FieldType, type_oid: u32) -> Result<ValueFormat, &'static str> {
+pub(crate) fn value_format(accepts: AcceptedTypes, type_oid: u32) -> Result<ValueFormat, &'static str> {
     const BOOL: u32 = 16;
     const BYTEA: u32 = 17;
     const NAME: u32 = 19;
@@ -45,19 +38,26 @@ pub(crate) fn value_format(field: FieldType, type_oid: u32) -> Result<ValueForma
     const UUID: u32 = 2950;
     const JSONB: u32 = 3802;
     const USER_DEFINED: u32 = 16_384;
-    match (field, type_oid) {
-        (FieldType::Id | FieldType::Text, UUID) => Ok(ValueFormat::Uuid),
-        (FieldType::Id, _) => Err("uuid"),
-        (FieldType::Text, TEXT | VARCHAR | BPCHAR | NAME | USER_DEFINED..) => Ok(ValueFormat::Plain),
-        (FieldType::Text, INT2 | INT4 | INT8) => Ok(ValueFormat::Integer),
-        (FieldType::Text, BOOL) => Ok(ValueFormat::Boolean),
-        (FieldType::Text, _) => Err("text, varchar, an enum, uuid, an integer or boolean"),
-        (FieldType::Payload | FieldType::Headers, JSONB) => Ok(ValueFormat::Jsonb),
-        (FieldType::Payload | FieldType::Headers, JSON | TEXT | VARCHAR) => Ok(ValueFormat::Plain),
-        (FieldType::Payload, BYTEA) => Ok(ValueFormat::Plain),
-        (FieldType::Payload, _) => Err("jsonb, json, text, varchar or bytea"),
-        (FieldType::Headers, _) => Err("jsonb, json, text or varchar"),
-        (FieldType::Time, TIMESTAMP | TIMESTAMPTZ) => Ok(ValueFormat::Timestamp),
-        (FieldType::Time, _) => Err("timestamptz"),
+    match (accepts, type_oid) {
+        (AcceptedTypes::Uuid | AcceptedTypes::Scalar, UUID) => Ok(ValueFormat::Uuid),
+        (AcceptedTypes::Uuid, _) => Err("uuid"),
+        (AcceptedTypes::Scalar, BPCHAR | NAME) => Ok(ValueFormat::Plain),
+        (AcceptedTypes::Scalar | AcceptedTypes::Text, TEXT | VARCHAR | USER_DEFINED..) => {
+            Ok(ValueFormat::Plain)
+        }
+        (AcceptedTypes::Scalar, INT2 | INT4 | INT8) => Ok(ValueFormat::Integer),
+        (AcceptedTypes::Scalar, BOOL) => Ok(ValueFormat::Boolean),
+        (AcceptedTypes::Scalar, _) => Err("text, varchar, an enum, uuid, an integer or boolean"),
+        (AcceptedTypes::Text, _) => Err("text, varchar or an enum"),
+        (AcceptedTypes::Payload | AcceptedTypes::Json, JSONB) => Ok(ValueFormat::Jsonb),
+        (AcceptedTypes::Payload | AcceptedTypes::Json, JSON | TEXT | VARCHAR) => Ok(ValueFormat::Plain),
+        (AcceptedTypes::Payload, BYTEA) => Ok(ValueFormat::Plain),
+        (AcceptedTypes::Payload, _) => Err("jsonb, json, text, varchar or bytea"),
+        (AcceptedTypes::Json, _) => Err("jsonb, json, text or varchar"),
+        (AcceptedTypes::Timestamp, TIMESTAMP | TIMESTAMPTZ) => Ok(ValueFormat::Timestamp),
+        (AcceptedTypes::Timestamp, _) => Err("timestamptz"),
+        (AcceptedTypes::Integer | AcceptedTypes::Integer4 | AcceptedTypes::Integer8, _) => {
+            Err("a role that is not read from the stream")
+        }
     }
 }

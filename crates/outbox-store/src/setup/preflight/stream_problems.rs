@@ -1,9 +1,10 @@
 //! Whether the server, the publication and the slot can carry the stream.
 
+use outbox::{COLUMN_ROLES, Requirement};
+
 use crate::connection::names::Names;
 use crate::connection::quote::{self, identifier, literal};
 use crate::setup::catalog::{CatalogPublication, CatalogServer, CatalogSlot, CatalogTable};
-use crate::setup::columns::{COLUMNS, Requirement, template_columns};
 use crate::setup::preflight::problem::Problem;
 
 // The oldest major version that is supported; 14 brought pgoutput's messages and binary mode.
@@ -30,8 +31,8 @@ pub(crate) fn server_problems(server: &CatalogServer) -> Vec<Problem> {
 /// Names that PostgreSQL would cut or refuse.
 pub(crate) fn name_problems(names: &Names) -> Vec<Problem> {
     let columns = &names.columns;
-    let parts = COLUMNS.iter().map(|role| (format!("columns.{}", role.key), role.name(columns)));
-    let others = template_columns(columns).map(|name| ("a column of a template".to_owned(), name));
+    let parts = COLUMN_ROLES.iter().map(|role| (role.config_key.to_owned(), role.name(columns)));
+    let others = columns.template_columns().map(|name| ("a column of a template".to_owned(), name));
     let table = || "postgres.table".to_owned();
     let mut problems: Vec<_> = [
         (table(), names.table.schema.as_str()),
@@ -83,13 +84,13 @@ pub(crate) fn publication_problems(
         publication.published_table.as_ref().and_then(|published_table| published_table.columns.as_ref());
     if let (Some(listed), Some(table)) = (listed, table) {
         let columns = &names.columns;
-        let read = COLUMNS
+        let read = COLUMN_ROLES
             .iter()
             .filter(|role| role.requirement != Requirement::WriteBack)
             .map(|role| role.name(columns));
         let there = |name: &&str| table.columns.iter().any(|column| column.name == *name);
         let left_out: Vec<_> = read
-            .chain(template_columns(columns))
+            .chain(columns.template_columns())
             .filter(there)
             .filter(|name| !listed.iter().any(|listed| listed == name))
             .collect();

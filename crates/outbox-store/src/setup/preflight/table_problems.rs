@@ -1,10 +1,11 @@
 //! Whether a table can be the outbox.
 
+use outbox::{AcceptedTypes, COLUMN_ROLES, Requirement};
+
 use crate::connection::names::Names;
 use crate::connection::quote::{self, identifier};
 use crate::retention::month::Month;
 use crate::setup::catalog::{CatalogColumn, CatalogIndex, CatalogTable};
-use crate::setup::columns::{AcceptedTypes, COLUMNS, Requirement, TEMPLATE_COLUMN, template_columns};
 use crate::setup::migrations::definition;
 use crate::setup::preflight::needs::RunNeeds;
 use crate::setup::preflight::problem::Problem;
@@ -19,7 +20,7 @@ struct Wanted<'a> {
 
 fn wanted(names: &Names, write_back: bool) -> Vec<Wanted<'_>> {
     let columns = &names.columns;
-    COLUMNS
+    COLUMN_ROLES
         .iter()
         .filter(|role| write_back || role.requirement != Requirement::WriteBack)
         .map(|role| Wanted {
@@ -28,11 +29,11 @@ fn wanted(names: &Names, write_back: bool) -> Vec<Wanted<'_>> {
             requirement: role.requirement,
             accepted: role.accepted,
         })
-        .chain(template_columns(columns).map(|name| Wanted {
+        .chain(columns.template_columns().map(|name| Wanted {
             name,
             key: "",
             requirement: Requirement::Always,
-            accepted: TEMPLATE_COLUMN,
+            accepted: AcceptedTypes::Scalar,
         }))
         .collect()
 }
@@ -56,7 +57,7 @@ pub(crate) fn table_problems(table: &CatalogTable, names: &Names, write_back: bo
         if !wanted.accepted.accepts(&column.type_name, column.text_of_user) {
             problems.push(Problem::new(
                 format!("column {} of {name} is {}", column.name, column.type_name),
-                format!("it takes {}", wanted.accepted.names()),
+                format!("it takes {}", wanted.accepted),
             ));
         }
         if column.generated {
@@ -121,9 +122,9 @@ pub(crate) fn privilege_problems(
     let mut problems = Vec::new();
     let columns = &names.columns;
     let has = |part: &str, privilege: fn(&CatalogColumn) -> bool| find(table, part).is_none_or(privilege);
-    let written = COLUMNS.iter().filter(|role| role.requirement == Requirement::WriteBack);
+    let written = COLUMN_ROLES.iter().filter(|role| role.requirement == Requirement::WriteBack);
     let updates = written.clone().all(|role| has(role.name(columns), |column| column.update));
-    let selects = COLUMNS.iter().all(|role| has(role.name(columns), |column| column.select));
+    let selects = COLUMN_ROLES.iter().all(|role| has(role.name(columns), |column| column.select));
     let deletes = !needs.retention || table.delete;
     let missing_privileges: Vec<_> = [("SELECT", selects), ("UPDATE", updates), ("DELETE", deletes)]
         .iter()
@@ -202,7 +203,7 @@ pub(crate) fn advice(
         return (warnings, notes);
     }
     let columns = &names.columns;
-    let changed: Vec<&str> = COLUMNS
+    let changed: Vec<&str> = COLUMN_ROLES
         .iter()
         .filter(|role| role.requirement == Requirement::WriteBack)
         .map(|role| role.name(columns))
