@@ -9,6 +9,7 @@ mod consume;
 mod publish;
 mod receipts;
 mod record;
+mod stop_on_drop;
 mod write_back;
 
 pub use config::properties::{PropertyProblem, client_config};

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::publish::error::{SinkError, SinkErrorKind};
 use crate::publish::producer_context::SinkContext;
+use crate::stop_on_drop::StopOnDrop;
 
 /// The longest wait of the producer's thread before it checks whether to stop.
 const POLL_MAX: Duration = Duration::from_millis(100);
@@ -37,18 +38,9 @@ pub(crate) struct Producer {
     ended: oneshot::Receiver<()>,
 }
 
-/// Stops the producer's thread when it is dropped.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// How records are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Batching {
+pub(crate) enum SendMode {
     /// In batches per partition.
     Batches,
     /// One by one, so that an error of a batch is an error of one record.
@@ -91,7 +83,7 @@ impl Producer {
     pub(crate) fn start(
         config: &ClientConfig,
         limits: ProducerLimits,
-        batching: Batching,
+        send_mode: SendMode,
     ) -> Result<Self, SinkError> {
         let mut config = config.clone();
         // The sink enforces these limits itself. librdkafka releases a record only after the reports of its whole
@@ -99,7 +91,7 @@ impl Producer {
         config.set("queue.buffering.max.messages", "0");
         config.set("queue.buffering.max.kbytes", i32::MAX.to_string());
         let mut batch_bytes = limits.batch_bytes;
-        if batching == Batching::Singles {
+        if send_mode == SendMode::Singles {
             config.set("batch.num.messages", "1");
             send_one_request_at_a_time(&mut config);
             batch_bytes = 0;
@@ -119,7 +111,7 @@ impl Producer {
         };
         let thread = thread::Builder::new().name("kafka-producer".to_owned()).spawn(work);
         thread.map_err(|error| SinkErrorKind::NotCreated(error.to_string()))?;
-        Ok(Producer { inner, stop: StopOnDrop(stop), ended })
+        Ok(Producer { inner, stop: StopOnDrop::new(&stop), ended })
     }
 
     pub(crate) fn context(&self) -> &SinkContext {
@@ -160,7 +152,7 @@ impl Producer {
 
     #[cfg(test)]
     pub(crate) fn stop(&self) {
-        self.stop.0.store(true, Ordering::Relaxed);
+        self.stop.stop();
     }
 }
 

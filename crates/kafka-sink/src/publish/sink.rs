@@ -14,7 +14,7 @@ use crate::publish::delivery_report::{DeliveryError, DeliveryReport};
 use crate::publish::error::{PublishError, SinkError};
 use crate::publish::error_class::ErrorClass;
 use crate::publish::outage::Outage;
-use crate::publish::producer::{Batching, Producer, ProducerLimits};
+use crate::publish::producer::{Producer, ProducerLimits, SendMode};
 use crate::record::headers::HeaderBuilder;
 use crate::record::rejection::Rejection;
 use crate::record::routing::Routing;
@@ -54,7 +54,7 @@ impl Sink {
     ///
     /// librdkafka rejects the configuration.
     pub fn new(routing: Routing, config: ClientConfig, reports_max: usize) -> Result<Self, SinkError> {
-        Self::with_batching(routing, config, reports_max, Batching::Batches)
+        Self::with_batching(routing, config, reports_max, SendMode::Batches)
     }
 
     /// Like [`new`](Self::new), but sends the first `reports_max` records one by one, slowly, before it sends batches.
@@ -69,17 +69,17 @@ impl Sink {
         config: ClientConfig,
         reports_max: usize,
     ) -> Result<Self, SinkError> {
-        Self::with_batching(routing, config, reports_max, Batching::Singles)
+        Self::with_batching(routing, config, reports_max, SendMode::Singles)
     }
 
     fn with_batching(
         routing: Routing,
         config: ClientConfig,
         reports_max: usize,
-        batching: Batching,
+        send_mode: SendMode,
     ) -> Result<Self, SinkError> {
         let limits = ProducerLimits::of(&config, reports_max)?;
-        let producer = Producer::start(&config, limits, batching)?;
+        let producer = Producer::start(&config, limits, send_mode)?;
         Ok(Sink {
             routing,
             topics: Topics::default(),
@@ -89,7 +89,7 @@ impl Sink {
             config,
             limits,
             producer,
-            singles_left: (batching == Batching::Singles).then_some(reports_max),
+            singles_left: (send_mode == SendMode::Singles).then_some(reports_max),
             in_flight: 0,
             value_bytes: 0,
         })
@@ -155,7 +155,7 @@ impl Sink {
             return Err(PublishError::QueueFull);
         }
         if self.singles_left == Some(0) {
-            self.producer = Producer::start(&self.config, self.limits, Batching::Batches)
+            self.producer = Producer::start(&self.config, self.limits, SendMode::Batches)
                 .map_err(PublishError::ProducerFailed)?;
             self.singles_left = None;
         }

@@ -12,7 +12,7 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::receipts::options::ReceiptsOptions;
 use crate::receipts::partition_updates::{PartitionObserver, PartitionUpdates};
 use crate::receipts::session::ConsumerSession;
 use crate::receipts::worker::ReceiptsWorker;
+use crate::stop_on_drop::StopOnDrop;
 use crate::write_back::receipt_chunk::ReceiptChunk;
 
 /// The longest wait for the worker to close.
@@ -42,15 +43,6 @@ pub struct Receipts {
     stop: StopOnDrop,
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
-}
-
-/// Stops the worker when it is dropped.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Receipts {
@@ -80,7 +72,7 @@ impl Receipts {
         let thread = thread::Builder::new().name("kafka-receipts".to_owned()).spawn(work);
         let thread = thread.map_err(|error| InspectErrorKind::NotCreated(error.to_string()))?;
         let observer = PartitionObserver::new(updates);
-        Ok(Receipts { observer, metrics, stop: StopOnDrop(stop), thread, ended })
+        Ok(Receipts { observer, metrics, stop: StopOnDrop::new(&stop), thread, ended })
     }
 
     /// There is a record of Postrider at this position: its partition is consumed from now on. To be called for every

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use outbox::shorten;
 use rdkafka::types::RDKafkaErrorCode;
 
 /// Why this record cannot be published, however often it is tried, with the remedy.
@@ -26,7 +27,7 @@ impl Rejection {
 
     /// Kafka rejects the topic's name.
     pub(crate) fn topic_name(topic: &[u8], reason: &'static str) -> Self {
-        let topic = String::from_utf8_lossy(topic).into_owned();
+        let topic = shorten(&String::from_utf8_lossy(topic)).into_owned();
         Rejection(Box::new(RejectionReason::TopicName { topic, reason }))
     }
 

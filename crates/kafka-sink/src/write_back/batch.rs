@@ -8,33 +8,33 @@ use outbox::CreatedRange;
 use outbox_store::RowUpdateBatch;
 use uuid::Uuid;
 
-use crate::write_back::entry::Entry;
+use crate::write_back::entry::WriteBackEntry;
 
 /// Entries that are written with one statement, repeated until its outcome is known.
 #[derive(Debug)]
 pub(super) struct Batch {
     /// In the order in which they were submitted.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<WriteBackEntry>,
     pub(super) updates: Arc<RowUpdateBatch>,
     /// Whether an earlier attempt ended with an unknown outcome, so that the batch may have been written.
     pub(super) in_doubt: bool,
 }
 
 impl Batch {
-    fn new(entries: Vec<Entry>) -> Self {
+    fn new(entries: Vec<WriteBackEntry>) -> Self {
         let updates = RowUpdateBatch::new(entries.iter().map(|entry| entry.update.clone()));
         Batch { entries, updates: Arc::new(updates), in_doubt: false }
     }
 
     /// When the rows were created that the batch may make PUBLISH.
     pub(super) fn published_created(&self) -> Option<CreatedRange> {
-        self.entries.iter().filter_map(Entry::published_created).reduce(CreatedRange::and)
+        self.entries.iter().filter_map(WriteBackEntry::published_created).reduce(CreatedRange::and)
     }
 }
 
 /// Divides entries, given in the order of their submission, into batches that are written one after the other. The
 /// updates of each row keep their order, and rows fail or are held in theirs.
-pub(super) fn batches(entries: Vec<Entry>, rows_max: usize) -> Vec<Batch> {
+pub(super) fn batches(entries: Vec<WriteBackEntry>, rows_max: usize) -> Vec<Batch> {
     let mut batches = Vec::new();
     if entries.len() <= rows_max && !entries.iter().any(|entry| entry.update.is_fail_or_hold()) {
         if !entries.is_empty() {
@@ -66,17 +66,17 @@ pub(super) fn batches(entries: Vec<Entry>, rows_max: usize) -> Vec<Batch> {
 
 #[derive(Debug, Default)]
 struct Part {
-    entries: Vec<Entry>,
+    entries: Vec<WriteBackEntry>,
     ids: HashSet<Uuid>,
 }
 
 impl Part {
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, entry: WriteBackEntry) {
         self.ids.insert(entry.id());
         self.entries.push(entry);
     }
 
-    fn take(&mut self) -> Option<Vec<Entry>> {
+    fn take(&mut self) -> Option<Vec<WriteBackEntry>> {
         self.ids.clear();
         Some(mem::take(&mut self.entries)).filter(|entries| !entries.is_empty())
     }
@@ -126,16 +126,16 @@ mod tests {
             let entries: Vec<_> = given.iter().map(|(kind, id)| make[*kind](*id)).collect();
             let batches = batches(entries.clone(), rows_max);
             for id in 0..8 {
-                let of = |entries: &[Entry]| -> Vec<Entry> {
+                let of = |entries: &[WriteBackEntry]| -> Vec<WriteBackEntry> {
                     entries.iter().filter(|entry| entry.id().as_u128() == id).cloned().collect()
                 };
-                let written: Vec<Entry> = batches.iter().flat_map(|batch| of(&batch.entries)).collect();
+                let written: Vec<WriteBackEntry> = batches.iter().flat_map(|batch| of(&batch.entries)).collect();
                 prop_assert_eq!(written, of(&entries));
             }
-            let fail_or_hold = |entries: &[Entry]| -> Vec<Entry> {
+            let fail_or_hold = |entries: &[WriteBackEntry]| -> Vec<WriteBackEntry> {
                 entries.iter().filter(|entry| entry.update.is_fail_or_hold()).cloned().collect()
             };
-            let written: Vec<Entry> = batches.iter().flat_map(|batch| fail_or_hold(&batch.entries)).collect();
+            let written: Vec<WriteBackEntry> = batches.iter().flat_map(|batch| fail_or_hold(&batch.entries)).collect();
             prop_assert_eq!(written, fail_or_hold(&entries));
             for batch in &batches {
                 prop_assert!(!batch.entries.is_empty() && batch.entries.len() <= rows_max);

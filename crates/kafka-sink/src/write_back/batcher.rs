@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::write_back::entry::{Entry, ROW_BYTES_MAX};
+use crate::write_back::entry::{ROW_BYTES_MAX, WriteBackEntry};
 
 /// Receipts fill the room that the relay's updates leave, and get at least this part of a batch. The relay's updates
 /// come first, because the slot advances only after them; the share keeps receipts moving under a constant load.
@@ -23,7 +23,7 @@ pub(super) struct BatchLimits {
 #[derive(Debug)]
 pub(super) struct Batcher {
     limits: BatchLimits,
-    entries: Vec<Entry>,
+    entries: Vec<WriteBackEntry>,
     receipts: usize,
     bytes: usize,
     since: Option<Instant>,
@@ -54,14 +54,14 @@ impl Batcher {
         self.room().max(share.saturating_sub(self.receipts))
     }
 
-    pub(super) fn add(&mut self, entry: Entry, now: Instant) {
+    pub(super) fn add(&mut self, entry: WriteBackEntry, now: Instant) {
         self.since.get_or_insert(now);
         self.bytes += entry.size_bytes();
         self.receipts += usize::from(entry.is_receipt());
         self.entries.push(entry);
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[WriteBackEntry] {
         &self.entries
     }
 
@@ -71,7 +71,7 @@ impl Batcher {
     }
 
     /// The batch, if it is full or has lingered long enough.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Vec<Entry>> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Vec<WriteBackEntry>> {
         if !self.is_full() && self.due().is_none_or(|due| now < due) {
             return None;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::write_back::entry::Entry;
+use crate::write_back::entry::WriteBackEntry;
 
 /// The longest wait for a delivery report. The relay gets reports within milliseconds.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -16,20 +16,20 @@ const RECEIPTS_MAX: usize = 10_000;
 /// that waited too long, and the oldest if there are too many, expire.
 #[derive(Debug, Default)]
 pub(super) struct EarlyReceipts {
-    waiting: HashMap<Uuid, Vec<Entry>>,
+    waiting: HashMap<Uuid, Vec<WriteBackEntry>>,
     /// When each expires. A receipt that was taken stays here until then.
     expiry: VecDeque<(Instant, Uuid)>,
 }
 
 impl EarlyReceipts {
-    pub(super) fn add(&mut self, receipt: Entry, now: Instant) {
+    pub(super) fn add(&mut self, receipt: WriteBackEntry, now: Instant) {
         let id = receipt.id();
         self.expiry.push_back((now + WAIT_MAX, id));
         self.waiting.entry(id).or_default().push(receipt);
     }
 
     /// The receipts of this row, to be written with its delivery report.
-    pub(super) fn take(&mut self, id: &Uuid) -> Vec<Entry> {
+    pub(super) fn take(&mut self, id: &Uuid) -> Vec<WriteBackEntry> {
         if self.waiting.is_empty() {
             return Vec::new();
         }
@@ -41,7 +41,7 @@ impl EarlyReceipts {
         self.expiry.front().map(|(until, _)| *until)
     }
 
-    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Entry> {
+    pub(super) fn take_expired(&mut self, now: Instant) -> Vec<WriteBackEntry> {
         let mut expired = Vec::new();
         while let Some((until, id)) = self.expiry.front()
             && (*until <= now || self.expiry.len() > RECEIPTS_MAX)

@@ -15,7 +15,7 @@ pub(super) const ROW_BYTES_MAX: usize = ROW_BYTES + 249;
 
 /// A row update on its way to the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct WriteBackEntry {
     pub(super) update: RowUpdate,
     pub(super) report_to: ReportTo,
 }
@@ -29,15 +29,15 @@ pub(super) enum ReportTo {
     Chunk(ChunkNumber),
 }
 
-impl Entry {
-    pub(super) fn submitted(token: Token, update: RowUpdate) -> Entry {
-        Entry { update, report_to: ReportTo::Relay(token) }
+impl WriteBackEntry {
+    pub(super) fn submitted(token: Token, update: RowUpdate) -> WriteBackEntry {
+        WriteBackEntry { update, report_to: ReportTo::Relay(token) }
     }
 
-    pub(super) fn receipt(receipt: Receipt, chunk: ChunkNumber) -> Entry {
+    pub(super) fn receipt(receipt: Receipt, chunk: ChunkNumber) -> WriteBackEntry {
         let Receipt { id, at, by_request } = receipt;
         let update = RowUpdate::new(id, RowUpdateKind::Consumed { at, by_request });
-        Entry { update, report_to: ReportTo::Chunk(chunk) }
+        WriteBackEntry { update, report_to: ReportTo::Chunk(chunk) }
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -67,7 +67,7 @@ impl Entry {
     }
 
     /// The entry, after a write that did not see its row.
-    pub(super) fn for_rewrite(self) -> Entry {
-        Entry { update: self.update.without_held_entry(), ..self }
+    pub(super) fn for_rewrite(self) -> WriteBackEntry {
+        WriteBackEntry { update: self.update.without_held_entry(), ..self }
     }
 }

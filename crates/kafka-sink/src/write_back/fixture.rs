@@ -4,7 +4,7 @@ use outbox::{OrderingKey, Receipt, RecordPosition, Token};
 use outbox_store::{RowUpdate, RowUpdateKind};
 use uuid::Uuid;
 
-use crate::write_back::entry::Entry;
+use crate::write_back::entry::WriteBackEntry;
 
 /// The transaction that inserted every row.
 pub(super) const XID: u32 = 700;
@@ -45,35 +45,35 @@ fn key() -> OrderingKey {
     OrderingKey { topic: "t".to_owned(), key: "k".into() }
 }
 
-fn submitted(id: usize, update: RowUpdate) -> Entry {
-    Entry::submitted(Token::from_usize(id), update)
+fn submitted(id: usize, update: RowUpdate) -> WriteBackEntry {
+    WriteBackEntry::submitted(Token::from_usize(id), update)
 }
 
-pub(super) fn published(id: usize) -> Entry {
+pub(super) fn published(id: usize) -> WriteBackEntry {
     submitted(id, published_update(id))
 }
 
-pub(super) fn published_to(id: usize, topic: &str) -> Entry {
+pub(super) fn published_to(id: usize, topic: &str) -> WriteBackEntry {
     let at = RecordPosition { topic: topic.into(), ..position(id as i64) };
     submitted(id, update(id, RowUpdateKind::Published(at)))
 }
 
-pub(super) fn resent(id: usize) -> Entry {
+pub(super) fn resent(id: usize) -> WriteBackEntry {
     submitted(id, resent_update(id, id as i64))
 }
 
-pub(super) fn receipt(id: usize) -> Entry {
+pub(super) fn receipt(id: usize) -> WriteBackEntry {
     receipt_in(id, 0)
 }
 
-pub(super) fn receipt_in(id: usize, chunk: u64) -> Entry {
-    Entry::receipt(receipt_of(id), chunk)
+pub(super) fn receipt_in(id: usize, chunk: u64) -> WriteBackEntry {
+    WriteBackEntry::receipt(receipt_of(id), chunk)
 }
 
-pub(super) fn failed(id: usize) -> Entry {
+pub(super) fn failed(id: usize) -> WriteBackEntry {
     submitted(id, failed_update(id))
 }
 
-pub(super) fn held(id: usize) -> Entry {
+pub(super) fn held(id: usize) -> WriteBackEntry {
     submitted(id, held_update(id))
 }

@@ -12,6 +12,10 @@ mod not_yet_visible;
 mod open_chunks;
 mod pending;
 pub(crate) mod receipt_chunk;
+#[cfg(test)]
+mod receipt_tests;
+#[cfg(test)]
+mod scripted_database;
 mod worker;
 #[cfg(test)]
 mod worker_tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::write_back::entry::Entry;
+use crate::write_back::entry::WriteBackEntry;
 
 /// A transaction becomes visible microseconds after its commit record is written or, with synchronous replication,
 /// when a standby has answered.
@@ -19,7 +19,7 @@ const WARN_AFTER: Duration = Duration::from_secs(5);
 /// same rows. They are written again after a pause as long as the wait so far, within bounds.
 #[derive(Debug, Default)]
 pub(super) struct NotYetVisible {
-    entries: Vec<Entry>,
+    entries: Vec<WriteBackEntry>,
     ids: HashSet<Uuid>,
     due: Option<Instant>,
     /// Since when each transaction has been waited for.
@@ -30,13 +30,19 @@ pub(super) struct NotYetVisible {
 impl NotYetVisible {
     /// Keeps the entries of rows inserted by the transactions `unseen`, with all other entries of these rows, and
     /// returns the rest, which was written.
-    pub(super) fn keep(&mut self, entries: Vec<Entry>, unseen: &[u32], now: Instant) -> Vec<Entry> {
+    pub(super) fn keep(
+        &mut self,
+        entries: Vec<WriteBackEntry>,
+        unseen: &[u32],
+        now: Instant,
+    ) -> Vec<WriteBackEntry> {
         if unseen.is_empty() && self.since.is_empty() {
             return entries;
         }
-        let is_unseen = |entry: &Entry| entry.update.xid.is_some_and(|xid| unseen.contains(&xid));
-        let ids: HashSet<Uuid> = entries.iter().filter(|entry| is_unseen(entry)).map(Entry::id).collect();
-        let (kept, seen): (Vec<Entry>, Vec<Entry>) =
+        let is_unseen = |entry: &WriteBackEntry| entry.update.xid.is_some_and(|xid| unseen.contains(&xid));
+        let ids: HashSet<Uuid> =
+            entries.iter().filter(|entry| is_unseen(entry)).map(WriteBackEntry::id).collect();
+        let (kept, seen): (Vec<WriteBackEntry>, Vec<WriteBackEntry>) =
             entries.into_iter().partition(|entry| ids.contains(&entry.id()));
         self.ids.extend(ids);
         for xid in seen.iter().filter_map(|entry| entry.update.xid) {
@@ -47,23 +53,23 @@ impl NotYetVisible {
             let due = now + waited.clamp(PAUSE_MIN, PAUSE_MAX);
             self.due = Some(self.due.map_or(due, |known| known.min(due)));
         }
-        self.entries.extend(kept.into_iter().map(Entry::for_rewrite));
+        self.entries.extend(kept.into_iter().map(WriteBackEntry::for_rewrite));
         self.warn(now);
         seen
     }
 
     /// Keeps the entries of rows that wait here, to be written after those, and returns the others.
-    pub(super) fn keep_behind(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+    pub(super) fn keep_behind(&mut self, entries: Vec<WriteBackEntry>) -> Vec<WriteBackEntry> {
         if self.ids.is_empty() {
             return entries;
         }
-        let (behind, others): (Vec<Entry>, Vec<Entry>) =
+        let (behind, others): (Vec<WriteBackEntry>, Vec<WriteBackEntry>) =
             entries.into_iter().partition(|entry| self.ids.contains(&entry.id()));
         self.entries.extend(behind);
         others
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[WriteBackEntry] {
         &self.entries
     }
 
@@ -73,7 +79,7 @@ impl NotYetVisible {
     }
 
     /// The entries, if they are due.
-    pub(super) fn take(&mut self, now: Instant) -> Vec<Entry> {
+    pub(super) fn take(&mut self, now: Instant) -> Vec<WriteBackEntry> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
         }

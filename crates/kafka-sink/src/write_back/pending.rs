@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::write_back::batch::{Batch, batches};
 use crate::write_back::batcher::{BatchLimits, Batcher};
 use crate::write_back::early_receipts::EarlyReceipts;
-use crate::write_back::entry::{Entry, ReportTo};
+use crate::write_back::entry::{ReportTo, WriteBackEntry};
 use crate::write_back::in_flight::BatchesInFlight;
 use crate::write_back::not_yet_visible::NotYetVisible;
 use crate::write_back::open_chunks::OpenChunks;
@@ -22,7 +22,7 @@ use crate::write_back::written::Written;
 pub(super) struct PendingUpdates {
     batcher: Batcher,
     /// Receipts of a chunk for which the batch has no room.
-    incoming: VecDeque<Entry>,
+    incoming: VecDeque<WriteBackEntry>,
     /// Batches written before the one being collected, in order.
     next: VecDeque<Batch>,
     not_yet_visible: NotYetVisible,
@@ -60,7 +60,7 @@ impl PendingUpdates {
 
     pub(super) fn add_update(&mut self, token: Token, update: RowUpdate, now: Instant) {
         let early = if update.is_sent() { self.early.take(&update.id) } else { Vec::new() };
-        self.batcher.add(Entry::submitted(token, update), now);
+        self.batcher.add(WriteBackEntry::submitted(token, update), now);
         for receipt in early {
             self.batcher.add(receipt, now);
         }
@@ -73,7 +73,8 @@ impl PendingUpdates {
 
     pub(super) fn add_receipts(&mut self, chunk: ReceiptChunk, now: Instant) {
         let number = self.chunks.open(chunk.receipts.len(), chunk.done);
-        self.incoming.extend(chunk.receipts.into_iter().map(|receipt| Entry::receipt(receipt, number)));
+        self.incoming
+            .extend(chunk.receipts.into_iter().map(|receipt| WriteBackEntry::receipt(receipt, number)));
         self.fill(now);
     }
 
@@ -176,7 +177,7 @@ impl PendingUpdates {
     /// again after the delivery report of their record, if that is pending or may still arrive.
     fn keep_or_resolve(
         &mut self,
-        receipts: Vec<Entry>,
+        receipts: Vec<WriteBackEntry>,
         sent: &HashSet<Uuid>,
         in_flight: &BatchesInFlight,
         now: Instant,
@@ -184,7 +185,7 @@ impl PendingUpdates {
         let batches = in_flight.batches().chain(&self.next).map(|batch| &*batch.entries);
         let pending = batches.chain([self.not_yet_visible.entries(), self.batcher.entries()]);
         let to_be_sent: HashSet<Uuid> =
-            pending.flatten().filter(|entry| entry.update.is_sent()).map(Entry::id).collect();
+            pending.flatten().filter(|entry| entry.update.is_sent()).map(WriteBackEntry::id).collect();
         for receipt in receipts {
             let id = receipt.id();
             if !sent.contains(&id) && to_be_sent.contains(&id) {
@@ -198,14 +199,14 @@ impl PendingUpdates {
         self.expire_early_receipts(now);
     }
 
-    fn resolve_idle(&mut self, receipt: &Entry) {
+    fn resolve_idle(&mut self, receipt: &WriteBackEntry) {
         if let ReportTo::Chunk(chunk) = receipt.report_to {
             self.chunks.resolve(chunk, false);
         }
     }
 
     /// Whether the record's delivery report has arrived, unless none ever does.
-    fn is_reported(&self, receipt: &Entry) -> bool {
+    fn is_reported(&self, receipt: &WriteBackEntry) -> bool {
         receipt.update.kind.position().is_some_and(|at| {
             let newest = self.newest.get(&(at.topic.clone(), at.partition));
             newest.is_some_and(|newest| *newest >= at.offset)

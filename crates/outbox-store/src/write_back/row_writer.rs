@@ -77,7 +77,7 @@ impl RowWriter {
     }
 
     /// Writes a batch; when it returns, the batch is durable except for the rows of
-    /// [`unseen_xids`](BatchOutcome::unseen_xids), which are to be written again a little later. The entries of these
+    /// [`unseen_xids`](BatchOutcome::unseen_xids), which have to be written again a little later. The entries of these
     /// rows in `postrider.held` are durable, too. Rows that were not changed because they are in a later state or were
     /// deleted are no error. A batch whose outcome is unknown is repeated `in_doubt`: it changes nothing twice, and
     /// rows that it published count as published now.

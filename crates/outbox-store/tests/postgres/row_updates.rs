@@ -320,7 +320,7 @@ async fn batch_outcome_counts_changed_rows() {
     let completed = [2, 3, 4, 7].map(Uuid::from_u128).into();
     assert_eq!(outcome.completed, Completed::Only(completed));
     let first_of_2020 = 1_577_836_800;
-    assert_eq!(outcome.completed_by_bucket, [(first_of_2020 / 10 + 2, 1)], "only row 4 said PUBLISH");
+    assert_eq!(outcome.completed_by_bucket, [(first_of_2020 / 10 + 2, 1)], "only row 4 was PUBLISH");
     let last = "select (extract(epoch from last_attempt_at) * 1000000)::int8::text from outbox where id = ";
     let at = fixture.text(&format!("{last}'{}'", Uuid::from_u128(1))).await;
     assert_eq!(outcome.at_us.to_string(), at);
@@ -372,7 +372,7 @@ async fn in_doubt_batch_changes_nothing_twice() {
     assert_eq!((first.published, first.completed), (2, Completed::All));
     fixture.execute("update outbox set last_attempt_at = '2020-01-01', published_at = '2020-01-01'").await;
     let again = writer.write(&batch, true).await.expect("it is written");
-    assert_eq!(again.published, 2, "they are counted, for nobody heard of it");
+    assert_eq!(again.published, 2, "counted again, because the first outcome is unknown");
     assert_eq!(row(&fixture, 1).await, "PUBLISH new/0/1 1 old - now -");
     assert_eq!(row(&fixture, 2).await, "PUBLISH new/0/2 1 old - now -");
     assert_eq!(row(&fixture, 3).await, "COMPLETE new/0/3 1 old now old -");
