@@ -143,7 +143,7 @@ fn held_back_rows_wait_in_order_through_restarts_until_the_head_is_skipped() {
     wait_until("deadlines have passed", || since.elapsed() > std::time::Duration::from_secs(6));
     assert_eq!(statuses(&stage, &waiting), ["INIT"; 5], "the reconciler leaves them alone:\n{}", relay.log());
 
-    let said = stage.says(&["replay", "--skip", &head.id.to_string(), "--wait"]);
+    let said = stage.stdout_of(&["replay", "--skip", &head.id.to_string(), "--wait"]);
     wait_until("they go on without it", || stage.count("COMPLETE") == 12);
     assert_eq!(stage.row(head.id).status, "FAILED", "{said}");
     stage.insert(&NewRow::of("key", "held", 7));
@@ -180,7 +180,7 @@ fn a_head_that_is_replayed_goes_first_and_its_rows_follow() {
         ["--bootstrap-server", brokers, "--alter", "--entity-type", "topics", "--entity-name", &topic];
     let arguments = [&arguments[..], &["--delete-config", "max.message.bytes"]].concat();
     stage.kafka().tool("kafka.admin.ConfigCommand", &arguments).expect("the limit is lifted");
-    stage.says(&["replay", "--status", "FAILED", "--wait"]);
+    stage.stdout_of(&["replay", "--status", "FAILED", "--wait"]);
     wait_until("all is complete", || stage.count("COMPLETE") == 21);
     assert!(relay.stop().success());
     let records = stage.records();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::{NewRow, Stage, say, wait_until};
+use integration_tests::{NewRow, Stage, print_line, wait_until};
 
 /// Statements that read the outbox table and change nothing, by how often they ran.
 const READS: &str = "
@@ -54,7 +54,7 @@ fn no_query_reads_the_outbox_table_in_steady_state_idle_or_loaded() {
     wait_until("several deadlines have passed idly", || idle.elapsed() > Duration::from_secs(8));
     assert_eq!(reads(), before, "idle over several deadlines");
     for row in client.query(ALL, &[&role]).expect("the statistics") {
-        say(&format!("pg_stat_statements: {} x {}", row.get::<_, i64>(0), row.get::<_, &str>(1)));
+        print_line(&format!("pg_stat_statements: {} x {}", row.get::<_, i64>(0), row.get::<_, &str>(1)));
     }
     assert!(relay.stop().success());
 }

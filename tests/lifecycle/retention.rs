@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use integration_tests::{NewRow, Stage, say, wait_until};
+use integration_tests::{NewRow, Stage, print_line, wait_until};
 
 const OLD_ROWS: i64 = 100_000;
 const FRESH_ROWS: i64 = 400;
@@ -72,7 +72,7 @@ fn old_rows_go_while_fresh_ones_are_published_as_fast_as_ever() {
         // Counting is a load of its own, so it is done seldom.
         number < FRESH_ROWS || (number % 200 != 0 || count(&mut stage.client()) > 0)
     });
-    say(&format!(
+    print_line(&format!(
         "publish latency in ms, p50 and p99 of {} rows without retention: {:.1}, {:.1}; of {} while {OLD_ROWS} rows were \
          deleted in {:.0} s: {:.1}, {:.1}; ratios {:.2}, {:.2}",
         without.len(),

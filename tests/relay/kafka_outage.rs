@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, say, wait_until};
+use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, print_line, wait_until};
 use testbed::Kafka;
 
 /// Longer than the 30 s after which other tools give up, and than a `wal_sender_timeout`.
@@ -78,7 +78,7 @@ fn sigterm_with_the_broker_away_ends_within_ten_seconds_and_the_next_start_sends
     relay.wait_for_log("Kafka cannot be reached");
     let asked = Instant::now();
     assert!(relay.stop().success(), "exit code 0");
-    say(&format!("ended {:?} after SIGTERM, the broker being away", asked.elapsed()));
+    print_line(&format!("ended {:?} after SIGTERM, the broker being away", asked.elapsed()));
     kafka.start_again().expect("Kafka starts again");
     let relay = stage.relay();
     wait_until("all is published", || stage.count("PUBLISH") == 50);

@@ -1,6 +1,6 @@
 //! Memory stays flat, whatever the size of a transaction.
 
-use integration_tests::{NewRow, Stage, say, wait_until};
+use integration_tests::{NewRow, Stage, print_line, wait_until};
 
 const ROWS: i64 = 1_000_000;
 const MEMORY_PEAK_MAX_KIB: u64 = 50 * 1024;
@@ -24,7 +24,7 @@ fn a_transaction_of_a_million_rows_flows_through_in_flat_memory() {
         wait_until_published(&stage, ROWS / 10 * tenth);
         peaks_kib.push(relay.memory_peak_kib());
     }
-    say(&format!(
+    print_line(&format!(
         "peak memory of the relay after each tenth of {ROWS} rows in one transaction, KiB: {peaks_kib:?}"
     ));
     let (first_kib, peak_kib) = (peaks_kib[0], relay.memory_peak_kib());
