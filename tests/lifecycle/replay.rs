@@ -27,7 +27,7 @@ fn running_relay_resends_selected_rows_with_the_id_of_the_request_and_keeps_thei
     let relay = stage.relay();
     complete(&stage, 30);
     let before = stage.rows();
-    let output = stage.says(&["replay", "--aggregate-id", "3", "--wait"]);
+    let output = stage.stdout_of(&["replay", "--aggregate-id", "3", "--wait"]);
     assert!(output.contains("6 sent"), "{output}");
     assert!(relay.stop().success());
     let records = stage.records();
@@ -60,7 +60,7 @@ fn command_without_a_relay_sends_the_selected_rows_and_nothing_else() {
     // It waits in the WAL.
     stage.insert(&NewRow::of("again", 1, 100));
     let id = stage.rows()[0].id.to_string();
-    let output = stage.says(&["replay", "--id", &id]);
+    let output = stage.stdout_of(&["replay", "--id", &id]);
     assert!(output.contains("1 sent"), "{output}");
     assert_eq!((sent_by(&stage, None), stage.count("INIT")), (1, 1));
     let relay = stage.relay();
@@ -75,7 +75,7 @@ fn init_rows_replayed_without_a_relay_are_not_sent_again_by_the_relay() {
     for number in 0..100 {
         stage.insert(&NewRow::of("early", number % 5, number));
     }
-    let output = stage.says(&["replay", "--status", "INIT"]);
+    let output = stage.stdout_of(&["replay", "--status", "INIT"]);
     assert!(output.contains("100 sent"), "{output}");
     let relay = stage.relay();
     wait_until("all is complete", || stage.count("COMPLETE") == 100);
@@ -96,7 +96,7 @@ fn replays_keep_the_order_of_live_rows_of_the_same_keys() {
             &["replay", "--all", "--limit", "300", "--wait"][..],
             &["replay", "--status", "COMPLETE", "--limit", "200", "--wait"],
         ];
-        let running: Vec<_> = replays.map(|arguments| scope.spawn(|| stage.says(arguments))).into();
+        let running: Vec<_> = replays.map(|arguments| scope.spawn(|| stage.stdout_of(arguments))).into();
         for replay in running {
             let output = replay.join().expect("it ends");
             assert!(output.contains("300 sent") || output.contains("200 sent"), "{output}");
@@ -148,7 +148,7 @@ fn dry_run_counts_and_changes_nothing() {
     let relay = stage.relay();
     complete(&stage, 10);
     let rows = stage.rows().len();
-    let output = stage.says(&["replay", "--all", "--dry-run"]);
+    let output = stage.stdout_of(&["replay", "--all", "--dry-run"]);
     assert!(
         output.contains(&stage.topic("again")) && output.contains("COMPLETE") && output.contains("10"),
         "{output}"
@@ -165,15 +165,15 @@ fn requests_are_queued_and_can_be_cancelled() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     complete(&stage, 100);
-    stage.says(&["replay", "--all", "--rate", "5"]);
-    stage.says(&["replay", "--all", "--limit", "7"]);
+    stage.stdout_of(&["replay", "--all", "--rate", "5"]);
+    stage.stdout_of(&["replay", "--all", "--limit", "7"]);
     let ids = "select id::text from postrider.replay order by requested_at";
     let ids: Vec<String> =
         stage.client().query(ids, &[]).expect("read").iter().map(|row| row.get(0)).collect();
     wait_until("the first is running", || sent_by(&stage, Some(&ids[0])) > 0);
     assert_eq!(sent_by(&stage, Some(&ids[1])), 0, "the second waits for its turn");
-    assert!(stage.says(&["status"]).contains(&ids[1]));
-    stage.says(&["replay", "--cancel", &ids[0]]);
+    assert!(stage.stdout_of(&["status"]).contains(&ids[1]));
+    stage.stdout_of(&["replay", "--cancel", &ids[0]]);
     wait_until("the second is done", || sent_by(&stage, Some(&ids[1])) == 7);
     assert!(sent_by(&stage, Some(&ids[0])) < 100);
     assert!(relay.stop().success());
@@ -201,7 +201,7 @@ fn large_logical_messages_of_an_ordinary_role_leave_the_relays_memory_where_it_w
     }
     // Rows committed after the messages are read after them.
     let id = stage.rows()[0].id.to_string();
-    let output = stage.says(&["replay", "--id", &id, "--wait"]);
+    let output = stage.stdout_of(&["replay", "--id", &id, "--wait"]);
     assert!(output.contains("1 sent"), "{output}");
     let after_kib = relay.memory_peak_kib();
     assert!(after_kib < before_kib + GROWTH_MAX_KIB, "from {before_kib} KiB to {after_kib} KiB");

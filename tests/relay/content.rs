@@ -1,10 +1,10 @@
-//! What arrives is what was inserted, byte for byte.
+//! Records equal their rows, byte for byte.
 
 use integration_tests::{NewRow, Stage, assert_delivered, wait_until};
 use uuid::Uuid;
 
 #[test]
-fn every_payload_arrives_byte_for_byte() {
+fn payloads_arrive_byte_for_byte() {
     let stage = Stage::new();
     let large = format!("\"{}\"", "0123456789".repeat(90_000));
     let payloads = [
@@ -34,7 +34,7 @@ fn every_payload_arrives_byte_for_byte() {
 }
 
 #[test]
-fn a_record_has_the_headers_and_the_time_of_its_row() {
+fn record_has_the_headers_and_created_at_of_its_row() {
     let stage = Stage::new();
     let headers = r#"{"trace": "00-abc", "n": 1.50, "no": null, "o": {"a": [1]}, "id": "mine", "": "empty"}"#;
     let row = NewRow { headers: Some(headers.to_owned()), ..NewRow::of("order", "o-1", 1) };
@@ -63,7 +63,7 @@ fn a_record_has_the_headers_and_the_time_of_its_row() {
 }
 
 #[test]
-fn topic_and_key_of_the_row_itself_go_before_the_template() {
+fn topic_and_key_columns_override_the_templates() {
     let stage = Stage::new();
     let (id, topic) = (Uuid::now_v7(), stage.topic("by-column"));
     stage

@@ -1,4 +1,4 @@
-//! The server comes back without the end of its log.
+//! A server that comes back without the end of its WAL.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,9 @@ use integration_tests::{NewRow, Stage, assert_placed, wait_until};
 use tempfile::TempDir;
 use testbed::Postgres;
 
-/// What was lost with the log the relay has already read and published; what is written in its place stands at
-/// positions that the relay has behind it.
+/// The relay has read and published the lost part of the WAL. New commits reuse its LSNs.
 #[test]
-fn a_server_that_lost_the_end_of_its_log_is_read_from_where_it_stands() {
+fn server_that_lost_the_end_of_its_wal_is_read_from_its_slot() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
@@ -20,13 +19,13 @@ fn a_server_that_lost_the_end_of_its_log_is_read_from_where_it_stands() {
 
     restore(&postgres, &snapshot);
     insert(&stage, 20);
-    assert!(stage.log_end() < read, "the relay has read further than the log goes");
-    wait_until("what is new is published", || stage.count("PUBLISH") == 70);
+    assert!(stage.log_end() < read, "the relay has read beyond the end of the WAL");
+    wait_until("the new rows are published", || stage.count("PUBLISH") == 70);
     relay.wait_for_log("which was read already");
 
     insert(&stage, 1000);
-    assert!(stage.log_end() > read, "the log goes beyond what the relay had read");
-    wait_until("what is new is published", || stage.count("PUBLISH") == 1070);
+    assert!(stage.log_end() > read, "the WAL ends after what the relay had read");
+    wait_until("the new rows are published", || stage.count("PUBLISH") == 1070);
     let end = stage.log_end();
     wait_until("the slot follows", || stage.confirmed() >= end);
     assert!(relay.is_running(), "{}", relay.log());
@@ -34,9 +33,9 @@ fn a_server_that_lost_the_end_of_its_log_is_read_from_where_it_stands() {
     assert_placed(&stage);
 }
 
-/// By the time the relay looks, the new log goes beyond what it had read of the old one.
+/// When the relay reconnects, the new WAL ends after what it had read of the old one.
 #[test]
-fn a_log_that_has_been_written_anew_beyond_what_was_read_is_read_from_where_the_slot_stands() {
+fn rewritten_wal_that_ends_after_the_read_position_is_read_from_the_slot() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
@@ -46,15 +45,15 @@ fn a_log_that_has_been_written_anew_beyond_what_was_read_is_read_from_where_the_
     relay.pause();
     restore(&postgres, &snapshot);
     insert(&stage, 500);
-    assert!(stage.log_end() > read, "the log goes beyond what the relay had read");
+    assert!(stage.log_end() > read, "the WAL ends after what the relay had read");
     relay.resume();
-    wait_until("what is new is published", || stage.count("PUBLISH") == 550);
+    wait_until("the new rows are published", || stage.count("PUBLISH") == 550);
     assert!(relay.is_running(), "{}", relay.log());
     assert!(relay.stop().success());
     assert_placed(&stage);
 }
 
-/// Publishes 50 rows, copies the data aside, and publishes `lost` more; returns the copy and where the log ends.
+/// Publishes 50 rows, copies the data directory, and publishes `lost` more. Returns the copy and the end of the WAL.
 fn snapshot_then_publish(postgres: &Postgres, stage: &Stage<'_>, lost: i64) -> (TempDir, i64) {
     insert(stage, 50);
     wait_until("the first rows are published", || stage.count("PUBLISH") == 50);
@@ -63,9 +62,9 @@ fn snapshot_then_publish(postgres: &Postgres, stage: &Stage<'_>, lost: i64) -> (
     copy(postgres.data_dir(), &aside.path().join("data"));
     postgres.start_again().expect("PostgreSQL starts again");
     insert(stage, lost);
-    wait_until("the rows to be lost are published", || stage.count("PUBLISH") == 50 + lost);
+    wait_until("the rows that get lost are published", || stage.count("PUBLISH") == 50 + lost);
     let read = stage.log_end();
-    wait_until("the slot is confirmed as far", || stage.confirmed() >= read);
+    wait_until("the slot is confirmed up to the end", || stage.confirmed() >= read);
     (aside, read)
 }
 
@@ -83,7 +82,7 @@ fn insert(stage: &Stage<'_>, rows: i64) {
     }
 }
 
-/// With owners and modes, which the server insists on.
+/// With owners and modes, which the server checks.
 fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
     assert!(status.success(), "cp: {status}");

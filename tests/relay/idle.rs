@@ -1,9 +1,9 @@
-//! A quiet outbox in a busy database.
+//! An idle outbox in a busy database.
 
 use integration_tests::{NewRow, Stage, assert_delivered, wait_until};
 
 #[test]
-fn the_slot_advances_while_others_write_and_the_outbox_is_idle() {
+fn slot_advances_while_only_other_tables_are_written() {
     let stage = Stage::new();
     let mut client = stage.client();
     client.batch_execute("create table busy (n int)").expect("a table");
@@ -13,14 +13,14 @@ fn the_slot_advances_while_others_write_and_the_outbox_is_idle() {
     for _ in 0..5 {
         let before = stage.log_end();
         client.batch_execute("insert into busy select generate_series(1, 1000)").expect("inserted");
-        wait_until("the slot is confirmed past what was there before", || stage.confirmed() > before);
+        wait_until("the slot is confirmed past the previous end of the WAL", || stage.confirmed() > before);
     }
     assert_delivered(&stage);
     assert!(relay.stop().success());
 }
 
 #[test]
-fn no_statement_of_ours_runs_while_nothing_happens() {
+fn idle_relay_runs_no_statement() {
     let stage = Stage::new();
     let mut client = stage.client();
     let role = format!("relay_{}", stage.slot());
@@ -41,11 +41,11 @@ fn no_statement_of_ours_runs_while_nothing_happens() {
         "select coalesce(sum(calls), 0)::int8 from pg_stat_statements where userid = $1::text::regrole";
     let mut count = || client.query_one(calls, &[&role]).expect("the statistics").get::<_, i64>(0);
     let before = count();
-    assert!(before > 0, "the relay is seen");
-    // Idle, as long as it takes the slot to follow the log three times.
+    assert!(before > 0, "statements of the relay are counted");
+    // Idle until the slot has followed the WAL three times.
     for _ in 0..3 {
         follow("the slot follows");
     }
-    assert_eq!(count(), before, "an idle relay asks the server nothing");
+    assert_eq!(count(), before, "an idle relay runs no statement");
     assert!(relay.stop().success());
 }

@@ -1,16 +1,16 @@
-//! The broker is away.
+//! Broker outages.
 
 use std::time::{Duration, Instant};
 
-use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, say, wait_until};
+use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, print_line, wait_until};
 use testbed::Kafka;
 
-/// Longer than the 30 s after which other tools give up, and than a `wal_sender_timeout`.
+/// Longer than a common 30 s timeout and than `wal_sender_timeout`.
 const OUTAGE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_broker_away_at_the_start_and_for_a_minute_in_the_middle_is_waited_out() {
-    let kafka = Kafka::builder().prepare().expect("a Kafka to be started later");
+fn broker_outage_at_start_and_for_a_minute_later_loses_nothing() {
+    let kafka = Kafka::builder().prepare().expect("a Kafka that is started later");
     let stage = Stage::builder().kafka(&kafka).build();
     let mut relay = stage.relay();
     for number in 0..100 {
@@ -32,13 +32,13 @@ fn a_broker_away_at_the_start_and_for_a_minute_in_the_middle_is_waited_out() {
     });
     assert!(relay.is_running(), "{}", relay.log());
     kafka.start_again().expect("Kafka starts again");
-    wait_until("all is published", || stage.count("PUBLISH") == number);
+    wait_until("all rows are published", || stage.count("PUBLISH") == number);
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
 #[test]
-fn feedback_goes_on_while_the_sink_is_stuck_for_longer_than_the_servers_patience() {
+fn standby_status_updates_continue_while_the_broker_stalls_beyond_wal_sender_timeout() {
     let postgres =
         testbed::Postgres::builder().setting("wal_sender_timeout", "2s").start().expect("PostgreSQL");
     let kafka = Kafka::start().expect("Kafka");
@@ -55,16 +55,16 @@ fn feedback_goes_on_while_the_sink_is_stuck_for_longer_than_the_servers_patience
     let before = stage.sender();
     assert!(before.is_some(), "the relay reads");
     let paused = Instant::now();
-    wait_until("the server's patience has passed five times", || paused.elapsed() > Duration::from_secs(10));
+    wait_until("wal_sender_timeout has passed five times", || paused.elapsed() > Duration::from_secs(10));
     assert_eq!(stage.sender(), before, "the connection is the same: {}", relay.log());
     kafka.resume().expect("Kafka goes on");
-    wait_until("all is published", || stage.count("PUBLISH") == 200);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 200);
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
 #[test]
-fn sigterm_with_the_broker_away_ends_within_ten_seconds_and_the_next_start_sends_the_rest() {
+fn sigterm_during_a_broker_outage_exits_within_ten_seconds_and_the_next_start_sends_the_rest() {
     let kafka = Kafka::start().expect("Kafka");
     let stage = Stage::builder().kafka(&kafka).build();
     let mut relay = stage.relay();
@@ -78,16 +78,16 @@ fn sigterm_with_the_broker_away_ends_within_ten_seconds_and_the_next_start_sends
     relay.wait_for_log("Kafka cannot be reached");
     let asked = Instant::now();
     assert!(relay.stop().success(), "exit code 0");
-    say(&format!("ended {:?} after SIGTERM, the broker being away", asked.elapsed()));
+    print_line(&format!("exited {:?} after SIGTERM, with the broker unreachable", asked.elapsed()));
     kafka.start_again().expect("Kafka starts again");
     let relay = stage.relay();
-    wait_until("all is published", || stage.count("PUBLISH") == 50);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 50);
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
 #[test]
-fn a_producer_queue_smaller_than_the_load_is_back_pressure() {
+fn full_producer_queue_applies_back_pressure() {
     let stage =
         Stage::builder().setting("POSTRIDER_KAFKA_PROPERTIES_QUEUE_BUFFERING_MAX_MESSAGES", "5").build();
     let mut client = stage.client();
@@ -97,7 +97,7 @@ fn a_producer_queue_smaller_than_the_load_is_back_pressure() {
     }
     transaction.commit().expect("commits");
     let relay = stage.relay();
-    wait_until("all is published", || stage.count("PUBLISH") == 500);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 500);
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }

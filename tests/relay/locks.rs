@@ -1,9 +1,9 @@
-//! Somebody holds a lock on rows of the outbox.
+//! Row locks on the outbox.
 
 use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
 
 #[test]
-fn a_row_locked_for_long_is_told_of_and_waited_for() {
+fn locked_row_is_logged_and_written_once_the_lock_is_released() {
     let stage = Stage::new();
     let locked = NewRow::of("locked", 0, 0);
     stage.insert(&locked);
@@ -19,8 +19,8 @@ fn a_row_locked_for_long_is_told_of_and_waited_for() {
     relay.wait_until_streaming();
     relay.wait_for_log("no event in flight makes progress");
     assert!(relay.log().contains("check for locks"), "{}", relay.log());
-    transaction.rollback().expect("the lock is gone");
-    wait_until("all is published", || stage.count("PUBLISH") == 20);
+    transaction.rollback().expect("the lock is released");
+    wait_until("all rows are published", || stage.count("PUBLISH") == 20);
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }

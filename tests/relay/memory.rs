@@ -1,14 +1,14 @@
-//! Memory stays flat, whatever the size of a transaction.
+//! Memory is bounded, whatever the size of a transaction.
 
-use integration_tests::{NewRow, Stage, say, wait_until};
+use integration_tests::{NewRow, Stage, print_line, wait_until};
 
 const ROWS: i64 = 1_000_000;
 const MEMORY_PEAK_MAX_KIB: u64 = 50 * 1024;
-/// The nine tenths of the rows that follow the first are some 500 MB.
+/// The rows after the first tenth are some 500 MB.
 const GROWTH_MAX_KIB: u64 = 16 * 1024;
 
 #[test]
-fn a_transaction_of_a_million_rows_flows_through_in_flat_memory() {
+fn transaction_of_a_million_rows_needs_no_more_memory_than_its_first_tenth() {
     let stage = Stage::new();
     stage.create_topic("bulk", 6, &[]);
     let mut relay = stage.relay();
@@ -24,7 +24,7 @@ fn a_transaction_of_a_million_rows_flows_through_in_flat_memory() {
         wait_until_published(&stage, ROWS / 10 * tenth);
         peaks_kib.push(relay.memory_peak_kib());
     }
-    say(&format!(
+    print_line(&format!(
         "peak memory of the relay after each tenth of {ROWS} rows in one transaction, KiB: {peaks_kib:?}"
     ));
     let (first_kib, peak_kib) = (peaks_kib[0], relay.memory_peak_kib());
@@ -37,12 +37,12 @@ fn a_transaction_of_a_million_rows_flows_through_in_flat_memory() {
     assert_eq!(sum, ROWS + 1, "every row is on the broker exactly once");
 }
 
-/// Every row has a place of its own, and the places fill the partitions without a gap.
+/// The sum of the partitions' ends; every row has a position of its own, without a gap.
 fn ends(stage: &Stage<'_>) -> i64 {
     let sql = "select sum(n)::int8 from (
                  select max(kafka_offset) + 1 as n, count(*) as rows, count(distinct kafka_offset) as places
                  from outbox group by kafka_topic, kafka_partition) p where n = rows and n = places";
-    stage.client().query_one(sql, &[]).expect("places are counted").get(0)
+    stage.client().query_one(sql, &[]).expect("positions are counted").get(0)
 }
 
 fn wait_until_published(stage: &Stage<'_>, rows: i64) {

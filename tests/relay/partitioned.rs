@@ -3,9 +3,9 @@
 use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
 
 #[test]
-fn rows_of_every_partition_are_published_as_rows_of_the_outbox_and_written_back() {
+fn rows_of_every_partition_are_published_and_written_back() {
     let stage = Stage::builder().partitioned().build();
-    // Or the broker refuses records of next month.
+    // Otherwise the broker rejects records of next month.
     stage.create_topic("monthly", 3, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
     let mut relay = stage.relay();
     relay.wait_until_streaming();
@@ -23,7 +23,7 @@ fn rows_of_every_partition_are_published_as_rows_of_the_outbox_and_written_back(
         );
         client.batch_execute(&sql).expect("inserted");
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 602);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 602);
     let sql = "select count(distinct tableoid) from outbox";
     let partitions: i64 = client.query_one(sql, &[]).expect("counted").get(0);
     assert_eq!(partitions, 3);
@@ -32,7 +32,7 @@ fn rows_of_every_partition_are_published_as_rows_of_the_outbox_and_written_back(
 }
 
 #[test]
-fn a_partition_that_is_missing_is_made_while_the_relay_runs() {
+fn missing_partition_is_created_while_the_relay_runs() {
     let stage = Stage::builder().partitioned().build();
     let mut client = stage.client();
     let name = "'outbox_' || to_char(now() at time zone 'UTC' + interval '1 month', 'YYYY_MM')";

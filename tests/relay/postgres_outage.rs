@@ -1,4 +1,4 @@
-//! The database is away.
+//! Database outages.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};
@@ -8,7 +8,7 @@ use integration_tests::{Load, NewRow, Stage, assert_delivered, assert_keys_in_or
 use testbed::{Kafka, Postgres};
 
 #[test]
-fn a_database_restarted_in_the_middle_loses_and_repeats_nothing() {
+fn database_restart_under_load_loses_and_repeats_nothing() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
@@ -30,14 +30,14 @@ fn a_database_restarted_in_the_middle_loses_and_repeats_nothing() {
             _ => {}
         }
     }
-    wait_until("all is published", || stage.count("PUBLISH") == total);
+    wait_until("all rows are published", || stage.count("PUBLISH") == total);
     assert!(relay.is_running());
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
 #[test]
-fn a_database_away_at_the_start_is_waited_for() {
+fn unreachable_database_at_start_is_waited_for() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
     stage.insert(&NewRow::of("early", 0, 0));
@@ -53,10 +53,10 @@ fn a_database_away_at_the_start_is_waited_for() {
     assert_delivered(&stage);
 }
 
-/// A server that shuts down waits for its replication connections to confirm everything; what cannot be
-/// delivered cannot be confirmed.
+/// A server that shuts down waits until its replication connections have confirmed everything. The relay cannot
+/// confirm what it cannot deliver.
 #[test]
-fn a_database_can_shut_down_although_the_broker_is_away() {
+fn database_shuts_down_during_a_broker_outage() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let kafka = Kafka::start().expect("Kafka");
     for write_back in ["true", "false"] {
@@ -85,7 +85,7 @@ fn a_database_can_shut_down_although_the_broker_is_away() {
 }
 
 #[test]
-fn a_replication_connection_ended_again_and_again_under_load_loses_and_repeats_nothing() {
+fn replication_connections_terminated_under_load_lose_and_repeat_nothing() {
     const ROUNDS: i64 = 8;
     let stage = Stage::new();
     let mut relay = stage.relay();
@@ -105,15 +105,15 @@ fn a_replication_connection_ended_again_and_again_under_load_loses_and_repeats_n
         drop(until_ended);
         writer.join().expect("the writer ends")
     });
-    wait_until("all is published", || stage.count("PUBLISH") == total);
+    wait_until("all rows are published", || stage.count("PUBLISH") == total);
     assert!(relay.is_running(), "{}", relay.log());
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
-/// As it is in the middle of a failover, where the old name already leads to the new server.
+/// As during a failover, when the old name already resolves to the new server.
 #[test]
-fn a_database_that_comes_back_as_a_standby_is_waited_for_until_it_is_promoted() {
+fn database_that_returns_as_a_standby_is_waited_for_until_promoted() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
@@ -133,7 +133,7 @@ fn a_database_that_comes_back_as_a_standby_is_waited_for_until_it_is_promoted() 
     for number in 50..100 {
         stage.insert(&NewRow::of("promoted", number % 4, number));
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 100);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 100);
     assert!(relay.is_running());
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));

@@ -1,9 +1,9 @@
-//! A record that the broker refuses.
+//! Records that the broker rejects.
 
 use integration_tests::{NewRow, Stage, assert_keys_in_order, incompressible, wait_until};
 
 #[test]
-fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_it_is_confirmed() {
+fn oversized_record_stops_the_relay_and_nothing_after_it_is_confirmed() {
     let stage = Stage::builder().setting("POSTRIDER_FAILURE_POLICY", "stop").build();
     stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
     let mut relay = stage.relay();
@@ -25,7 +25,7 @@ fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_
     assert!(log.contains("max.message.bytes"), "{log}");
     assert!(stage.confirmed() < after, "{} is before {after}, begun at {before}", stage.confirmed());
 
-    // A restart meets the same row; a person lets it go.
+    // A restart stops at the same row, until an operator marks it FAILED.
     stage.relay().wait_until_failed();
     let sql = "update outbox set status = 'FAILED', last_error = 'too large' where id = $1";
     stage.client().execute(sql, &[&large.id]).expect("marked");
@@ -37,9 +37,9 @@ fn a_record_too_large_stops_the_relay_with_its_row_and_reason_and_nothing_after_
     assert!(stage.records().iter().all(|record| record.id() != large.id));
 }
 
-/// The broker refuses the whole batch that the record travels in; only the row that is meant is named.
+/// The broker rejects the whole batch; the error names only the row of the rejected record.
 #[test]
-fn a_record_from_the_future_stops_the_relay_with_its_row_and_no_other() {
+fn record_with_a_future_timestamp_stops_the_relay_and_only_its_row_is_named() {
     const ROWS: i64 = 100;
     let stage = Stage::builder().setting("POSTRIDER_FAILURE_POLICY", "stop").build();
     stage.create_topic("dated", 1, &[]);
@@ -72,7 +72,7 @@ fn a_record_from_the_future_stops_the_relay_with_its_row_and_no_other() {
     assert!(stage.confirmed() < committed, "nothing after the row is confirmed");
     assert!(stage.records().iter().all(|record| record.id() != early));
 
-    let sql = "update outbox set status = 'FAILED', last_error = 'its time is to come' where id = $1";
+    let sql = "update outbox set status = 'FAILED', last_error = 'timestamp in the future' where id = $1";
     client.execute(sql, &[&early]).expect("marked");
     let relay = stage.relay();
     wait_until("all others are published", || stage.count("PUBLISH") == ROWS - 1);

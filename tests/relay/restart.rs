@@ -1,4 +1,4 @@
-//! Stopping and starting in the middle of load.
+//! Restarts under load.
 
 use std::collections::HashSet;
 use std::thread;
@@ -7,8 +7,8 @@ use integration_tests::{
     Load, NewRow, Relay, Stage, assert_delivered, assert_keys_in_order, sell, wait_until,
 };
 
-/// Ends four relays, one after the other, in the middle of load; the fifth publishes the rest. Returns how
-/// many rows were committed.
+/// Ends four relays, one after the other, under load; the fifth publishes the rest. Returns the number of
+/// committed rows.
 fn ended_under_load(stage: &Stage<'_>, end: impl Fn(Relay)) -> i64 {
     let load = Load::default();
     let total = thread::scope(|scope| {
@@ -25,23 +25,23 @@ fn ended_under_load(stage: &Stage<'_>, end: impl Fn(Relay)) -> i64 {
     });
     let mut relay = stage.relay();
     relay.wait_until_streaming();
-    wait_until("all is published", || stage.count("PUBLISH") == total);
+    wait_until("all rows are published", || stage.count("PUBLISH") == total);
     assert!(relay.stop().success());
     total
 }
 
 #[test]
-fn after_sigterm_in_the_middle_of_load_nothing_is_lost_and_nothing_sent_twice() {
+fn sigterm_under_load_loses_and_repeats_nothing() {
     let stage = Stage::new();
     ended_under_load(&stage, |relay| assert!(relay.stop().success(), "SIGTERM ends with exit code 0"));
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
 #[test]
-fn a_killed_relay_loses_nothing() {
+fn sigkill_under_load_loses_nothing() {
     let stage = Stage::new();
     let total = ended_under_load(&stage, Relay::kill);
-    // A dying process may have had records on the wire whose acknowledgement it never saw: those come twice.
+    // Records in flight at the kill whose acknowledgement was not read come twice.
     let mut seen = HashSet::new();
     let mut records = stage.records();
     records.retain(|record| seen.insert(record.id()));
@@ -49,9 +49,9 @@ fn a_killed_relay_loses_nothing() {
     assert_keys_in_order(&records);
 }
 
-/// A copy of the slot, made before anything was published, stands for one that was never told of it.
+/// A copy of the slot, made before anything was published, is confirmed up to nothing that was published.
 #[test]
-fn a_row_that_says_publish_is_not_sent_again_although_the_server_sends_it_again() {
+fn published_rows_that_the_slot_brings_again_are_skipped() {
     let stage = Stage::new();
     let copy = format!("{}_copy", stage.slot());
     let sql = "select pg_copy_logical_replication_slot($1::text::name, $2::text::name)";
@@ -61,7 +61,7 @@ fn a_row_that_says_publish_is_not_sent_again_although_the_server_sends_it_again(
     for number in 0..200 {
         stage.insert(&NewRow::of("again", number % 3, number));
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 200);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 200);
     assert!(relay.stop().success());
     let mut relay = stage.relay_with(&[("POSTRIDER_POSTGRES_SLOT", &copy)]);
     relay.wait_for_log("skipped events whose rows are already");

@@ -6,7 +6,7 @@ use integration_tests::{NewRow, Stage, assert_delivered, wait_until};
 use testbed::Postgres;
 
 #[test]
-fn a_second_run_on_the_same_slot_waits_says_so_and_takes_over() {
+fn second_relay_on_the_same_slot_stands_by_and_takes_over() {
     let stage = Stage::new();
     let mut first = stage.relay();
     first.wait_until_streaming();
@@ -23,7 +23,7 @@ fn a_second_run_on_the_same_slot_waits_says_so_and_takes_over() {
 }
 
 #[test]
-fn a_standby_ends_when_it_is_asked_to() {
+fn standby_relay_stops_on_sigterm() {
     let stage = Stage::new();
     let mut first = stage.relay();
     first.wait_until_streaming();
@@ -33,10 +33,10 @@ fn a_standby_ends_when_it_is_asked_to() {
     assert!(first.stop().success());
 }
 
-/// The one that stood still wakes up in the middle of a transaction that the server will not send again. What it
-/// still had in its hands may come twice.
+/// The paused relay resumes within a transaction that the server does not send again. Its in-flight events may come
+/// twice.
 #[test]
-fn a_relay_that_stood_still_while_another_finished_its_transaction_goes_on_after_it() {
+fn relay_paused_while_another_finished_its_transaction_continues_after_it() {
     const ROWS: i64 = 150_000;
     let postgres = Postgres::builder().setting("wal_sender_timeout", "2s").start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
@@ -47,23 +47,23 @@ fn a_relay_that_stood_still_while_another_finished_its_transaction_goes_on_after
          select gen_random_uuid(), 'bulk', (n % 1000)::text, 'counted', to_jsonb(n) from generate_series(1, {ROWS}) n"
     );
     stage.client().batch_execute(&sql).expect("inserted in one transaction");
-    wait_until("the first relay is in the middle", || stage.written_back() > 0);
+    wait_until("the first relay has published a part", || stage.written_back() > 0);
     first.pause();
-    assert!(stage.written_back() < ROWS, "the first relay has not come to the end");
-    wait_until("the server gives the slot free", || stage.sender().is_none());
+    assert!(stage.written_back() < ROWS, "the first relay has not published all");
+    wait_until("the server releases the slot", || stage.sender().is_none());
 
     let mut second = stage.relay();
     second.wait_until_streaming();
-    wait_until("the second relay publishes all", || stage.count("PUBLISH") == ROWS);
+    wait_until("the second relay publishes the rest", || stage.count("PUBLISH") == ROWS);
     let end = stage.log_end();
     wait_until("the slot is past the transaction", || stage.confirmed() >= end);
     assert!(second.stop().success());
 
     first.resume();
     wait_until("the first relay has the slot again", || stage.sender().is_some());
-    stage.client().batch_execute("create table other (); drop table other").expect("something else");
+    stage.client().batch_execute("create table other (); drop table other").expect("another statement");
     let end = stage.log_end();
-    wait_until("the slot follows the log", || stage.confirmed() >= end);
+    wait_until("the slot follows the WAL", || stage.confirmed() >= end);
     assert!(first.is_running(), "{}", first.log());
     stage.insert(&NewRow::of("after", 0, 0));
     wait_until("the next row is published", || stage.count("PUBLISH") == ROWS + 1);

@@ -1,11 +1,11 @@
-//! The outbox table changes while it is read.
+//! Schema changes of the outbox table while the relay runs.
 
 use std::thread;
 
 use integration_tests::{Load, NewRow, Stage, assert_delivered, assert_keys_in_order, wait_until};
 
 #[test]
-fn a_column_added_and_dropped_under_load_disturbs_nothing() {
+fn column_added_and_dropped_under_load_loses_nothing() {
     let stage = Stage::new();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
@@ -35,13 +35,13 @@ fn a_column_added_and_dropped_under_load_disturbs_nothing() {
         drop(until_ended);
         writer.join().expect("the writer ends")
     });
-    wait_until("all is published", || stage.count("PUBLISH") == total);
+    wait_until("all rows are published", || stage.count("PUBLISH") == total);
     assert!(relay.stop().success());
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
 #[test]
-fn a_row_committed_while_the_table_had_another_name_is_published() {
+fn row_committed_under_another_table_name_is_published() {
     let stage = Stage::new();
     let mut client = stage.client();
     let sql = "alter table outbox rename to elsewhere;

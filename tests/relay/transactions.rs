@@ -1,4 +1,4 @@
-//! What was rolled back leaves nothing; what was committed keeps the order of its commits.
+//! Rolled-back transactions leave no record; committed ones keep commit order.
 
 use std::thread;
 
@@ -6,7 +6,7 @@ use integration_tests::{NewRow, Stage, assert_delivered, assert_keys_in_order, w
 use testbed::Postgres;
 
 #[test]
-fn rolled_back_transactions_and_savepoints_leave_nothing_on_the_broker() {
+fn rolled_back_transactions_and_savepoints_leave_no_record() {
     let stage = Stage::new();
     let relay = stage.relay();
     let mut client = stage.client();
@@ -25,7 +25,7 @@ fn rolled_back_transactions_and_savepoints_leave_nothing_on_the_broker() {
         NewRow::of("undone", number, 4).insert(&mut transaction).expect("inserted");
         transaction.rollback().expect("rolls back");
     }
-    wait_until("what is kept is published", || stage.count("PUBLISH") == 40);
+    wait_until("the committed rows are published", || stage.count("PUBLISH") == 40);
     let records = assert_delivered(&stage);
     assert_eq!(records.len(), 40);
     assert!(records.iter().all(|record| record.topic == stage.topic("kept")));
@@ -60,23 +60,23 @@ fn interleaved_transactions_keep_commit_order_per_key() {
             });
         }
     });
-    wait_until("all is published", || stage.count("PUBLISH") == (WRITERS * ROUNDS) as i64);
+    wait_until("all rows are published", || stage.count("PUBLISH") == (WRITERS * ROUNDS) as i64);
     let records = assert_delivered(&stage);
     assert_keys_in_order(&records);
     assert!(relay.stop().success());
 }
 
-/// The log tells of a commit before other transactions see its rows. With synchronous replication that lasts
-/// until a standby has answered, here until there is no standby to answer any more.
+/// Logical decoding delivers a commit before its rows are visible to other transactions: with synchronous
+/// replication until a standby has confirmed it, here until no standby is required any more.
 #[test]
-fn a_row_that_is_delivered_before_it_can_be_seen_says_publish_in_the_end() {
+fn row_delivered_before_it_is_visible_becomes_publish() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let stage = Stage::builder().postgres(&postgres).build();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
     let mut client = stage.client();
     let mut execute = |sql: &str| client.batch_execute(sql).expect(sql);
-    execute("alter system set synchronous_standby_names = 'nobody'");
+    execute("alter system set synchronous_standby_names = 'absent'");
     execute("select pg_reload_conf()");
     let mut observer = stage.client();
     let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
@@ -84,12 +84,12 @@ fn a_row_that_is_delivered_before_it_can_be_seen_says_publish_in_the_end() {
     thread::scope(|scope| {
         scope.spawn(|| stage.insert(&NewRow::of("early", 1, 1)));
         wait_until("the service's commit and the write-back both wait for the standby", || waiting() == 2);
-        assert_eq!(stage.count("INIT"), 0, "the row cannot be seen");
+        assert_eq!(stage.count("INIT"), 0, "the row is not visible");
         execute("set synchronous_commit = local");
         execute("alter system reset synchronous_standby_names");
         execute("select pg_reload_conf()");
     });
-    wait_until("the row says where it is", || stage.count("PUBLISH") == 1);
+    wait_until("the row is PUBLISH", || stage.count("PUBLISH") == 1);
     assert!(relay.stop().success());
     assert_delivered(&stage);
 }

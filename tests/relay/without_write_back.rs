@@ -1,9 +1,9 @@
-//! A pure relay: no status columns, the slot is confirmed on acknowledgement alone.
+//! Without write-back: no status columns, and the slot is confirmed on acknowledgement alone.
 
 use integration_tests::{Stage, wait_until};
 
 #[test]
-fn without_write_back_a_table_without_status_columns_is_relayed() {
+fn table_without_status_columns_is_relayed_without_write_back() {
     let stage = Stage::builder().setting("POSTRIDER_WRITEBACK_ENABLED", "false").build();
     let mut client = stage.client();
     let columns = "status, published_at, completed_at, kafka_topic, kafka_partition, kafka_offset, attempts, \

@@ -18,7 +18,7 @@ pub fn consumed(stage: &Stage<'_>, group: &str, aggregate_type: &str) {
         .create()
         .expect("a consumer");
     let topic = stage.topic(aggregate_type);
-    let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).expect("the broker tells its topics");
+    let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).expect("the topics are listed");
     let mut offsets = TopicPartitionList::new();
     for partition in metadata.topics()[0].partitions() {
         let (_, end) = consumer.fetch_watermarks(&topic, partition.id(), PATIENCE).expect("an end");

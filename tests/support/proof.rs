@@ -1,4 +1,4 @@
-//! Proofs over rows and records.
+//! Assertions that compare rows with records.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::{Record, Row, Stage};
 
-/// Proves that every committed row is on the broker exactly once, that its record carries its bytes, and
-/// that the row says where; returns the records.
+/// Asserts that every committed row has exactly one record with its bytes, and that the row holds the record's
+/// position; returns the records.
 pub fn assert_delivered(stage: &Stage<'_>) -> Vec<Record> {
     let rows = stage.rows();
     let records = stage.records();
@@ -16,13 +16,13 @@ pub fn assert_delivered(stage: &Stage<'_>) -> Vec<Record> {
         let record = found[&row.id];
         let place = (record.topic.clone(), record.partition, record.offset);
         assert_eq!(row.status, "PUBLISH", "row {}", row.id);
-        assert_eq!(row.place, Some(place), "row {} says where its record is", row.id);
+        assert_eq!(row.place, Some(place), "row {} holds the position of its record", row.id);
         assert_eq!(row.attempts, 1, "row {} was sent once", row.id);
     }
     records
 }
 
-/// Proves that every committed row says where a record of it is, however many records there are besides.
+/// Asserts that every committed row holds the position of a record of its own. Further records are allowed.
 pub fn assert_placed(stage: &Stage<'_>) {
     let records = stage.records();
     let ids: HashMap<_, _> = records
@@ -31,12 +31,12 @@ pub fn assert_placed(stage: &Stage<'_>) {
         .collect();
     for row in stage.rows() {
         assert_eq!(row.status, "PUBLISH", "row {}", row.id);
-        let place = row.place.expect("a published row has a place");
+        let place = row.place.expect("a published row has a position");
         assert_eq!(ids.get(&place), Some(&row.id), "the record at {place:?}");
     }
 }
 
-/// Proves that the records are those of the rows, each once, byte for byte.
+/// Asserts that the records are those of the rows, each once, byte for byte.
 pub fn delivered_once<'a>(rows: &[Row], records: &'a [Record]) -> HashMap<Uuid, &'a Record> {
     let mut found = HashMap::new();
     for record in records {
@@ -52,7 +52,7 @@ pub fn delivered_once<'a>(rows: &[Row], records: &'a [Record]) -> HashMap<Uuid, 
     found
 }
 
-/// Proves that the numbers in the values of each key only grow.
+/// Asserts that the numbers in the values of each key increase.
 pub fn assert_keys_in_order(records: &[Record]) {
     let mut last: HashMap<(&str, &[u8]), i64> = HashMap::new();
     for record in records {

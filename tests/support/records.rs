@@ -1,4 +1,4 @@
-//! What is on the broker.
+//! Records on the broker.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::wait::eventually;
 
-/// A record as a consumer gets it.
+/// A record as consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its topic.
@@ -48,7 +48,7 @@ impl Record {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Every record, from the beginning to the present end, of every topic whose name begins so.
+/// Every record up to the present end of every topic with this prefix.
 pub fn read_records(brokers: &str, topic_prefix: &str) -> Vec<Record> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -81,13 +81,13 @@ pub fn read_records(brokers: &str, topic_prefix: &str) -> Vec<Record> {
 }
 
 fn ends(consumer: &BaseConsumer, topic_prefix: &str) -> Vec<(String, i32, i64)> {
-    let metadata = consumer.fetch_metadata(None, PATIENCE).expect("the broker tells its topics");
+    let metadata = consumer.fetch_metadata(None, PATIENCE).expect("the topics are listed");
     let mut ends = Vec::new();
     for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(topic_prefix)) {
         for partition in topic.partitions() {
             let (_, end) = consumer
                 .fetch_watermarks(topic.name(), partition.id(), PATIENCE)
-                .expect("the broker tells a partition's end");
+                .expect("the end of a partition is read");
             ends.push((topic.name().to_owned(), partition.id(), end));
         }
     }

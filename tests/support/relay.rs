@@ -30,7 +30,7 @@ impl Relay {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until its log says so.
+    /// Waits for a line with this text in its log.
     pub fn wait_for_log(&mut self, text: &str) {
         eventually(&format!("the relay logs '{text}'; it logged:\n{}", self.log()), || {
             if self.log().contains(text) {
@@ -87,7 +87,7 @@ impl Relay {
     /// The most memory that it has held, in KiB (`VmHWM`).
     pub fn memory_peak_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the kernel tells");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the kernel reports VmHWM");
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
     }
 

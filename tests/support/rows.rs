@@ -30,11 +30,11 @@ impl NewRow {
         }
     }
 
-    /// Inserts it with a status and an age, as a row that something else left behind.
+    /// Inserts it with a status and an age, like a row of an earlier publisher.
     ///
     /// # Panics
     ///
-    /// Where the database refuses.
+    /// If the database rejects it.
     pub fn insert_aged(&self, client: &mut impl GenericClient, status: &str, age: &str) {
         let sql = "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, status, created_at) \
                    values ($1, $2, $3, 'happened', $4::text::jsonb, $5, now() - $6::text::interval)";
@@ -47,7 +47,7 @@ impl NewRow {
     ///
     /// # Errors
     ///
-    /// The database's.
+    /// The error of the database.
     pub fn insert(&self, client: &mut impl GenericClient) -> Result<u64, Error> {
         client.execute(
             "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, headers) \
@@ -57,7 +57,7 @@ impl NewRow {
     }
 }
 
-/// A row as the relay left it.
+/// A row as it is in the table.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The primary key.
@@ -66,13 +66,13 @@ pub struct Row {
     pub aggregate_id: String,
     /// `status`.
     pub status: String,
-    /// Topic, partition and offset, once it is published.
+    /// Topic, partition and offset, once published.
     pub place: Option<(String, i32, i64)>,
-    /// How often it was sent.
+    /// `attempts`.
     pub attempts: i32,
     /// The payload's text.
     pub payload: Option<String>,
-    /// Why it was given up, or what it waits for.
+    /// `last_error`.
     pub last_error: Option<String>,
 }
 
@@ -93,7 +93,7 @@ pub fn read_rows(client: &mut impl GenericClient) -> Vec<Row> {
     rows.into_iter().map(row).collect()
 }
 
-/// Text that compression does not make small.
+/// Text that does not compress.
 pub fn incompressible(length: usize) -> String {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {

@@ -1,4 +1,4 @@
-//! What one test plays on.
+//! Database, slot, topics and settings of one test.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ use crate::rows::{NewRow, Row, read_rows};
 use crate::servers::{shared_kafka, shared_postgres};
 use crate::{Record, read_records};
 
-/// A database with an outbox, a slot and topics of its own. Dropped, it gives the database's slots back.
+/// A database with an outbox, a slot and topics of its own. Dropping it drops the slots.
 pub struct Stage<'a> {
     postgres: &'a Postgres,
     kafka: &'a Kafka,
@@ -24,7 +24,7 @@ pub struct Stage<'a> {
     directory: TempDir,
 }
 
-/// What a [`Stage`] is made of.
+/// Builds a [`Stage`].
 pub struct StageBuilder<'a> {
     postgres: Option<&'a Postgres>,
     kafka: Option<&'a Kafka>,
@@ -52,7 +52,7 @@ impl<'a> StageBuilder<'a> {
             .setting("POSTRIDER_RECONCILE_PUBLISH_AFTER", "2s")
     }
 
-    /// With a setting of the relay's, `POSTRIDER_…`.
+    /// With a setting of the relay (`POSTRIDER_…`).
     pub fn setting(mut self, variable: &str, value: &str) -> Self {
         self.settings.push((variable.to_owned(), value.to_owned()));
         self
@@ -64,7 +64,7 @@ impl<'a> StageBuilder<'a> {
         self
     }
 
-    /// Makes the database and runs `postrider init` in it.
+    /// Creates the database and runs `postrider init` in it.
     pub fn build(self) -> Stage<'a> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -94,7 +94,7 @@ impl<'a> Stage<'a> {
     /// To choose servers and settings.
     pub fn builder() -> StageBuilder<'a> {
         let builder = StageBuilder { postgres: None, kafka: None, settings: Vec::new(), partitioned: false };
-        // What a row becomes after PUBLISH is the business of those tests that say so.
+        // Rows stay PUBLISH unless the test uses `whole_life`.
         builder.setting("POSTRIDER_RECEIPTS_ENABLED", "false")
     }
 
@@ -110,20 +110,20 @@ impl<'a> Stage<'a> {
         Relay::spawn(command, self.directory.path())
     }
 
-    /// Runs another command of the binary to its end.
+    /// Runs another command of the binary and waits for its end.
     pub fn postrider(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().expect("postrider runs")
     }
 
-    /// Runs another command of the binary, which must succeed, and returns what it printed.
-    pub fn says(&self, arguments: &[&str]) -> String {
+    /// Runs another command of the binary, which must succeed, and returns its standard output.
+    pub fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.postrider(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "postrider {arguments:?}: {errors}");
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// Begins another command of the binary; its output is kept as a relay's log is.
+    /// Starts another command of the binary; its output is collected like a relay's log.
     pub fn begin(&self, arguments: &[&str]) -> Relay {
         let mut command = self.command();
         command.args(arguments);
@@ -146,18 +146,19 @@ impl<'a> Stage<'a> {
         format!("postgres://{role}:{password}@{host}:{port}/{}", self.database)
     }
 
-    /// The slot's name.
+    /// The name of the slot.
     pub fn slot(&self) -> &str {
         &self.name
     }
 
-    /// Makes the slot anew after a statement, so that it does not bring what that has inserted. No relay may run.
+    /// Runs a statement between dropping and creating the slot, so that the slot does not bring the rows that the
+    /// statement inserts. No relay may run.
     pub fn remake_slot(&self, after: &str) {
         let mut client = self.client();
         client.execute("select pg_drop_replication_slot($1)", &[&self.name]).expect("the slot is dropped");
         client.batch_execute(after).expect("the statement is run");
         let make = "select pg_create_logical_replication_slot($1, 'pgoutput')";
-        client.execute(make, &[&self.name]).expect("the slot is made");
+        client.execute(make, &[&self.name]).expect("the slot is created");
     }
 
     /// The topic of an aggregate type.
@@ -188,7 +189,7 @@ impl<'a> Stage<'a> {
         rows.into_iter().find(|row| row.id == id).unwrap_or_else(|| panic!("row {id} is there"))
     }
 
-    /// How many rows say so.
+    /// The number of rows with this status.
     pub fn count(&self, status: &str) -> i64 {
         let sql = "select count(*) from outbox where status = $1";
         self.client().query_one(sql, &[&status]).expect("rows are counted").get(0)
@@ -199,29 +200,28 @@ impl<'a> Stage<'a> {
         read_records(self.kafka.brokers(), &self.topic_prefix())
     }
 
-    /// How many records have been written back, by the progress of their partitions: cheaper than to count a
-    /// million rows.
+    /// The number of records written back, from `postrider.progress`: cheaper than counting a million rows.
     pub fn written_back(&self) -> i64 {
         let sql = "select coalesce(sum(\"offset\" + 1), 0)::int8 from postrider.progress where slot = $1";
         self.client().query_one(sql, &[&self.name]).expect("progress is read").get(0)
     }
 
-    /// Up to where the slot is confirmed, as a number of bytes.
+    /// The slot's `confirmed_flush_lsn`, in bytes.
     pub fn confirmed(&self) -> i64 {
         let sql = "select (confirmed_flush_lsn - '0/0')::int8 from pg_replication_slots where slot_name = $1";
         self.client().query_one(sql, &[&self.name]).expect("the slot is there").get(0)
     }
 
-    /// The process of the server that reads the log for the relay, while there is one.
+    /// The pid of the WAL sender that serves the slot, if it is active.
     pub fn sender(&self) -> Option<i32> {
         let sql = "select active_pid from pg_replication_slots where slot_name = $1";
         self.client().query_one(sql, &[&self.name]).expect("the slot is there").get(0)
     }
 
-    /// Where the log ends, as a number of bytes.
+    /// `pg_current_wal_lsn()`, in bytes.
     pub fn log_end(&self) -> i64 {
         let sql = "select (pg_current_wal_lsn() - '0/0')::int8";
-        self.client().query_one(sql, &[]).expect("the log's end is known").get(0)
+        self.client().query_one(sql, &[]).expect("the end of the WAL is read").get(0)
     }
 
     fn topic_prefix(&self) -> String {
@@ -258,7 +258,7 @@ impl Drop for Stage<'_> {
         let end = format!("select pg_terminate_backend(active_pid) {slots} and active");
         let drop = format!("select pg_drop_replication_slot(slot_name) {slots} and not active");
         let left = format!("select {slots}");
-        // Best effort: a slot left behind keeps log of a server that ends with the tests.
+        // Best effort: a slot left behind retains WAL only until its server ends with the tests.
         for _ in 0..100 {
             let _ = client.execute(&end, &[]);
             let _ = client.execute(&drop, &[]);
@@ -269,11 +269,11 @@ impl Drop for Stage<'_> {
     }
 }
 
-/// The binary that was built beside the tests, which are in the same directory or in `deps` below it.
+/// The binary in the directory of the test binary, or in the one above if that is `deps`.
 fn binary() -> PathBuf {
     let tests = std::env::current_exe().expect("the test binary has a path");
     let mut directories = tests.ancestors().skip(1).take(2);
     directories
         .find_map(|directory| Some(directory.join("postrider")).filter(|path: &PathBuf| path.exists()))
-        .expect("postrider is built beside the tests: run script/test, or cargo build --release first")
+        .expect("postrider is in the target directory: run script/test, or cargo build --release first")
 }
