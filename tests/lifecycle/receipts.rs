@@ -32,7 +32,7 @@ fn consumed_row_is_complete_with_position_and_times() {
     }
     wait_until("all rows are complete", || stage.count("COMPLETE") == 300);
     assert!(relay.stop().success());
-    assert_complete_at_its_place(&stage);
+    assert_complete_at_record_position(&stage);
     let sql = "select count(*) from outbox where published_at is null or completed_at is null \
                or completed_at < published_at or last_attempt_at is null";
     let odd: i64 = stage.client().query_one(sql, &[]).expect("counted").get(0);
@@ -50,7 +50,7 @@ fn topic_created_while_the_relay_runs_is_read_from_its_beginning() {
     }
     wait_until("all rows are complete", || stage.count("COMPLETE") == 21);
     assert!(relay.stop().success());
-    assert_complete_at_its_place(&stage);
+    assert_complete_at_record_position(&stage);
 }
 
 /// Receipts of killed relays are repeated; none is skipped.
@@ -109,7 +109,7 @@ fn followed_groups_complete_a_row_once_all_have_consumed_it() {
     consumed(&stage, "ecommerce-followed", "business");
     wait_until("all rows are complete", || stage.count("COMPLETE") == 50);
     assert!(relay.stop().success());
-    assert_complete_at_its_place(&stage);
+    assert_complete_at_record_position(&stage);
 }
 
 /// A failing consumer does not affect the service: the payment commits, and its row shows that the data platform has
