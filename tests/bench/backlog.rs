@@ -45,10 +45,10 @@ fn drain(name: &str, settings: &[(&str, &str)]) -> (Stage<'static>, Relay) {
 
 fn timed(name: &str, stage: &Stage<'_>, arguments: &[&str]) {
     let start = Instant::now();
-    let said = stage.stdout_of(arguments);
+    let stdout = stage.stdout_of(arguments);
     let wall = start.elapsed().as_secs_f64();
-    println!("{name}: {wall:.1} s, {:.0} rows/s; it says:", ROWS as f64 / wall);
-    for line in said.lines().take(12) {
+    println!("{name}: {wall:.1} s, {:.0} rows/s; output:", ROWS as f64 / wall);
+    for line in stdout.lines().take(12) {
         println!("    {line}");
     }
 }

@@ -1,4 +1,4 @@
-//! Rows that cannot be published, and the policies.
+//! Rows that cannot be published, under each failure policy.
 
 use integration_tests::{NewRow, Record, Row, Stage, StageBuilder, incompressible, wait_until};
 use uuid::Uuid;
@@ -7,12 +7,12 @@ fn policy(policy: &str) -> StageBuilder<'static> {
     Stage::builder().whole_life().setting("POSTRIDER_FAILURE_POLICY", policy)
 }
 
-/// A row whose headers are no JSON object: refused before it is sent.
+/// A row whose headers are not a JSON object: rejected before it is sent.
 fn poison(key: impl ToString, number: i64) -> NewRow {
     NewRow { headers: Some("[\"no object\"]".to_owned()), ..NewRow::of("key", key, number) }
 }
 
-/// A row that the broker refuses: larger than its topic allows.
+/// A row that the broker rejects: larger than its topic allows.
 fn too_large(aggregate_type: &str, key: impl ToString) -> NewRow {
     NewRow { payload: Some(format!("\"{}\"", incompressible(100_000))), ..NewRow::of(aggregate_type, key, 0) }
 }
@@ -30,7 +30,7 @@ fn reason(row: Row) -> String {
 }
 
 #[test]
-fn parked_rows_of_every_kind_step_aside_and_all_others_go_on() {
+fn policy_park_fails_every_kind_of_bad_row_and_publishes_the_rest() {
     let stage = policy("park").build();
     stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
     let relay = stage.relay();
@@ -61,12 +61,12 @@ fn parked_rows_of_every_kind_step_aside_and_all_others_go_on() {
     assert_eq!((stage.row(large.id).attempts, stage.row(headers.id).attempts), (1, 0), "sends are counted");
     let log = relay.log();
     for id in [large.id, headers.id, nameless] {
-        let told =
+        let lines =
             log.lines().filter(|line| line.contains("ERROR") && line.contains(&id.to_string())).count();
-        assert_eq!(told, 1, "row {id} is told of once:\n{log}");
+        assert_eq!(lines, 1, "row {id} is logged once:\n{log}");
     }
     let committed = stage.log_end();
-    wait_until("the slot goes past them", || {
+    wait_until("the slot is confirmed past them", || {
         stage.confirmed() > committed || {
             stage
                 .client()
@@ -86,7 +86,7 @@ fn parked_rows_of_every_kind_step_aside_and_all_others_go_on() {
 }
 
 #[test]
-fn a_parked_row_is_also_sent_to_the_dead_letter_topic_with_the_reason() {
+fn parked_row_is_sent_to_the_dead_letter_topic_with_the_reason() {
     let stage = policy("park").build();
     let topic = stage.topic("dead");
     stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
@@ -105,7 +105,7 @@ fn a_parked_row_is_also_sent_to_the_dead_letter_topic_with_the_reason() {
         assert!(!text("postrider-error").is_empty());
         assert_eq!(text("postrider-topic"), stage.topic(&row.aggregate_type));
     }
-    // A dead letter is no receipt.
+    // A dead letter does not count as a receipt.
     stage.insert(&NewRow::of("key", "7", 6));
     wait_until("the next is complete", || stage.count("COMPLETE") == 1);
     assert_eq!(stage.count("FAILED"), 2);
@@ -113,7 +113,7 @@ fn a_parked_row_is_also_sent_to_the_dead_letter_topic_with_the_reason() {
 }
 
 #[test]
-fn held_back_rows_wait_in_order_through_restarts_until_the_head_is_skipped() {
+fn held_rows_wait_in_order_through_restarts_until_the_failed_row_is_skipped() {
     let stage = policy("hold").build();
     let mut relay = stage.relay();
     let head = poison("held", 0);
@@ -125,13 +125,13 @@ fn held_back_rows_wait_in_order_through_restarts_until_the_head_is_skipped() {
     }
     wait_until("the other key flows", || stage.count("COMPLETE") == 5);
     assert_eq!(stage.row(head.id).status, "FAILED");
-    wait_until("the rows behind it are in line", || {
+    wait_until("the rows behind it are held", || {
         waiting.iter().all(|row| reason(stage.row(row.id)).contains(&head.id.to_string()))
     });
     assert_eq!(statuses(&stage, &waiting), ["INIT"; 5]);
     let end = stage.log_end();
     stage.client().batch_execute("select pg_logical_emit_message(false, 'other', 'x')").expect("emitted");
-    wait_until("the slot goes past them", || stage.confirmed() > end);
+    wait_until("the slot is confirmed past them", || stage.confirmed() > end);
     relay.kill();
 
     relay = stage.relay();
@@ -143,9 +143,9 @@ fn held_back_rows_wait_in_order_through_restarts_until_the_head_is_skipped() {
     wait_until("deadlines have passed", || since.elapsed() > std::time::Duration::from_secs(6));
     assert_eq!(statuses(&stage, &waiting), ["INIT"; 5], "the reconciler leaves them alone:\n{}", relay.log());
 
-    let said = stage.stdout_of(&["replay", "--skip", &head.id.to_string(), "--wait"]);
-    wait_until("they go on without it", || stage.count("COMPLETE") == 12);
-    assert_eq!(stage.row(head.id).status, "FAILED", "{said}");
+    let stdout = stage.stdout_of(&["replay", "--skip", &head.id.to_string(), "--wait"]);
+    wait_until("they are sent without it", || stage.count("COMPLETE") == 12);
+    assert_eq!(stage.row(head.id).status, "FAILED", "{stdout}");
     stage.insert(&NewRow::of("key", "held", 7));
     wait_until("the key is free", || stage.count("COMPLETE") == 13);
     assert!(relay.stop().success());
@@ -157,7 +157,7 @@ fn held_back_rows_wait_in_order_through_restarts_until_the_head_is_skipped() {
 }
 
 #[test]
-fn a_head_that_is_replayed_goes_first_and_its_rows_follow() {
+fn replayed_failed_row_is_sent_before_the_rows_held_behind_it() {
     let stage = policy("hold").build();
     stage.create_topic("small", 1, &[("max.message.bytes", "20000")]);
     let mut relay = stage.relay();
@@ -166,12 +166,12 @@ fn a_head_that_is_replayed_goes_first_and_its_rows_follow() {
     for number in 1..=20 {
         stage.insert(&NewRow::of("small", "k", number));
     }
-    wait_until("the head has failed", || stage.count("FAILED") == 1);
+    wait_until("the first row has failed", || stage.count("FAILED") == 1);
     relay.wait_for_log("later rows of its key are held");
-    // Replayed with the cause still there it stays where it is, and so do they.
-    let refused = stage.postrider(&["replay", "--id", &head.id.to_string(), "--wait"]);
-    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(said.contains("1 failed"), "{said}{}", String::from_utf8_lossy(&refused.stderr));
+    // Replayed while the cause remains, it stays FAILED and they stay held.
+    let replay = stage.postrider(&["replay", "--id", &head.id.to_string(), "--wait"]);
+    let stdout = String::from_utf8_lossy(&replay.stdout).into_owned();
+    assert!(stdout.contains("1 failed"), "{stdout}{}", String::from_utf8_lossy(&replay.stderr));
     assert_eq!((stage.count("FAILED"), stage.records().len()), (1, 0));
 
     let topic = stage.topic("small");
@@ -181,17 +181,17 @@ fn a_head_that_is_replayed_goes_first_and_its_rows_follow() {
     let arguments = [&arguments[..], &["--delete-config", "max.message.bytes"]].concat();
     stage.kafka().tool("kafka.admin.ConfigCommand", &arguments).expect("the limit is lifted");
     stage.stdout_of(&["replay", "--status", "FAILED", "--wait"]);
-    wait_until("all is complete", || stage.count("COMPLETE") == 21);
+    wait_until("all rows are complete", || stage.count("COMPLETE") == 21);
     assert!(relay.stop().success());
     let records = stage.records();
-    assert_eq!(records[0].id(), head.id, "the head goes first");
-    assert!(records[0].header("postrider-replay").is_some(), "it was sent on purpose");
+    assert_eq!(records[0].id(), head.id, "the failed row is sent first");
+    assert!(records[0].header("postrider-replay").is_some(), "it was sent by a replay");
     let rest: Vec<&str> = records[1..].iter().map(Record::text).collect();
     assert_eq!(rest, (1..=20).map(|n: i64| n.to_string()).collect::<Vec<_>>(), "in order, each once");
 }
 
 #[test]
-fn with_policy_stop_the_process_ends_and_a_restart_meets_the_same_row() {
+fn policy_stop_ends_the_relay_and_a_restart_stops_at_the_same_row() {
     let stage = policy("stop").build();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
@@ -206,9 +206,9 @@ fn with_policy_stop_the_process_ends_and_a_restart_meets_the_same_row() {
     assert_eq!(stage.count("INIT"), 2);
 }
 
-/// The refusal is about a topic that needs a person; each row of it costs no outage to others.
+/// A topic that rejects everything costs the rows of other topics no outage.
 #[test]
-fn a_topic_that_takes_nothing_fails_its_own_rows_only() {
+fn topic_that_rejects_every_record_fails_its_own_rows_only() {
     let kafka = testbed::Kafka::builder()
         .property("auto.create.topics.enable", "false")
         .start()
@@ -219,7 +219,7 @@ fn a_topic_that_takes_nothing_fails_its_own_rows_only() {
     for number in 0..60 {
         stage.insert(&NewRow::of(if number % 3 == 0 { "absent" } else { "there" }, number % 5, number));
     }
-    wait_until("those of the topic that is there are complete", || stage.count("COMPLETE") == 40);
+    wait_until("the rows of the existing topic are complete", || stage.count("COMPLETE") == 40);
     wait_until("the others have failed", || stage.count("FAILED") == 20);
     assert!(relay.stop().success());
     assert_eq!(stage.records().len(), 40, "each once");

@@ -1,4 +1,4 @@
-//! What becomes of a row after it was sent, or could not be: against real servers.
+//! Row states after sending or failing to send, against real servers.
 
 mod failure;
 mod queries;

@@ -1,10 +1,10 @@
-//! What the relay asks the database for while it works: nothing.
+//! The relay reads no outbox row in steady state.
 
 use std::time::{Duration, Instant};
 
 use integration_tests::{NewRow, Stage, print_line, wait_until};
 
-/// Statements that read the outbox table and change nothing, by how often they ran.
+/// Statements that only read the outbox table, with their calls.
 const READS: &str = "
     select coalesce(sum(calls), 0)::int8 from pg_stat_statements
     where userid = $1::text::regrole and query ~* '\\moutbox\\M'
@@ -15,7 +15,7 @@ const ALL: &str = "
     where userid = $1::text::regrole order by calls desc";
 
 #[test]
-fn no_query_reads_the_outbox_table_in_steady_state_idle_or_loaded() {
+fn steady_state_runs_no_query_on_the_outbox_table_idle_or_loaded() {
     let stage = Stage::builder()
         .setting("POSTRIDER_RECEIPTS_ENABLED", "true")
         .setting("POSTRIDER_RECONCILE_INIT_AFTER", "3s")
@@ -38,7 +38,7 @@ fn no_query_reads_the_outbox_table_in_steady_state_idle_or_loaded() {
     };
     insert(50);
     let mut reads = || client.query_one(READS, &[&role]).expect("the statistics").get::<_, i64>(0);
-    // What the start-up query finds and what is counted meanwhile overlap, so the start is over with its deadlines.
+    // The start-up scan overlaps with the deadline buckets, so the start ends when its deadlines have passed.
     wait_until("the start-up query has run", || reads() > 0);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(8) {

@@ -1,4 +1,4 @@
-//! PUBLISH → COMPLETE.
+//! Receipts: PUBLISH → COMPLETE.
 
 use std::thread;
 
@@ -6,7 +6,7 @@ use integration_tests::{
     Load, NewRow, Stage, assert_keys_in_order, consumed, delivered_once, sell, wait_until,
 };
 
-fn assert_complete_at_its_place(stage: &Stage<'_>) {
+fn assert_complete_at_record_position(stage: &Stage<'_>) {
     let (rows, records) = (stage.rows(), stage.records());
     let found = delivered_once(&rows, &records);
     for row in &rows {
@@ -24,15 +24,15 @@ fn assert_complete_at_its_place(stage: &Stage<'_>) {
 }
 
 #[test]
-fn what_was_read_is_complete_and_says_where_and_when() {
+fn consumed_row_is_complete_with_position_and_times() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     for number in 0..300 {
         stage.insert(&NewRow::of("read", number % 7, number));
     }
-    wait_until("all is complete", || stage.count("COMPLETE") == 300);
+    wait_until("all rows are complete", || stage.count("COMPLETE") == 300);
     assert!(relay.stop().success());
-    assert_complete_at_its_place(&stage);
+    assert_complete_at_record_position(&stage);
     let sql = "select count(*) from outbox where published_at is null or completed_at is null \
                or completed_at < published_at or last_attempt_at is null";
     let odd: i64 = stage.client().query_one(sql, &[]).expect("counted").get(0);
@@ -40,7 +40,7 @@ fn what_was_read_is_complete_and_says_where_and_when() {
 }
 
 #[test]
-fn a_topic_that_comes_into_being_meanwhile_is_read_from_its_beginning() {
+fn topic_created_while_the_relay_runs_is_read_from_its_beginning() {
     let stage = Stage::builder().whole_life().build();
     let relay = stage.relay();
     stage.insert(&NewRow::of("first", 1, 1));
@@ -48,14 +48,14 @@ fn a_topic_that_comes_into_being_meanwhile_is_read_from_its_beginning() {
     for number in 0..20 {
         stage.insert(&NewRow::of(&format!("new-{}", number % 4), number, number));
     }
-    wait_until("all is complete", || stage.count("COMPLETE") == 21);
+    wait_until("all rows are complete", || stage.count("COMPLETE") == 21);
     assert!(relay.stop().success());
-    assert_complete_at_its_place(&stage);
+    assert_complete_at_record_position(&stage);
 }
 
-/// The relay is killed in the middle, over and over: receipts are repeated and none is skipped.
+/// Receipts of killed relays are repeated; none is skipped.
 #[test]
-fn relays_killed_under_load_leave_every_row_complete_at_a_record_of_its_own() {
+fn sigkill_under_load_leaves_every_row_complete_at_its_own_record() {
     let stage = Stage::builder().whole_life().build();
     let load = Load::default();
     let total = thread::scope(|scope| {
@@ -71,7 +71,7 @@ fn relays_killed_under_load_leave_every_row_complete_at_a_record_of_its_own() {
         writer.join().expect("the writer ends")
     });
     let relay = stage.relay();
-    wait_until("all is complete", || stage.count("COMPLETE") == total);
+    wait_until("all rows are complete", || stage.count("COMPLETE") == total);
     assert!(relay.stop().success());
     let records = stage.records();
     for row in stage.rows() {
@@ -83,7 +83,7 @@ fn relays_killed_under_load_leave_every_row_complete_at_a_record_of_its_own() {
 }
 
 #[test]
-fn with_groups_followed_a_row_is_complete_once_all_of_them_have_consumed_it() {
+fn followed_groups_complete_a_row_once_all_have_consumed_it() {
     let stage = Stage::builder()
         .whole_life()
         .setting("POSTRIDER_RECEIPTS_FOLLOW", "ecommerce-followed,billing-followed")
@@ -94,28 +94,28 @@ fn with_groups_followed_a_row_is_complete_once_all_of_them_have_consumed_it() {
     for number in 0..40 {
         stage.insert(&NewRow::of("business", number % 5, number));
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 40);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 40);
     consumed(&stage, "ecommerce-followed", "business");
-    // Proven by what comes after: were one group enough, these would be complete before the others are.
+    // If one group were enough, these would be complete before the others.
     for number in 40..50 {
         stage.insert(&NewRow::of("business", number % 5, number));
     }
     wait_until("the later ones are published", || stage.count("PUBLISH") == 50);
     consumed(&stage, "billing-followed", "business");
-    wait_until("what both have consumed is complete", || stage.count("COMPLETE") == 40);
+    wait_until("the rows that both have consumed are complete", || stage.count("COMPLETE") == 40);
     let later = "select count(*) from outbox where status = 'COMPLETE' and (payload #>> '{}')::int >= 40";
     let later: i64 = stage.client().query_one(later, &[]).expect("counted").get(0);
-    assert_eq!(later, 0, "what only one group has consumed is not complete");
+    assert_eq!(later, 0, "rows that only one group has consumed are not complete");
     consumed(&stage, "ecommerce-followed", "business");
-    wait_until("all is complete", || stage.count("COMPLETE") == 50);
+    wait_until("all rows are complete", || stage.count("COMPLETE") == 50);
     assert!(relay.stop().success());
-    assert_complete_at_its_place(&stage);
+    assert_complete_at_record_position(&stage);
 }
 
-/// A service's business change is none of its consumers' business: the payment commits, and its row tells that the
-/// data platform, which always fails, has not taken it.
+/// A failing consumer does not affect the service: the payment commits, and its row shows that the data platform has
+/// not consumed it.
 #[test]
-fn a_payment_commits_although_its_consumer_always_fails_and_its_row_stays_publish() {
+fn payment_commits_and_its_row_stays_publish_while_its_consumer_always_fails() {
     let stage =
         Stage::builder().whole_life().setting("POSTRIDER_RECEIPTS_FOLLOW", "failing-platform").build();
     let mut client = stage.client();

@@ -1,4 +1,4 @@
-//! Old rows go, and the relay is as fast as before.
+//! Retention deletes old rows without slowing the relay.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,14 +18,14 @@ fn complete_rows(older: &str, count: i64) -> String {
     )
 }
 
-// Rows that no slot brings: they are there before it is made.
+// Rows from before the slot, which it does not bring.
 fn stage_with_old_rows() -> Stage<'static> {
     let stage = Stage::builder().setting("POSTRIDER_RECEIPTS_ENABLED", "false").build();
     stage.remake_slot(&complete_rows("3 days", OLD_ROWS));
     stage
 }
 
-/// Inserts rows at a steady pace while `goes_on`, and tells how long each took until it was published.
+/// Inserts rows at a steady pace while `goes_on`, and returns the publish latency of each.
 fn latencies(stage: &Stage<'_>, aggregate_type: &str, goes_on: impl Fn(i64) -> bool) -> Vec<f64> {
     let mut client = stage.client();
     let mut number = 0;
@@ -42,7 +42,7 @@ fn latencies(stage: &Stage<'_>, aggregate_type: &str, goes_on: impl Fn(i64) -> b
     let sql = "select extract(epoch from published_at - created_at)::float8 from outbox
                where aggregate_type = $1 and status in ('PUBLISH', 'COMPLETE') order by 1";
     let rows = client.query(sql, &[&aggregate_type]).expect("latencies are read");
-    assert_eq!(i64::try_from(rows.len()), Ok(number), "every fresh row is there and published");
+    assert_eq!(i64::try_from(rows.len()), Ok(number), "every fresh row is published");
     rows.iter().map(|row| row.get(0)).collect()
 }
 
@@ -51,7 +51,7 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
 }
 
 #[test]
-fn old_rows_go_while_fresh_ones_are_published_as_fast_as_ever() {
+fn retention_deletes_old_rows_without_slowing_fresh_ones() {
     let stage = stage_with_old_rows();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
@@ -62,14 +62,14 @@ fn old_rows_go_while_fresh_ones_are_published_as_fast_as_ever() {
     let old = "select count(*) from outbox where aggregate_type = 'old'";
     let count = |client: &mut postgres::Client| client.query_one(old, &[]).expect("counted").get::<_, i64>(0);
     let mut client = stage.client();
-    assert_eq!(count(&mut client), OLD_ROWS, "without retention nothing goes");
+    assert_eq!(count(&mut client), OLD_ROWS, "without retention nothing is deleted");
 
     let mut relay = stage.relay_with(&[("POSTRIDER_RETENTION_COMPLETE_AFTER", "1d")]);
     relay.wait_until_streaming();
-    wait_until("the first rows go", || count(&mut client) < OLD_ROWS);
+    wait_until("the first rows are deleted", || count(&mut client) < OLD_ROWS);
     let began = Instant::now();
     let with = latencies(&stage, "with", |number| {
-        // Counting is a load of its own, so it is done seldom.
+        // Counted rarely, because counting is a load of its own.
         number < FRESH_ROWS || (number % 200 != 0 || count(&mut stage.client()) > 0)
     });
     print_line(&format!(
@@ -85,13 +85,13 @@ fn old_rows_go_while_fresh_ones_are_published_as_fast_as_ever() {
         percentile(&with, 50) / percentile(&without, 50),
         percentile(&with, 99) / percentile(&without, 99),
     ));
-    wait_until("all old rows are gone", || count(&mut client) == 0);
+    wait_until("all old rows are deleted", || count(&mut client) == 0);
     relay.wait_for_log("retention deleted COMPLETE rows");
     assert!(relay.stop().success());
 }
 
 #[test]
-fn a_month_that_is_over_and_done_is_dropped_while_the_relay_runs() {
+fn partition_of_a_completed_month_is_dropped_while_the_relay_runs() {
     let stage = Stage::builder().partitioned().setting("POSTRIDER_RETENTION_COMPLETE_AFTER", "1d").build();
     let mut client = stage.client();
     client

@@ -1,14 +1,14 @@
-//! Rows that nobody remembers, and records that are gone.
+//! Stuck rows and lost records.
 
 use std::time::{Duration, Instant};
 
 use integration_tests::{NewRow, Stage, consumed, delete_records, delete_topic, wait_until};
 
-/// As the poller before left them: one that was never sent, one that says it was and has no record.
+/// As an earlier polling publisher left them: one INIT row, and one PUBLISH row without a record.
 #[test]
-fn a_backdated_init_row_and_a_backdated_publish_row_reach_complete_and_a_fresh_one_waits_for_its_deadline() {
+fn overdue_init_and_publish_rows_are_sent_and_a_fresh_row_waits_for_its_deadline() {
     let stage = Stage::builder().whole_life().setting("POSTRIDER_RECONCILE_INIT_AFTER", "8s").build();
-    // Rows from before the slot are not in its log.
+    // The slot does not bring rows from before its creation.
     let mut client = stage.client();
     let recreated = "select pg_drop_replication_slot(slot_name), pg_create_logical_replication_slot(slot_name, 'pgoutput') \
                      from pg_replication_slots where slot_name = $1";
@@ -17,7 +17,7 @@ fn a_backdated_init_row_and_a_backdated_publish_row_reach_complete_and_a_fresh_o
     publish.insert_aged(&mut client, "PUBLISH", "1 hour");
     fresh.insert_aged(&mut client, "INIT", "0 seconds");
     let began = Instant::now();
-    client.execute(recreated, &[&stage.slot()]).expect("the slot is made anew");
+    client.execute(recreated, &[&stage.slot()]).expect("the slot is recreated");
     let relay = stage.relay();
     wait_until("the two old ones are complete", || stage.count("COMPLETE") >= 2);
     if began.elapsed() < Duration::from_secs(8) {
@@ -32,7 +32,7 @@ fn a_backdated_init_row_and_a_backdated_publish_row_reach_complete_and_a_fresh_o
 }
 
 #[test]
-fn rows_that_say_what_became_of_them_when_they_are_inserted_are_not_sent() {
+fn rows_inserted_with_a_final_status_are_not_sent() {
     let stage = Stage::builder().whole_life().setting("POSTRIDER_RECONCILE_PUBLISH_AFTER", "1h").build();
     let mut relay = stage.relay();
     relay.wait_until_streaming();
@@ -49,20 +49,20 @@ fn rows_that_say_what_became_of_them_when_they_are_inserted_are_not_sent() {
 }
 
 #[test]
-fn what_a_topic_lost_when_it_was_made_anew_is_sent_again_once() {
+fn records_of_a_recreated_topic_are_sent_again_once() {
     let stage = Stage::builder().whole_life().setting("POSTRIDER_RECEIPTS_FOLLOW", "late-reader").build();
-    stage.create_topic("anew", 1, &[]);
+    stage.create_topic("recreated", 1, &[]);
     let mut relay = stage.relay();
     relay.wait_until_streaming();
     for number in 0..10 {
-        stage.insert(&NewRow::of("anew", number, number));
+        stage.insert(&NewRow::of("recreated", number, number));
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 10);
-    delete_topic(&stage, "anew");
-    stage.create_topic("anew", 1, &[]);
-    wait_until("all was sent again", || stage.rows().iter().all(|row| row.attempts == 2));
+    wait_until("all rows are published", || stage.count("PUBLISH") == 10);
+    delete_topic(&stage, "recreated");
+    stage.create_topic("recreated", 1, &[]);
+    wait_until("all rows were sent again", || stage.rows().iter().all(|row| row.attempts == 2));
     wait_until("the group reads them", || {
-        consumed(&stage, "late-reader", "anew");
+        consumed(&stage, "late-reader", "recreated");
         stage.count("COMPLETE") == 10
     });
     assert!(relay.stop().success());
@@ -71,12 +71,16 @@ fn what_a_topic_lost_when_it_was_made_anew_is_sent_again_once() {
     for row in stage.rows() {
         assert_eq!(row.attempts, 2);
         let place = row.place.expect("a place");
-        assert!(records.iter().any(|r| r.id() == row.id && r.offset == place.2), "row {} is there", row.id);
+        assert!(
+            records.iter().any(|r| r.id() == row.id && r.offset == place.2),
+            "row {} has a record",
+            row.id
+        );
     }
 }
 
 #[test]
-fn what_expired_before_it_was_consumed_is_sent_again() {
+fn records_expired_before_consumption_are_sent_again() {
     let stage = Stage::builder().whole_life().setting("POSTRIDER_RECEIPTS_FOLLOW", "slow-reader").build();
     stage.create_topic("expired", 1, &[]);
     let mut relay = stage.relay();
@@ -84,11 +88,11 @@ fn what_expired_before_it_was_consumed_is_sent_again() {
     for number in 0..6 {
         stage.insert(&NewRow::of("expired", number, number));
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 6);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 6);
     delete_records(&stage, "expired", 4);
     wait_until("four were sent again", || stage.rows().iter().filter(|row| row.attempts == 2).count() == 4);
     consumed(&stage, "slow-reader", "expired");
-    wait_until("all is complete", || {
+    wait_until("all rows are complete", || {
         consumed(&stage, "slow-reader", "expired");
         stage.count("COMPLETE") == 6
     });
@@ -96,7 +100,7 @@ fn what_expired_before_it_was_consumed_is_sent_again() {
 }
 
 #[test]
-fn a_consumer_that_is_away_for_several_deadlines_causes_nothing_to_be_sent_again() {
+fn consumer_absent_for_several_deadlines_causes_no_resend() {
     let stage = Stage::builder()
         .whole_life()
         .setting("POSTRIDER_RECONCILE_PUBLISH_AFTER", "1s")
@@ -107,20 +111,20 @@ fn a_consumer_that_is_away_for_several_deadlines_causes_nothing_to_be_sent_again
     for number in 0..50 {
         stage.insert(&NewRow::of("lagging", number % 3, number));
     }
-    wait_until("all is published", || stage.count("PUBLISH") == 50);
+    wait_until("all rows are published", || stage.count("PUBLISH") == 50);
     let since = Instant::now();
     wait_until("eight deadlines have passed", || since.elapsed() > Duration::from_secs(8));
     assert_eq!(stage.records().len(), 50, "{}", relay.log());
     consumed(&stage, "away", "lagging");
-    wait_until("all is complete", || stage.count("COMPLETE") == 50);
+    wait_until("all rows are complete", || stage.count("COMPLETE") == 50);
     assert!(relay.stop().success());
     assert_eq!(stage.records().len(), 50);
     assert!(stage.rows().iter().all(|row| row.attempts == 1));
 }
 
-/// Rows that wait in the log or on their way look stuck to anybody who asks the table alone.
+/// By the table alone, rows that wait in the WAL or in flight look stuck.
 #[test]
-fn a_backlog_and_a_broker_away_for_several_deadlines_are_not_taken_for_stuck() {
+fn backlog_and_broker_outage_of_several_deadlines_are_not_judged_stuck() {
     let kafka = testbed::Kafka::start().expect("Kafka");
     let stage = Stage::builder().whole_life().kafka(&kafka).build();
     for number in 0..200 {
@@ -134,8 +138,8 @@ fn a_backlog_and_a_broker_away_for_several_deadlines_are_not_taken_for_stuck() {
     let since = Instant::now();
     wait_until("several deadlines have passed", || since.elapsed() > Duration::from_secs(8));
     kafka.start_again().expect("Kafka starts");
-    wait_until("all is complete", || stage.count("COMPLETE") == 200);
-    // Whatever was planned by mistake would come before this one, which is sent after all of them.
+    wait_until("all rows are complete", || stage.count("COMPLETE") == 200);
+    // A resend planned by mistake would come before this row.
     stage.insert(&NewRow::of("last", 1, 1));
     wait_until("the last is complete", || stage.count("COMPLETE") == 201);
     assert!(relay.stop().success());
@@ -144,12 +148,12 @@ fn a_backlog_and_a_broker_away_for_several_deadlines_are_not_taken_for_stuck() {
 }
 
 #[test]
-fn what_is_gone_again_and_again_is_given_up_with_what_was_found() {
+fn row_lost_attempts_max_times_becomes_failed_with_the_evidence() {
     let stage = Stage::builder()
         .whole_life()
         .setting("POSTRIDER_RECONCILE_PUBLISH_AFTER", "1s")
         .setting("POSTRIDER_RECONCILE_ATTEMPTS_MAX", "1")
-        .setting("POSTRIDER_RECEIPTS_FOLLOW", "nobody-reads")
+        .setting("POSTRIDER_RECEIPTS_FOLLOW", "reads-nothing")
         .build();
     stage.create_topic("lost", 1, &[]);
     let mut relay = stage.relay();
@@ -158,7 +162,7 @@ fn what_is_gone_again_and_again_is_given_up_with_what_was_found() {
     stage.insert(&row);
     wait_until("it is published", || stage.count("PUBLISH") == 1);
     delete_records(&stage, "lost", 1);
-    wait_until("it is given up", || stage.count("FAILED") == 1);
+    wait_until("it is FAILED", || stage.count("FAILED") == 1);
     let error = stage.row(row.id).last_error.expect("a reason");
     assert!(error.contains("1 attempt") && error.contains("gone"), "{error}");
     assert!(relay.stop().success());
