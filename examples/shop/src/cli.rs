@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use shop::{
-    Arrival, DataPlatform, Day, Odds, Pace, Sequences, Shop, Step, Subscription, Tally, consume,
-    create_tables, outbox_is_there, sell,
+    CountingLedger, FaultRates, Pace, ReceivedRecord, RecordHandler, SequenceStep, SequenceTracker, Shop,
+    Subscription, Workload, consume, create_tables, outbox_exists, sell,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -67,7 +67,7 @@ struct Sell {
     /// Tills that serve at once, each with a connection of its own
     #[arg(long, env = "SHOP_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Transactions that roll back after they have written their outbox row, in percent
+    /// Transactions that roll back after they have counts their outbox row, in percent
     #[arg(long, env = "SHOP_ROLLBACK_PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100))]
     rollback_percent: u8,
     /// Orders that roll back a savepoint with an outbox row behind it and then commit, in percent
@@ -130,7 +130,7 @@ async fn schema(database: Database) -> Result<()> {
     tokio::spawn(async move { connection.await.ok() });
     create_tables(&client).await?;
     println!("the tables orders and payments are there");
-    if outbox_is_there(&client, &shop.outbox).await? {
+    if outbox_exists(&client, &shop.outbox).await? {
         println!("the outbox table {} is there", shop.outbox);
     } else {
         println!("{}", shop::Error::NoOutbox { table: shop.outbox });
@@ -139,31 +139,33 @@ async fn schema(database: Database) -> Result<()> {
 }
 
 async fn keep_selling(arguments: Sell) -> Result<()> {
-    let tally = match &arguments.ledger {
-        None => Tally::default(),
-        Some(path) => Tally::with_file(File::create(path).with_context(|| path.display().to_string())?),
+    let ledger = match &arguments.ledger {
+        None => CountingLedger::default(),
+        Some(path) => {
+            CountingLedger::with_file(File::create(path).with_context(|| path.display().to_string())?)
+        }
     };
-    let tally = Arc::new(tally);
-    let day = Day {
+    let ledger = Arc::new(ledger);
+    let workload = Workload {
         pace: Pace {
             rate: Some(arguments.rate).filter(|&rate| rate > 0),
             open_for: arguments.seconds.map(Duration::from_secs),
             orders: arguments.orders,
         },
-        odds: Odds {
+        rates: FaultRates {
             rollback_percent: arguments.rollback_percent,
             savepoint_percent: arguments.savepoint_percent,
             malformed_payments: arguments.malformed_payments,
-            ..Odds::default()
+            ..FaultRates::default()
         },
-        tills: arguments.concurrency,
+        workers: arguments.concurrency,
         seed: arguments.seed,
     };
     let shop = arguments.database.shop()?;
     let (stop, stopped) = watch::channel(false);
     let mut asked = std::pin::pin!(asked_to_stop()?);
     let mut is_asked = false;
-    let mut selling = std::pin::pin!(sell(&shop, day, tally.clone(), stopped));
+    let mut selling = std::pin::pin!(sell(&shop, workload, ledger.clone(), stopped));
     let mut reports = tokio::time::interval_at(tokio::time::Instant::now() + REPORT, REPORT);
     let sold = loop {
         tokio::select! {
@@ -173,17 +175,17 @@ async fn keep_selling(arguments: Sell) -> Result<()> {
                 stop.send_replace(true);
             }
             _ = reports.tick() => {
-                let written = tally.written();
-                info!(committed = written.committed, rolled_back = written.rolled_back, "outbox rows");
+                let counts = ledger.counts();
+                info!(committed = counts.committed, rolled_back = counts.rolled_back, "outbox rows");
             }
         }
     };
-    let written = tally.written();
+    let counts = ledger.counts();
     println!(
         "outbox rows: {} committed, {} rolled back, {} in doubt",
-        written.committed, written.rolled_back, written.in_doubt
+        counts.committed, counts.rolled_back, counts.in_doubt
     );
-    tally.finish().context("writing the ledger")?;
+    ledger.finish().context("writing the ledger")?;
     Ok(sold?)
 }
 
@@ -234,7 +236,7 @@ struct Counts {
     repeated: u64,
     backwards: u64,
     unreadable: u64,
-    sequences: Sequences,
+    sequences: SequenceTracker,
     reported_at: std::time::Instant,
 }
 
@@ -246,36 +248,37 @@ impl Default for Counts {
             repeated: 0,
             backwards: 0,
             unreadable: 0,
-            sequences: Sequences::new(100_000),
+            sequences: SequenceTracker::new(100_000),
             reported_at: std::time::Instant::now(),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Payload {
+struct SequencedPayload {
     sequence: u64,
 }
 
-impl DataPlatform for Counts {
-    fn joined(&mut self, partitions: usize) {
+impl RecordHandler for Counts {
+    fn assigned(&mut self, partitions: usize) {
         info!(partitions, "reading");
     }
 
-    fn arrived(&mut self, record: &Arrival<'_>) {
+    fn received(&mut self, record: &ReceivedRecord<'_>) {
         match record.topic() {
             "outbox.event.order" => self.orders += 1,
             _ => self.payments += 1,
         }
-        let payload = record.payload().and_then(|bytes| serde_json::from_slice::<Payload>(bytes).ok());
+        let payload =
+            record.payload().and_then(|bytes| serde_json::from_slice::<SequencedPayload>(bytes).ok());
         let place = format!("{}-{}@{}", record.topic(), record.partition(), record.offset());
         match (record.key(), payload) {
-            (Some(key), Some(Payload { sequence })) => {
+            (Some(key), Some(SequencedPayload { sequence })) => {
                 // The order of a key holds within a topic, so each topic has its own sequence of the key.
                 match self.sequences.observe(&format!("{} {key}", record.topic()), sequence) {
-                    Step::Forward => {}
-                    Step::Repeated => self.repeated += 1,
-                    Step::Backward { last } => {
+                    SequenceStep::Forward => {}
+                    SequenceStep::Repeated => self.repeated += 1,
+                    SequenceStep::Backward { last } => {
                         self.backwards += 1;
                         warn!(place, key, sequence, last, "the key's sequence goes backwards");
                     }

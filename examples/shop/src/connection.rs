@@ -24,7 +24,7 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, Error> {
 ///
 /// # Errors
 /// The first one that waiting does not cure.
-pub(crate) async fn patiently<T, F>(
+pub(crate) async fn with_retry<T, F>(
     stop: &mut watch::Receiver<bool>,
     mut attempt: impl FnMut() -> F,
 ) -> Result<Option<T>, Error>
@@ -45,7 +45,7 @@ where
         };
         let error = match tried {
             Ok(value) => return Ok(Some(value)),
-            Err(error) if error.is_transient() => error,
+            Err(error) if error.is_retryable() => error,
             Err(error) => return Err(error),
         };
         let reason = error.with_causes();

@@ -50,18 +50,18 @@ impl Error {
 
     /// Whether waiting can help: a server that is away or starting, a table that is still to be made, a
     /// transaction that lost against another one.
-    pub fn is_transient(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Error::NoOutbox { .. } => true,
             Error::Kafka { .. } => false,
-            Error::Postgres { source, .. } => source.code().is_none_or(is_transient),
+            Error::Postgres { source, .. } => source.code().is_none_or(is_retryable),
         }
     }
 }
 
 /// By the code's class (PostgreSQL documentation, Appendix A): connection exception, transaction rollback,
 /// insufficient resources, operator intervention.
-fn is_transient(code: &SqlState) -> bool {
+fn is_retryable(code: &SqlState) -> bool {
     ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
         || *code == SqlState::READ_ONLY_SQL_TRANSACTION
 }
@@ -73,14 +73,14 @@ mod tests {
     #[test]
     fn a_server_that_starts_or_stops_is_worth_waiting_for() {
         for code in ["57P01", "57P03", "08006", "40P01", "53300", "25006"] {
-            assert!(is_transient(&SqlState::from_code(code)), "{code}");
+            assert!(is_retryable(&SqlState::from_code(code)), "{code}");
         }
     }
 
     #[test]
     fn a_wrong_password_or_a_missing_column_is_not() {
         for code in ["28P01", "3D000", "42703", "23505", "42501"] {
-            assert!(!is_transient(&SqlState::from_code(code)), "{code}");
+            assert!(!is_retryable(&SqlState::from_code(code)), "{code}");
         }
     }
 }

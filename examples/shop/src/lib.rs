@@ -4,26 +4,26 @@
 //! that row reaches Kafka; the data platform reads Kafka and knows nothing of the database.
 
 mod connection;
-mod dice;
+mod consumer;
+mod counting_ledger;
 mod error;
 mod ledger;
 mod order;
+mod order_rng;
 mod outbox_row;
 mod pace;
-mod platform;
+mod sales_worker;
 mod schema;
 mod sell;
-mod sequences;
-mod tally;
-mod till;
+mod sequence_tracker;
 
+pub use consumer::{ReceivedRecord, RecordHandler, Subscription, TOPICS, consume};
+pub use counting_ledger::{CountingLedger, RowCounts};
 pub use error::Error;
 pub use ledger::Ledger;
-pub use order::{Line, Odds, Order};
+pub use order::{FaultRates, Order, OrderLine};
 pub use outbox_row::OutboxRow;
 pub use pace::Pace;
-pub use platform::{Arrival, DataPlatform, Subscription, TOPICS, consume};
-pub use schema::{create_tables, outbox_is_there};
-pub use sell::{Day, Shop, sell};
-pub use sequences::{Sequences, Step};
-pub use tally::{Tally, Written};
+pub use schema::{create_tables, outbox_exists};
+pub use sell::{Shop, Workload, sell};
+pub use sequence_tracker::{SequenceStep, SequenceTracker};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::dice::Dice;
+use crate::order_rng::OrderRng;
 
 // Names and articles hold quotes, backslashes and characters of two to four bytes, so that a payload that is
 // re-written on its way to the broker does not stay unnoticed.
@@ -13,7 +13,7 @@ const ARTICLES: [&str; 5] = ["tea, 100 g", "Grüner Tee", "cup ☕", "sencha 煎
 
 /// How often something does not go straight through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Odds {
+pub struct FaultRates {
     /// Transactions that roll back after they have written their outbox row, in percent.
     pub rollback_percent: u8,
     /// Order transactions that roll back to a savepoint behind which an outbox row was written, and commit, in
@@ -26,15 +26,15 @@ pub struct Odds {
     pub malformed_payments: u16,
 }
 
-impl Default for Odds {
+impl Default for FaultRates {
     fn default() -> Self {
-        Odds { rollback_percent: 10, savepoint_percent: 5, declined_percent: 20, malformed_payments: 0 }
+        FaultRates { rollback_percent: 10, savepoint_percent: 5, declined_percent: 20, malformed_payments: 0 }
     }
 }
 
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct OrderLine {
     /// What is bought.
     pub article: &'static str,
     /// How many of it.
@@ -51,11 +51,11 @@ pub struct Order {
     /// Who buys.
     pub customer: &'static str,
     /// What is bought.
-    pub lines: Vec<Line>,
+    pub lines: Vec<OrderLine>,
     /// The order's transaction rolls back, and with it the order ends.
     pub rolls_back: bool,
     /// A gift is added behind a savepoint and taken back.
-    pub gift_taken_back: bool,
+    pub gift_rolled_back: bool,
     /// The first payment is declined; another one follows.
     pub payment_declined: bool,
     /// The payment's transaction rolls back once and is tried again.
@@ -64,33 +64,33 @@ pub struct Order {
     pub payment_malformed: bool,
 }
 
-impl Odds {
+impl FaultRates {
     /// Every order goes straight through.
-    pub const NONE: Odds =
-        Odds { rollback_percent: 0, savepoint_percent: 0, declined_percent: 0, malformed_payments: 0 };
+    pub const NONE: FaultRates =
+        FaultRates { rollback_percent: 0, savepoint_percent: 0, declined_percent: 0, malformed_payments: 0 };
 }
 
 impl Order {
     /// The `number`-th order; the same seed and number give the same order under another id.
-    pub fn nth(seed: u64, number: u64, odds: Odds) -> Order {
-        let mut dice = Dice::of(seed, number);
-        let customer = dice.pick(&CUSTOMERS);
-        let lines = (0..=dice.below(3))
-            .map(|_| Line {
-                article: dice.pick(&ARTICLES),
-                quantity: 1 + dice.below(4),
-                price_cents: 95 + dice.below(5_000),
+    pub fn nth(seed: u64, number: u64, rates: FaultRates) -> Order {
+        let mut rng = OrderRng::for_order(seed, number);
+        let customer = rng.choose(&CUSTOMERS);
+        let lines = (0..=rng.below(3))
+            .map(|_| OrderLine {
+                article: rng.choose(&ARTICLES),
+                quantity: 1 + rng.below(4),
+                price_cents: 95 + rng.below(5_000),
             })
             .collect();
         Order {
             id: Uuid::now_v7(),
             customer,
             lines,
-            rolls_back: dice.percent(odds.rollback_percent),
-            gift_taken_back: dice.percent(odds.savepoint_percent),
-            payment_declined: dice.percent(odds.declined_percent),
-            payment_rolls_back: dice.percent(odds.rollback_percent),
-            payment_malformed: is_malformed(seed, number, odds),
+            rolls_back: rng.percent(rates.rollback_percent),
+            gift_rolled_back: rng.percent(rates.savepoint_percent),
+            payment_declined: rng.percent(rates.declined_percent),
+            payment_rolls_back: rng.percent(rates.rollback_percent),
+            payment_malformed: is_malformed(seed, number, rates),
         }
     }
 
@@ -102,9 +102,9 @@ impl Order {
 
 /// The malformed payments are those of the first orders that go through: like all about an order, a function of
 /// its number.
-fn is_malformed(seed: u64, number: u64, odds: Odds) -> bool {
-    let wanted = usize::from(odds.malformed_payments);
-    let otherwise = Odds { malformed_payments: 0, ..odds };
+fn is_malformed(seed: u64, number: u64, rates: FaultRates) -> bool {
+    let wanted = usize::from(rates.malformed_payments);
+    let otherwise = FaultRates { malformed_payments: 0, ..rates };
     let goes_through = |number: &u64| !Order::nth(seed, *number, otherwise).rolls_back;
     wanted > 0 && (0..number).filter(goes_through).take(wanted).count() < wanted && goes_through(&number)
 }
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn the_same_number_gives_the_same_order_under_another_id() {
-        let first = Order::nth(3, 17, Odds::default());
-        let second = Order::nth(3, 17, Odds::default());
+        let first = Order::nth(3, 17, FaultRates::default());
+        let second = Order::nth(3, 17, FaultRates::default());
         assert_ne!(first.id, second.id);
         assert_eq!(first, Order { id: first.id, ..second });
     }
@@ -124,24 +124,25 @@ mod tests {
     #[test]
     fn without_odds_everything_goes_through() {
         for number in 0..500 {
-            let order = Order::nth(1, number, Odds::NONE);
+            let order = Order::nth(1, number, FaultRates::NONE);
             assert!(!order.rolls_back && !order.payment_rolls_back);
-            assert!(!order.gift_taken_back && !order.payment_declined && !order.payment_malformed);
+            assert!(!order.gift_rolled_back && !order.payment_declined && !order.payment_malformed);
         }
     }
 
     #[test]
     fn the_first_payments_of_a_day_are_malformed_and_no_order_is_another_for_it() {
         for (seed, wanted) in [(1, 0), (1, 1), (2, 3), (3, 40)] {
-            let odds = Odds { rollback_percent: 50, malformed_payments: wanted, ..Odds::default() };
-            let day: Vec<Order> = (0..200).map(|number| Order::nth(seed, number, odds)).collect();
+            let rates =
+                FaultRates { rollback_percent: 50, malformed_payments: wanted, ..FaultRates::default() };
+            let day: Vec<Order> = (0..200).map(|number| Order::nth(seed, number, rates)).collect();
             let through = day.iter().filter(|order| !order.rolls_back);
             let malformed: Vec<bool> = through.map(|order| order.payment_malformed).collect();
             let wanted = usize::from(wanted);
             assert!(malformed[..wanted].iter().all(|&is| is) && !malformed[wanted..].contains(&true));
             assert!(!day.iter().any(|order| order.rolls_back && order.payment_malformed));
             for (number, order) in (0..).zip(&day) {
-                let usual = Order::nth(seed, number, Odds { malformed_payments: 0, ..odds });
+                let usual = Order::nth(seed, number, FaultRates { malformed_payments: 0, ..rates });
                 assert_eq!(
                     *order,
                     Order { id: order.id, payment_malformed: order.payment_malformed, ..usual }
@@ -152,8 +153,9 @@ mod tests {
 
     #[test]
     fn the_total_is_the_sum_of_the_lines() {
-        let line = |quantity, price_cents| Line { article: "tea", quantity, price_cents };
-        let order = Order { lines: vec![line(2, 150), line(1, 99)], ..Order::nth(1, 1, Odds::default()) };
+        let line = |quantity, price_cents| OrderLine { article: "tea", quantity, price_cents };
+        let order =
+            Order { lines: vec![line(2, 150), line(1, 99)], ..Order::nth(1, 1, FaultRates::default()) };
         assert_eq!(order.total_cents(), 399);
     }
 }

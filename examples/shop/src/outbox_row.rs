@@ -111,11 +111,11 @@ fn headers(order: &Order, sequence: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Odds;
+    use crate::FaultRates;
 
     #[test]
     fn a_payment_is_keyed_by_its_order_on_its_own_topic() {
-        let order = Order::nth(1, 1, Odds::default());
+        let order = Order::nth(1, 1, FaultRates::default());
         let payment = Uuid::now_v7();
         let row = OutboxRow::of_payment(&order, payment, "payment_received", 2);
         assert_eq!((row.topic(), row.key()), ("outbox.event.payment".to_owned(), &*order.id.to_string()));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_payload_carries_the_order_the_sequence_and_the_body() {
-        let order = Order::nth(1, 1, Odds::default());
+        let order = Order::nth(1, 1, FaultRates::default());
         let row = OutboxRow::of_order(&order, "order_placed", 1, json!({ "customer": order.customer }));
         let payload: serde_json::Value = serde_json::from_str(&row.payload).unwrap();
         assert_eq!(payload["order_id"], order.id.to_string());
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_malformed_row_has_its_headers_as_pairs_and_is_otherwise_the_same() {
-        let order = Order::nth(1, 1, Odds::default());
+        let order = Order::nth(1, 1, FaultRates::default());
         let row = OutboxRow::of_payment(&order, Uuid::now_v7(), "payment_received", 2);
         let malformed = row.clone().malformed();
         assert!(row.is_well_formed() && !malformed.is_well_formed());
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn all_events_of_an_order_share_a_trace() {
-        let order = Order::nth(1, 1, Odds::default());
+        let order = Order::nth(1, 1, FaultRates::default());
         let trace = |headers: &str| {
             let headers: serde_json::Value = serde_json::from_str(headers).unwrap();
             headers["traceparent"].as_str().unwrap()[3..35].to_owned()

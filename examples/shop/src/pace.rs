@@ -17,17 +17,17 @@ pub struct Pace {
     pub orders: Option<u64>,
 }
 
-/// The queue of one day's customers: a number and a time for each.
-pub(crate) struct Queue {
+/// The schedule of one day's customers: a number and a time for each.
+pub(crate) struct OrderSchedule {
     pace: Pace,
     opened_at: Instant,
     next_number: u64,
     next_at: Instant,
 }
 
-impl Queue {
-    pub(crate) fn new(pace: Pace, now: Instant) -> Queue {
-        Queue { pace, opened_at: now, next_number: 0, next_at: now }
+impl OrderSchedule {
+    pub(crate) fn new(pace: Pace, now: Instant) -> OrderSchedule {
+        OrderSchedule { pace, opened_at: now, next_number: 0, next_at: now }
     }
 
     /// The next order's number and its time, or `None` once the shop is closed.
@@ -60,26 +60,26 @@ mod tests {
     fn orders_come_at_their_rate_and_end_with_the_time() {
         let now = Instant::now();
         let pace = Pace { rate: Some(4), open_for: Some(SECOND), orders: None };
-        let mut queue = Queue::new(pace, now);
-        let times = std::iter::from_fn(|| queue.next(now)).map(|(_, at)| (at - now).as_millis());
+        let mut schedule = OrderSchedule::new(pace, now);
+        let times = std::iter::from_fn(|| schedule.next(now)).map(|(_, at)| (at - now).as_millis());
         assert_eq!(times.collect::<Vec<_>>(), [0, 250, 500, 750]);
     }
 
     #[test]
     fn a_number_of_orders_ends_a_shop_without_a_rate() {
         let now = Instant::now();
-        let mut queue = Queue::new(Pace { orders: Some(3), ..Pace::default() }, now);
-        let numbers = std::iter::from_fn(|| queue.next(now)).map(|(number, _)| number);
+        let mut schedule = OrderSchedule::new(Pace { orders: Some(3), ..Pace::default() }, now);
+        let numbers = std::iter::from_fn(|| schedule.next(now)).map(|(number, _)| number);
         assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]
     fn an_outage_is_not_made_up_for_by_a_rush() {
         let now = Instant::now();
-        let mut queue = Queue::new(Pace { rate: Some(10), ..Pace::default() }, now);
-        queue.next(now);
+        let mut schedule = OrderSchedule::new(Pace { rate: Some(10), ..Pace::default() }, now);
+        schedule.next(now);
         let later = now + 600 * SECOND;
-        let due = std::iter::from_fn(|| queue.next(later)).take_while(|(_, at)| *at <= later).count();
+        let due = std::iter::from_fn(|| schedule.next(later)).take_while(|(_, at)| *at <= later).count();
         assert_eq!(due, 11);
     }
 }

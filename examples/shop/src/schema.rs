@@ -32,7 +32,7 @@ pub async fn create_tables(client: &Client) -> Result<(), Error> {
 }
 
 /// Whether the outbox table is there; `table` is a name as SQL writes it, such as `public.outbox`.
-pub async fn outbox_is_there(client: &Client, table: &str) -> Result<bool, Error> {
+pub async fn outbox_exists(client: &Client, table: &str) -> Result<bool, Error> {
     let row = client
         .query_one("select to_regclass($1) is not null", &[&table])
         .await

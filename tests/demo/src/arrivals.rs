@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
-use shop::{Arrival, DataPlatform, Subscription};
+use shop::{ReceivedRecord, RecordHandler, Subscription};
 use uuid::Uuid;
 
 /// The data platform's consumer group.
@@ -30,12 +30,12 @@ struct Shared {
 
 struct Notebook(Arc<Shared>);
 
-impl DataPlatform for Notebook {
-    fn joined(&mut self, partitions: usize) {
+impl RecordHandler for Notebook {
+    fn assigned(&mut self, partitions: usize) {
         self.0.partitions.store(partitions, Ordering::Relaxed);
     }
 
-    fn arrived(&mut self, record: &Arrival<'_>) {
+    fn received(&mut self, record: &ReceivedRecord<'_>) {
         self.0.records.fetch_add(1, Ordering::Relaxed);
         if let Some(id) = record.header("id").and_then(|id| id.parse().ok()) {
             lock(&self.0).entry(id).or_insert(record.at);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use shop::{Day, Odds, Pace, Shop};
+use shop::{FaultRates, Pace, Shop, Workload};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -93,13 +93,13 @@ impl Run {
         let open_for = Duration::from_secs(args.seconds);
         let rate = Some(args.rate).filter(|&rate| rate > 0);
         let pace = Pace { rate, open_for: Some(open_for), orders: None };
-        let odds = Odds { malformed_payments: 1, ..Odds::default() };
-        let day = Day { pace, odds, tills: TILLS, seed: 1 };
+        let rates = FaultRates { malformed_payments: 1, ..FaultRates::default() };
+        let workload = Workload { pace, rates, workers: TILLS, seed: 1 };
 
         let mut step = Step::timed(format!("Selling for {} s", args.seconds), open_for);
         let (_open, closed) = watch::channel(false);
         let (shop, books) = (self.shop.clone(), Arc::clone(&self.books));
-        let mut selling = std::pin::pin!(shop::sell(&shop, day, books.clone(), closed));
+        let mut selling = std::pin::pin!(shop::sell(&shop, workload, books.clone(), closed));
         let mut ticks = tokio::time::interval(TICK);
         let deadline = Instant::now() + open_for + START;
         loop {

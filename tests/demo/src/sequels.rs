@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use shop::{Day, Odds, Pace, TOPICS};
+use shop::{FaultRates, Pace, TOPICS, Workload};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -68,9 +68,9 @@ impl Run {
     async fn sell_one(&mut self) -> Result<Vec<Uuid>> {
         let before = self.books.committed();
         let pace = Pace { orders: Some(1), ..Pace::default() };
-        let day = Day { pace, odds: Odds::NONE, tills: 1, seed: 2 };
+        let workload = Workload { pace, rates: FaultRates::NONE, workers: 1, seed: 2 };
         let (_open, closed) = watch::channel(false);
-        let selling = shop::sell(&self.shop, day, self.books.clone(), closed);
+        let selling = shop::sell(&self.shop, workload, self.books.clone(), closed);
         tokio::time::timeout(START, selling).await.context("the shop does not close")?.context("the shop")?;
         Ok(self.books.entries().sold[before..].iter().map(|sold| sold.id).collect())
     }

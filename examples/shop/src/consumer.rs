@@ -29,13 +29,13 @@ pub struct Subscription {
 }
 
 /// A record as it arrived.
-pub struct Arrival<'a> {
+pub struct ReceivedRecord<'a> {
     message: &'a BorrowedMessage<'a>,
     /// Read right after the record was handed over.
     pub at: Instant,
 }
 
-impl Arrival<'_> {
+impl ReceivedRecord<'_> {
     /// The topic.
     pub fn topic(&self) -> &str {
         self.message.topic()
@@ -70,12 +70,12 @@ impl Arrival<'_> {
 }
 
 /// What happens at the data platform.
-pub trait DataPlatform {
+pub trait RecordHandler {
     /// The group gave this consumer its partitions: from now on it reads.
-    fn joined(&mut self, partitions: usize);
+    fn assigned(&mut self, partitions: usize);
 
     /// A record arrived. Its offset is stored, and so committed soon, after this returns.
-    fn arrived(&mut self, record: &Arrival<'_>);
+    fn received(&mut self, record: &ReceivedRecord<'_>);
 }
 
 /// Consumes [`TOPICS`] until `stop` is true, at least once per record; blocks its thread.
@@ -87,7 +87,7 @@ pub trait DataPlatform {
 pub fn consume(
     subscription: &Subscription,
     stop: &AtomicBool,
-    platform: &mut impl DataPlatform,
+    handler: &mut impl RecordHandler,
 ) -> Result<(), Error> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &subscription.brokers)
@@ -113,14 +113,14 @@ pub fn consume(
             let partitions = consumer.assignment().map_err(Error::kafka("joining the group"))?.count();
             if partitions > 0 {
                 joined = true;
-                platform.joined(partitions);
+                handler.assigned(partitions);
             }
         }
         match polled {
             None => {}
             Some(Ok(message)) => {
                 waiting_for.clear();
-                platform.arrived(&Arrival { message: &message, at });
+                handler.received(&ReceivedRecord { message: &message, at });
                 // Fails only for a partition this consumer has just lost: its next owner reads the record again.
                 consumer.store_offset_from_message(&message).ok();
             }
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn a_consumer_that_is_told_to_stop_ends_without_a_broker() {
         struct Nobody;
-        impl DataPlatform for Nobody {
-            fn joined(&mut self, _: usize) {}
-            fn arrived(&mut self, _: &Arrival<'_>) {}
+        impl RecordHandler for Nobody {
+            fn assigned(&mut self, _: usize) {}
+            fn received(&mut self, _: &ReceivedRecord<'_>) {}
         }
         let subscription = Subscription {
             brokers: "127.0.0.1:1".to_owned(),

@@ -11,7 +11,7 @@ use crate::{Ledger, OutboxRow};
 
 /// How many outbox rows the shop wrote, by their fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct RowCounts {
     /// Rows of committed transactions.
     pub committed: u64,
     /// Rows rolled back with their transaction or to a savepoint.
@@ -22,35 +22,35 @@ pub struct Written {
 
 /// Counts rows by their fate; with a file, writes one JSON line per row as well: `fate`, `id`, `topic`, `key`.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct CountingLedger {
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    written: Written,
+    counts: RowCounts,
     file: Option<BufWriter<File>>,
     error: Option<io::Error>,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct LedgerLine<'a> {
     fate: &'static str,
     id: String,
     topic: String,
     key: &'a str,
 }
 
-impl Tally {
+impl CountingLedger {
     /// A tally that also writes down every row.
-    pub fn with_file(file: File) -> Tally {
+    pub fn with_file(file: File) -> CountingLedger {
         let file = Some(BufWriter::new(file));
-        Tally { inner: Mutex::new(Inner { file, ..Inner::default() }) }
+        CountingLedger { inner: Mutex::new(Inner { file, ..Inner::default() }) }
     }
 
     /// The counts so far.
-    pub fn written(&self) -> Written {
-        self.lock().written
+    pub fn counts(&self) -> RowCounts {
+        self.lock().counts
     }
 
     /// Writes out what is still buffered.
@@ -74,7 +74,7 @@ impl Inner {
     fn enter(&mut self, fate: &'static str, rows: &[OutboxRow]) {
         let Some(file) = &mut self.file else { return };
         for row in rows {
-            let entry = Entry { fate, id: row.id.to_string(), topic: row.topic(), key: row.key() };
+            let entry = LedgerLine { fate, id: row.id.to_string(), topic: row.topic(), key: row.key() };
             let line = serde_json::to_string(&entry).unwrap_or_default();
             if let Err(error) = writeln!(file, "{line}") {
                 self.error.get_or_insert(error);
@@ -83,22 +83,22 @@ impl Inner {
     }
 }
 
-impl Ledger for Tally {
+impl Ledger for CountingLedger {
     fn committed(&self, rows: &[OutboxRow], _at: Instant) {
         let mut inner = self.lock();
-        inner.written.committed += rows.len() as u64;
+        inner.counts.committed += rows.len() as u64;
         inner.enter("committed", rows);
     }
 
     fn rolled_back(&self, rows: &[OutboxRow]) {
         let mut inner = self.lock();
-        inner.written.rolled_back += rows.len() as u64;
+        inner.counts.rolled_back += rows.len() as u64;
         inner.enter("rolled_back", rows);
     }
 
     fn in_doubt(&self, rows: &[OutboxRow]) {
         let mut inner = self.lock();
-        inner.written.in_doubt += rows.len() as u64;
+        inner.counts.in_doubt += rows.len() as u64;
         inner.enter("in_doubt", rows);
     }
 }

@@ -8,10 +8,10 @@ use tokio_postgres::{Client, Config, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::connection::connect;
-use crate::schema::outbox_is_there;
+use crate::schema::outbox_exists;
 use crate::{Error, Ledger, Order, OutboxRow};
 
-pub(crate) struct Till {
+pub(crate) struct SalesWorker {
     client: Client,
     statements: Statements,
 }
@@ -25,20 +25,20 @@ struct Statements {
 
 /// What a transaction does once everything is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum TransactionEnd {
     Commit,
     RollBack,
 }
 
-impl Till {
+impl SalesWorker {
     /// Connects and prepares.
     ///
     /// # Errors
     /// [`Error::NoOutbox`] where the outbox table is not there (yet).
-    pub(crate) async fn open(config: &Config, outbox: &str) -> Result<Till, Error> {
+    pub(crate) async fn open(config: &Config, outbox: &str) -> Result<SalesWorker, Error> {
         let client = connect(config).await?;
         // Also the proof that `outbox` is a table's name and nothing else, before it becomes part of an SQL text.
-        if !outbox_is_there(&client, outbox).await? {
+        if !outbox_exists(&client, outbox).await? {
             return Err(Error::NoOutbox { table: outbox.to_owned() });
         }
         let prepare = async |sql: &str| {
@@ -61,39 +61,39 @@ impl Till {
             ))
             .await?,
         };
-        Ok(Till { client, statements })
+        Ok(SalesWorker { client, statements })
     }
 
     /// Serves one customer: the order, then its payments.
     pub(crate) async fn serve(&mut self, order: &Order, ledger: &dyn Ledger) -> Result<(), Error> {
-        if self.place(order, ledger).await? == End::RollBack {
+        if self.place(order, ledger).await? == TransactionEnd::RollBack {
             return Ok(());
         }
         let mut sequence = 2;
         if order.payment_declined {
-            self.pay(order, "declined", sequence, End::Commit, ledger).await?;
+            self.pay(order, "declined", sequence, TransactionEnd::Commit, ledger).await?;
             sequence += 1;
         }
         if order.payment_rolls_back {
-            self.pay(order, "received", sequence, End::RollBack, ledger).await?;
+            self.pay(order, "received", sequence, TransactionEnd::RollBack, ledger).await?;
         }
-        self.pay(order, "received", sequence, End::Commit, ledger).await
+        self.pay(order, "received", sequence, TransactionEnd::Commit, ledger).await
     }
 
-    async fn place(&mut self, order: &Order, ledger: &dyn Ledger) -> Result<End, Error> {
+    async fn place(&mut self, order: &Order, ledger: &dyn Ledger) -> Result<TransactionEnd, Error> {
         let body = json!({
             "customer": order.customer, "lines": order.lines, "total_cents": order.total_cents(),
         });
         let placed = OutboxRow::of_order(order, "order_placed", 1, body);
-        let end = if order.rolls_back { End::RollBack } else { End::Commit };
-        let mut booking = Booking::begin(&mut self.client, &self.statements, ledger).await?;
+        let end = if order.rolls_back { TransactionEnd::RollBack } else { TransactionEnd::Commit };
+        let mut transaction = OutboxTransaction::begin(&mut self.client, &self.statements, ledger).await?;
         let total_cents = cents(order);
-        booking.execute(&self.statements.order, &[&order.id, &order.customer, &total_cents]).await?;
-        if order.gift_taken_back {
-            booking.write_and_take_back(OutboxRow::of_order(order, "gift_added", 2, json!({}))).await?;
+        transaction.execute(&self.statements.order, &[&order.id, &order.customer, &total_cents]).await?;
+        if order.gift_rolled_back {
+            transaction.write_and_roll_back(OutboxRow::of_order(order, "gift_added", 2, json!({}))).await?;
         }
-        booking.write(placed).await?;
-        booking.end(end).await?;
+        transaction.write(placed).await?;
+        transaction.end(end).await?;
         Ok(end)
     }
 
@@ -102,23 +102,23 @@ impl Till {
         order: &Order,
         state: &str,
         sequence: u64,
-        end: End,
+        end: TransactionEnd,
         ledger: &dyn Ledger,
     ) -> Result<(), Error> {
         let payment = Uuid::now_v7();
-        let mut booking = Booking::begin(&mut self.client, &self.statements, ledger).await?;
-        booking.execute(&self.statements.payment, &[&payment, &order.id, &cents(order), &state]).await?;
+        let mut transaction = OutboxTransaction::begin(&mut self.client, &self.statements, ledger).await?;
+        transaction.execute(&self.statements.payment, &[&payment, &order.id, &cents(order), &state]).await?;
         if state == "received" {
             let received = OutboxRow::of_payment(order, payment, "payment_received", sequence);
             let is_malformed = order.payment_malformed;
-            booking.write(if is_malformed { received.malformed() } else { received }).await?;
-            booking.execute(&self.statements.paid, &[&order.id]).await?;
+            transaction.write(if is_malformed { received.malformed() } else { received }).await?;
+            transaction.execute(&self.statements.paid, &[&order.id]).await?;
             let body = json!({ "payment_id": payment.to_string() });
-            booking.write(OutboxRow::of_order(order, "order_paid", sequence + 1, body)).await?;
+            transaction.write(OutboxRow::of_order(order, "order_paid", sequence + 1, body)).await?;
         } else {
-            booking.write(OutboxRow::of_payment(order, payment, "payment_declined", sequence)).await?;
+            transaction.write(OutboxRow::of_payment(order, payment, "payment_declined", sequence)).await?;
         }
-        booking.end(end).await
+        transaction.end(end).await
     }
 }
 
@@ -127,20 +127,20 @@ fn cents(order: &Order) -> i64 {
 }
 
 /// A transaction and the rows written in it.
-struct Booking<'a> {
+struct OutboxTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a Statements,
     written: WrittenRows<'a>,
 }
 
-impl<'a> Booking<'a> {
+impl<'a> OutboxTransaction<'a> {
     async fn begin(
         client: &'a mut Client,
         statements: &'a Statements,
         ledger: &'a dyn Ledger,
-    ) -> Result<Booking<'a>, Error> {
+    ) -> Result<OutboxTransaction<'a>, Error> {
         let transaction = client.transaction().await.map_err(Error::postgres("beginning a transaction"))?;
-        Ok(Booking { transaction, statements, written: WrittenRows { ledger, rows: Vec::new() } })
+        Ok(OutboxTransaction { transaction, statements, written: WrittenRows { ledger, rows: Vec::new() } })
     }
 
     async fn execute(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<(), Error> {
@@ -155,7 +155,7 @@ impl<'a> Booking<'a> {
     }
 
     /// Writes the row behind a savepoint and rolls back to it.
-    async fn write_and_take_back(&mut self, row: OutboxRow) -> Result<(), Error> {
+    async fn write_and_roll_back(&mut self, row: OutboxRow) -> Result<(), Error> {
         let doing = "rolling back to a savepoint";
         let savepoint = self.transaction.savepoint("gift").await.map_err(Error::postgres(doing))?;
         insert(&savepoint, &self.statements.outbox, &row).await?;
@@ -164,9 +164,9 @@ impl<'a> Booking<'a> {
         Ok(())
     }
 
-    async fn end(self, end: End) -> Result<(), Error> {
-        let Booking { transaction, mut written, .. } = self;
-        if end == End::RollBack {
+    async fn end(self, end: TransactionEnd) -> Result<(), Error> {
+        let OutboxTransaction { transaction, mut written, .. } = self;
+        if end == TransactionEnd::RollBack {
             return transaction.rollback().await.map_err(Error::postgres("rolling back"));
         }
         let committed = transaction.commit().await;
