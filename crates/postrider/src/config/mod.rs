@@ -10,6 +10,8 @@ mod keys;
 mod load;
 mod postgres_url;
 mod problem;
+#[cfg(test)]
+mod reference_tests;
 mod sections;
 mod settings;
 #[cfg(test)]

@@ -30,11 +30,7 @@ pub(super) fn text(preview: &ReplayPreview) -> String {
     if preview.held > 0 {
         text.push_str(&format!(
             "{} held behind a failed row and would be passed over\n",
-            if preview.held == 1 {
-                "1 row is".to_owned()
-            } else {
-                format!("{} rows are", preview.held)
-            }
+            if preview.held == 1 { "1 row is".to_owned() } else { format!("{} rows are", preview.held) }
         ));
     }
     text
