@@ -1,4 +1,4 @@
-//! Postrider, the program: exit code 0 fine, 1 failed, 2 usage, 64 bad configuration.
+//! The program. Exit codes: 0 fine, 1 failed, 2 usage error, 64 bad configuration.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,8 @@ fn main() -> ExitCode {
     match execute(cli.command, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            let error = format!("{error:#}");
+            error!(%error, "failed");
             ExitCode::FAILURE
         }
     }

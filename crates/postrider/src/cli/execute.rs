@@ -7,24 +7,24 @@ use tracing::{info, warn};
 use crate::cli::arguments::Command;
 use crate::config::{Config, LoadedConfig};
 
-/// Carries the command out, to its end. Logging is up.
+/// Runs the command to its end. Logging must have been started.
 ///
 /// # Errors
 ///
-/// Whatever stopped it, not yet logged.
+/// The error of the command, not yet logged.
 pub fn execute(command: Command, loaded: LoadedConfig) -> anyhow::Result<()> {
     let LoadedConfig { config, warnings } = loaded;
     if command == Command::Run {
-        announce(&config);
+        log_start(&config);
     }
     for warning in warnings {
-        warn!("{warning}");
+        warn!(%warning, "configuration");
     }
-    // One thread: librdkafka has its own, and the loop that owns the pipeline needs no other.
+    // One thread is enough for the main loop; librdkafka has its own threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("the runtime cannot be started")?;
+        .context("cannot start the runtime")?;
     let outcome = match command {
         Command::Init { dry_run, partitioned } => {
             let shape = if partitioned { Shape::Monthly } else { Shape::Plain };
@@ -34,16 +34,16 @@ pub fn execute(command: Command, loaded: LoadedConfig) -> anyhow::Result<()> {
         Command::Status(arguments) => runtime.block_on(crate::status::status(&config, &arguments)),
         Command::Verify(arguments) => runtime.block_on(crate::verify::verify(&config, &arguments)),
         Command::Replay(args) => {
-            let alone = crate::relay::replay_standalone;
-            runtime.block_on(crate::replay::replay(&config, args, alone))
+            let standalone = crate::relay::replay_standalone;
+            runtime.block_on(crate::replay::replay(&config, args, standalone))
         }
     };
-    // A name lookup that is still under way would otherwise be waited for.
+    // Dropping the runtime would wait for a pending name lookup.
     runtime.shutdown_background();
     outcome
 }
 
-fn announce(config: &Config) {
+fn log_start(config: &Config) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         slot = config.postgres.slot,
@@ -51,6 +51,6 @@ fn announce(config: &Config) {
         table = %config.postgres.table,
         topic = config.routing.topic,
         brokers = config.kafka.brokers.join(","),
-        "postrider starts"
+        "starting"
     );
 }
