@@ -54,7 +54,7 @@ fn an_authority_that_was_not_named_is_not_trusted() {
 #[test]
 fn verification_without_an_authority_is_a_bad_configuration() {
     for (parameters, expected) in [
-        ("sslmode=verify-full", "without saying whom to trust"),
+        ("sslmode=verify-full", "requires a trusted certificate authority"),
         ("sslmode=verify-ca sslrootcert=/absent.crt", "sslrootcert that cannot be read: /absent.crt"),
         ("sslmode=verify-ca sslrootcert=/dev/null", "sslrootcert without a valid PEM certificate"),
         ("sslmode=require sslrootcert=system", "requires sslmode=verify-full"),
