@@ -1,10 +1,10 @@
-# watch DIR: makes DIR, says "ready", and when standard input ends ends DIR's server and removes DIR.
+# watch DIR: creates DIR, prints "ready"; when standard input ends, stops DIR's server and removes DIR.
 # signal DIR NAME: sends the signal to every process of DIR's server.
-# It runs as the server's user, so it can hurt nobody else's processes.
+# It runs as the server's user and so cannot signal processes of other users.
 dir=$2
 
-# A server's processes are known by working in DIR, and by their program, so that a person who only
-# looks around in there is spared. PostgreSQL's children leave its process group and session, and
+# A server's processes are those that work in DIR and run a server program; a shell in DIR is not
+# signalled. PostgreSQL's children leave its process group and session, and
 # overwrite their environment, but each of them stays in the data directory.
 processes() {
   set -- $(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$dir*" 2>/dev/null | sed 's/cwd$/exe/')
@@ -12,7 +12,7 @@ processes() {
   find "$@" -maxdepth 0 \( -lname '*/postgres' -o -lname '*/initdb' -o -lname '*/java' \) 2>/dev/null | cut -d/ -f3
 }
 
-# Again until nobody new is there: a process may have forked while the list was made.
+# Repeated until no new process appears: one may have forked while the list was made.
 stop_all() {
   before=
   while pids=$(processes) && [ "$pids" != "$before" ]; do

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use crate::command::{output_of, tail};
 use crate::{Error, cache};
 
-/// The PostgreSQL major versions there are, with the release of each that is used.
+/// The supported major versions of PostgreSQL, with the release of each.
 ///
-/// 14.23.0 and not the newest: the newest that exists for both processors.
+/// 14.23.0 is the newest release of 14 that exists for both processors.
 pub const POSTGRES_VERSIONS: [(u32, &str); 5] =
     [(14, "14.23.0"), (15, "15.19.0"), (16, "16.15.0"), (17, "17.11.0"), (18, "18.6.0")];
 
-/// The PostgreSQL major version that is used where nobody chooses one.
+/// The default major version of PostgreSQL.
 pub const POSTGRES_DEFAULT: u32 = 17;
 
 const KAFKA_POM: &str = include_str!("../assets/kafka-pom.xml");
@@ -23,12 +23,12 @@ const KAFKA_DIRECTORY: &str = "kafka-4.1.0-log4j-2.24.3";
 
 const DEPENDENCY_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
-/// Makes sure that the programs of a PostgreSQL major version are in the cache, and returns the
-/// directory that has `bin`. What takes time is said in plain lines through `say`.
+/// Fetches the programs of a PostgreSQL major version unless they are cached, and returns the directory that
+/// contains `bin`. `report` receives a line before each slow step.
 ///
 /// # Errors
 /// The version is unknown, a tool is missing, or Maven could not get it.
-pub fn fetch_postgres(major: u32, say: &dyn Fn(&str)) -> Result<PathBuf, Error> {
+pub fn fetch_postgres(major: u32, report: &dyn Fn(&str)) -> Result<PathBuf, Error> {
     let Some((_, version)) = POSTGRES_VERSIONS.iter().find(|(known, _)| *known == major) else {
         return Err(Error::Unsupported(format!("PostgreSQL {major} is not one of 14, 15, 16, 17, 18")));
     };
@@ -40,28 +40,28 @@ pub fn fetch_postgres(major: u32, say: &dyn Fn(&str)) -> Result<PathBuf, Error> 
         }
     };
     cache::provide(&format!("postgresql-{version}"), |dir| {
-        say(&format!("fetching PostgreSQL {version} through Maven"));
+        report(&format!("fetching PostgreSQL {version} through Maven"));
         let artifact = format!("embedded-postgres-binaries-linux-{processor}");
         output_of(
             maven(&format!("{DEPENDENCY_PLUGIN}:copy"))
                 .arg(format!("-Dartifact=io.zonky.test.postgres:{artifact}:{version}:jar"))
                 .arg(format!("-DoutputDirectory={}", dir.display())),
         )?;
-        say(&format!("unpacking PostgreSQL {version}"));
+        report(&format!("unpacking PostgreSQL {version}"));
         let jar = dir.join(format!("{artifact}-{version}.jar"));
         unpack(&jar, dir)?;
         fs::remove_file(&jar).map_err(Error::at("removing", &jar))
     })
 }
 
-/// Makes sure that Kafka and its tools are in the cache, and returns the directory that has `libs`
-/// and `log4j2.properties`. What takes time is said in plain lines through `say`.
+/// Fetches Kafka and its tools unless they are cached, and returns the directory that contains `libs` and
+/// `log4j2.properties`. `report` receives a line before each slow step.
 ///
 /// # Errors
 /// A tool is missing, or Maven could not get it.
-pub fn fetch_kafka(say: &dyn Fn(&str)) -> Result<PathBuf, Error> {
+pub fn fetch_kafka(report: &dyn Fn(&str)) -> Result<PathBuf, Error> {
     cache::provide(KAFKA_DIRECTORY, |dir| {
-        say("fetching Kafka 4.1.0 and its tools through Maven (about 95 jars)");
+        report("fetching Kafka 4.1.0 and its tools through Maven (about 95 jars)");
         let pom = dir.join("pom.xml");
         fs::write(&pom, KAFKA_POM).map_err(Error::at("writing", &pom))?;
         let log4j = dir.join("log4j2.properties");
@@ -77,8 +77,8 @@ pub fn fetch_kafka(say: &dyn Fn(&str)) -> Result<PathBuf, Error> {
     })
 }
 
-/// What a test that did not fetch beforehand sees while it waits.
-pub(crate) fn say_to_stderr(line: &str) {
+/// Reports to standard error, for tests that did not fetch beforehand.
+pub(crate) fn report_to_stderr(line: &str) {
     eprintln!("testbed: {line}");
 }
 
@@ -88,7 +88,7 @@ fn maven(goal: &str) -> Command {
     maven
 }
 
-/// The jar holds one .txz. Static libraries, a third of it, are of no use here.
+/// The jar holds one .txz. Static libraries, a third of it, are left out.
 fn unpack(jar: &Path, into: &Path) -> Result<(), Error> {
     let mut unzip = Command::new("unzip")
         .arg("-p")
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cache_directory_names_the_versions_of_the_pom() {
+    fn cache_directory_names_the_versions_of_the_pom() {
         let of = |name: &str| {
             let (_, rest) = KAFKA_POM.split_once(&format!("<{name}>")).unwrap();
             rest.split_once('<').unwrap().0
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_release_belongs_to_its_major_version() {
+    fn releases_belong_to_their_major_versions() {
         for (major, release) in POSTGRES_VERSIONS {
             assert!(release.starts_with(&format!("{major}.")), "{release}");
         }

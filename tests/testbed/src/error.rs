@@ -3,17 +3,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why a server, or something it needs, is not there. Each message is complete: the cause is part of
-/// it, and so is the end of the server's log where there is one.
+/// Why a server, or something it needs, is not available. Each message includes the cause and, where there is one,
+/// the end of the server's log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system said no.
+    /// An operating system call failed.
     #[error("{what}: {cause}")]
     Io {
-        /// What was tried.
+        /// The attempted operation.
         what: String,
-        /// What the system said.
+        /// The error of the operating system.
         cause: io::Error,
     },
     /// A program of the system is not installed.
@@ -25,39 +25,39 @@ pub enum Error {
     /// A program ran and failed.
     #[error("{what} failed:\n{output}")]
     Failed {
-        /// What it was to do.
+        /// The attempted operation.
         what: String,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
     /// There are no programs for this version or this machine.
     #[error("{0}")]
     Unsupported(String),
-    /// The user the server runs as cannot get at a directory it needs.
+    /// The user that the server runs as cannot enter a directory it needs.
     #[error(
-        "user '{user}', as whom PostgreSQL runs, cannot enter {}: \
-         set {variable} to a directory that everybody can enter",
+        "user '{user}', which runs PostgreSQL, cannot enter {}: \
+         set {variable} to a directory that every user can enter",
         path.display()
     )]
     Unreachable {
-        /// Whom PostgreSQL runs as.
+        /// The user that PostgreSQL runs as.
         user: String,
-        /// The directory that is closed to it.
+        /// The directory that the user cannot enter.
         path: PathBuf,
         /// The environment variable that moves it.
         variable: &'static str,
     },
-    /// A server did not come up.
+    /// A server did not start.
     #[error("{server} did not start: {why}\nthe end of its log:\n{log}")]
     Start {
         /// Which server.
         server: String,
-        /// What is known about the reason.
+        /// The last known reason.
         why: String,
         /// The end of its log.
         log: String,
     },
-    /// A server that was asked to stop did not; it has been killed.
+    /// A server did not stop in time and was killed.
     #[error("{server} did not stop within {after:?} and was killed\nthe end of its log:\n{log}")]
     Stop {
         /// Which server.
@@ -67,14 +67,14 @@ pub enum Error {
         /// The end of its log.
         log: String,
     },
-    /// A running server refused what it was asked.
+    /// A running server rejected a request.
     #[error("{server}: {what}: {why}\nthe end of its log:\n{log}")]
     Refused {
         /// Which server.
         server: String,
-        /// What it was asked.
+        /// The request.
         what: String,
-        /// What it answered.
+        /// Its answer.
         why: String,
         /// The end of its log.
         log: String,
@@ -91,12 +91,12 @@ impl Error {
         Self::io(format!("{what} {}", path.display()))
     }
 
-    /// Whether a server found its port taken: somebody who is no testbed was faster.
+    /// Whether another program bound the port first.
     pub(crate) fn is_port_taken(&self) -> bool {
         matches!(self, Self::Start { log, .. } if log.contains("Address already in use"))
     }
 
-    /// The error of a program that could not be run at all.
+    /// The error of a program that could not be started.
     pub(crate) fn running(program: &str) -> impl FnOnce(io::Error) -> Self {
         move |cause| match cause.kind() {
             io::ErrorKind::NotFound => Self::Missing { program: program.to_owned() },

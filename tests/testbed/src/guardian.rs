@@ -9,7 +9,7 @@ use crate::user::RunAs;
 
 const SCRIPT: &str = include_str!("../assets/guardian.sh");
 
-/// The process that owns a server's directory and outlives us just long enough to clean up.
+/// The process that owns a server's directory and outlives this process just long enough to clean up.
 ///
 /// Dropping it ends the server, removes the directory, and returns when that is done.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Guardian {
     run_as: RunAs,
     dir: PathBuf,
     /// Its standard input is the pipe whose end it waits for. Rust opens it close-on-exec, so no server
-    /// and no other child of ours keeps it open.
+    /// and no other child process keeps it open.
     watcher: Child,
 }
 

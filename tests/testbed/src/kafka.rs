@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::command::output_of;
-use crate::distribution::{fetch_kafka, say_to_stderr};
+use crate::distribution::{fetch_kafka, report_to_stderr};
 use crate::port::{self, Port};
 use crate::server::{Probe, Server};
 use crate::user::RunAs;
@@ -18,8 +18,8 @@ use crate::{Error, kafka_wire, wait};
 /// One node, so any well-formed id does.
 const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 
-/// A real single-node Kafka (KRaft, broker and controller in one) on 127.0.0.1, without encryption or
-/// authentication. Dropping it ends it and removes its data.
+/// A single-node Kafka (KRaft, broker and controller in one) on 127.0.0.1, without encryption or authentication.
+/// Dropping it stops the broker and removes its data.
 #[derive(Debug)]
 pub struct Kafka {
     home: PathBuf,
@@ -30,27 +30,27 @@ pub struct Kafka {
     _controller_port: Port,
 }
 
-/// How a [`Kafka`] is to be.
+/// Configures a [`Kafka`].
 #[derive(Debug, Clone, Default)]
 pub struct KafkaBuilder {
     properties: BTreeMap<String, String>,
 }
 
 impl Kafka {
-    /// A broker that creates topics by itself, with 3 partitions.
+    /// A broker with `auto.create.topics.enable` and 3 partitions per topic.
     ///
     /// # Errors
-    /// What [`KafkaBuilder::start`] says.
+    /// As [`KafkaBuilder::start`].
     pub fn start() -> Result<Self, Error> {
         Self::builder().start()
     }
 
-    /// For a broker that differs from the usual one.
+    /// A broker with other properties.
     pub fn builder() -> KafkaBuilder {
         KafkaBuilder::default()
     }
 
-    /// `127.0.0.1:PORT`, the same for the whole life of this value.
+    /// `127.0.0.1:PORT`; restarts keep it.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
@@ -83,11 +83,11 @@ impl Kafka {
         .ok_or_else(|| self.server.refused(what(), "its partitions got no leader"))
     }
 
-    /// Runs a tool of the distribution by its class (`org.apache.kafka.tools.GetOffsetShell`, say) and
+    /// Runs a tool of the distribution by its class (`org.apache.kafka.tools.GetOffsetShell`) and
     /// returns what it printed to standard output. Takes seconds: each run starts a JVM.
     ///
     /// # Errors
-    /// It ended with another code than 0; the message has what it printed.
+    /// It exited with another code than 0; the error contains its output.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String, Error> {
         let mut java = java_command(Command::new(&self.java), &self.home, "256M", "WARN");
         let output = output_of(java.arg(class).args(arguments))?;
@@ -102,7 +102,7 @@ impl Kafka {
         self.server.stop(Signal::SIGTERM)
     }
 
-    /// SIGKILL, as if the machine's power went.
+    /// SIGKILL, like a power failure.
     ///
     /// # Errors
     /// A process survived.
@@ -130,7 +130,7 @@ impl Kafka {
     /// with the controller and answers for itself.
     ///
     /// # Errors
-    /// It did not come up; the end of its log says more.
+    /// It did not start; the error contains the end of its log.
     pub fn start_again(&self) -> Result<(), Error> {
         let arguments = |command: &mut Command| {
             add_java_arguments(command, &self.home, "512M", "INFO");
@@ -148,13 +148,13 @@ impl Kafka {
     /// [`stop`](Self::stop), then [`start_again`](Self::start_again).
     ///
     /// # Errors
-    /// What these say.
+    /// As both.
     pub fn restart(&self) -> Result<(), Error> {
         self.stop()?;
         self.start_again()
     }
 
-    /// Whether the process lives; a paused one does.
+    /// Whether the process runs, paused or not.
     pub fn is_running(&self) -> bool {
         self.server.is_running()
     }
@@ -188,7 +188,7 @@ impl KafkaBuilder {
     /// # Errors
     /// The programs could not be fetched, or the storage could not be formatted.
     pub fn prepare(self) -> Result<Kafka, Error> {
-        let home = fetch_kafka(&say_to_stderr)?;
+        let home = fetch_kafka(&report_to_stderr)?;
         let java = java();
         let port = Port::claim()?;
         let controller_port = Port::claim()?;
@@ -208,10 +208,10 @@ impl KafkaBuilder {
         Ok(Kafka { home, java, brokers, server, port, _controller_port: controller_port })
     }
 
-    /// A broker that serves.
+    /// A broker that answers requests.
     ///
     /// # Errors
-    /// What [`prepare`](Self::prepare) and [`Kafka::start_again`] say.
+    /// As [`prepare`](Self::prepare) and [`Kafka::start_again`].
     pub fn start(self) -> Result<Kafka, Error> {
         port::retry_when_taken(|| {
             let kafka = self.clone().prepare()?;
@@ -231,7 +231,7 @@ fn default_properties(server: &Server, port: u16, controller_port: u16) -> BTree
         ("auto.create.topics.enable", "true"),
         ("num.partitions", "3"),
         ("group.initial.rebalance.delay.ms", "0"),
-        // One node; and few partitions, because each is created when the first group comes.
+        // One replica, and few partitions, because the first group creates them all.
         ("offsets.topic.replication.factor", "1"),
         ("offsets.topic.num.partitions", "3"),
         ("transaction.state.log.replication.factor", "1"),

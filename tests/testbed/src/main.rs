@@ -1,4 +1,4 @@
-//! `testbed fetch` fills the cache of servers; `testbed up` holds a PostgreSQL and a Kafka.
+//! `testbed fetch` fills the cache of servers; `testbed up` runs a PostgreSQL and a Kafka.
 
 use std::env;
 use std::io::{self, Write};
@@ -62,13 +62,13 @@ fn parse(arguments: &[String], from_environment: Option<&str>) -> Option<Command
 }
 
 fn fetch(versions: &[u32]) -> Result<(), Error> {
-    let say = |line: &str| println!("testbed: {line}");
+    let report = |line: &str| println!("testbed: {line}");
     for version in versions {
-        let place = fetch_postgres(*version, &say)?;
-        say(&format!("PostgreSQL {version} is in {}", place.display()));
+        let place = fetch_postgres(*version, &report)?;
+        report(&format!("PostgreSQL {version} is in {}", place.display()));
     }
-    let place = fetch_kafka(&say)?;
-    say(&format!("Kafka is in {}", place.display()));
+    let place = fetch_kafka(&report)?;
+    report(&format!("Kafka is in {}", place.display()));
     Ok(())
 }
 
@@ -78,7 +78,7 @@ fn up(version: u32) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(system("starting the runtime"))?;
-    // Before the servers: a signal that comes while they start must still end them in order.
+    // Before the servers, so that a signal during their start also stops them in order.
     let (mut interrupt, mut terminate) = {
         let _entered = runtime.enter();
         let on = |kind| signal(kind).map_err(system("listening for signals"));
@@ -121,20 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn fetch_takes_a_list_of_versions_and_all_of_them() {
+    fn fetch_accepts_a_list_of_versions_and_all() {
         assert!(matches!(parse(&words("fetch --pg 14,18"), None), Some(Command::Fetch(v)) if v == [14, 18]));
         assert!(matches!(parse(&words("fetch --pg all"), None), Some(Command::Fetch(v)) if v.len() == 5));
     }
 
     #[test]
-    fn the_environment_chooses_where_no_option_does() {
+    fn version_defaults_to_the_environment() {
         assert!(matches!(parse(&words("up"), Some("15")), Some(Command::Up(15))));
         assert!(matches!(parse(&words("up --pg 16"), Some("15")), Some(Command::Up(16))));
         assert!(matches!(parse(&words("up"), Some("")), Some(Command::Up(17))));
     }
 
     #[test]
-    fn what_makes_no_sense_is_a_usage_error() {
+    fn invalid_arguments_are_a_usage_error() {
         for line in ["", "down", "up --pg 14,15", "fetch --pg x", "up --pg"] {
             assert!(parse(&words(line), None).is_none(), "{line}");
         }

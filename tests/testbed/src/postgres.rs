@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
 
-use crate::distribution::{POSTGRES_DEFAULT, fetch_postgres, say_to_stderr};
+use crate::distribution::{POSTGRES_DEFAULT, fetch_postgres, report_to_stderr};
 use crate::port::{self, Port};
 use crate::postgres_cluster::{self, Layout, PASSWORD, USER};
 use crate::server::{Probe, Server};
 use crate::user::RunAs;
 use crate::{Error, tls, wait};
 
-/// A real PostgreSQL on 127.0.0.1 and on a Unix socket, with `wal_level = logical`. Superuser
-/// `postgres`, password `postrider`, SCRAM. Dropping it ends it and removes its data.
+/// A PostgreSQL server on 127.0.0.1 and on a Unix socket, with `wal_level = logical`. Superuser `postgres`, password
+/// `postrider`, SCRAM. Dropping it stops the server and removes its data.
 #[derive(Debug)]
 pub struct Postgres {
     version: u32,
@@ -28,7 +28,7 @@ pub struct Postgres {
     port: Port,
 }
 
-/// How a [`Postgres`] is to be.
+/// Configures a [`Postgres`].
 #[derive(Debug, Clone, Default)]
 pub struct PostgresBuilder {
     version: Option<u32>,
@@ -41,12 +41,12 @@ impl Postgres {
     /// [`POSTGRES_DEFAULT`](crate::POSTGRES_DEFAULT).
     ///
     /// # Errors
-    /// What [`PostgresBuilder::start`] says.
+    /// As [`PostgresBuilder::start`].
     pub fn start() -> Result<Self, Error> {
         Self::builder().start()
     }
 
-    /// For a server that differs from the usual one.
+    /// A server with other settings.
     pub fn builder() -> PostgresBuilder {
         PostgresBuilder::default()
     }
@@ -56,7 +56,7 @@ impl Postgres {
         "127.0.0.1"
     }
 
-    /// The same for the whole life of this value.
+    /// The port; restarts keep it.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
@@ -102,7 +102,7 @@ impl Postgres {
         Ok(name)
     }
 
-    /// Runs SQL (several statements too, if they bear a common transaction) as the superuser.
+    /// Runs SQL as the superuser. Several statements run in one transaction.
     ///
     /// # Errors
     /// The server's answer.
@@ -118,7 +118,7 @@ impl Postgres {
         self.server.stop(Signal::SIGINT)
     }
 
-    /// SIGKILL to the postmaster and all its children at once, as if the machine's power went.
+    /// SIGKILL to the postmaster and all its children at once, like a power failure.
     ///
     /// # Errors
     /// A process survived.
@@ -142,10 +142,10 @@ impl Postgres {
         self.server.resume()
     }
 
-    /// Starts it unless it runs, on the same port and data, and waits until it takes connections.
+    /// Starts it unless it runs, on the same port and data, and waits until it accepts connections.
     ///
     /// # Errors
-    /// It did not come up; the end of its log says more.
+    /// It did not start; the error contains the end of its log.
     pub fn start_again(&self) -> Result<(), Error> {
         let start = |command: &mut Command| {
             command.arg("-D").arg(&self.layout.data).env("LC_ALL", "C");
@@ -161,13 +161,13 @@ impl Postgres {
     /// [`stop`](Self::stop), then [`start_again`](Self::start_again).
     ///
     /// # Errors
-    /// What these say.
+    /// As both.
     pub fn restart(&self) -> Result<(), Error> {
         self.stop()?;
         self.start_again()
     }
 
-    /// Whether the postmaster lives; a paused one does.
+    /// Whether the postmaster runs, paused or not.
     pub fn is_running(&self) -> bool {
         self.server.is_running()
     }
@@ -198,14 +198,14 @@ impl PostgresBuilder {
         self
     }
 
-    /// Off by default: no test cuts the machine's power, and a killed server loses nothing without it.
+    /// Off by default: a killed server loses nothing without it.
     #[must_use]
     pub fn fsync(self, on: bool) -> Self {
         let value = if on { "on" } else { "off" };
         self.setting("fsync", value).setting("full_page_writes", value)
     }
 
-    /// `ssl = on`, with a self-signed certificate for `localhost` and 127.0.0.1 made on the spot.
+    /// `ssl = on`, with a self-signed certificate for `localhost` and 127.0.0.1 created at the start.
     #[must_use]
     pub fn tls(mut self, on: bool) -> Self {
         self.tls = on;
@@ -219,7 +219,7 @@ impl PostgresBuilder {
     /// The programs could not be fetched, or `initdb` failed.
     pub fn prepare(self) -> Result<Postgres, Error> {
         let version = self.version.map_or_else(chosen_version, Ok)?;
-        let programs = fetch_postgres(version, &say_to_stderr)?;
+        let programs = fetch_postgres(version, &report_to_stderr)?;
         let run_as = RunAs::for_postgres()?;
         postgres_cluster::check_reach(&run_as, &programs)?;
         let port = Port::claim()?;
@@ -252,10 +252,10 @@ impl PostgresBuilder {
         })
     }
 
-    /// A server that takes connections.
+    /// A server that accepts connections.
     ///
     /// # Errors
-    /// What [`prepare`](Self::prepare) and [`Postgres::start_again`] say.
+    /// As [`prepare`](Self::prepare) and [`Postgres::start_again`].
     pub fn start(self) -> Result<Postgres, Error> {
         port::retry_when_taken(|| {
             let postgres = self.clone().prepare()?;
@@ -298,7 +298,7 @@ fn simple_query(url: &str, sql: &str) -> Result<(), String> {
     })
 }
 
-/// The client's own message says only "db error" or "error connecting".
+/// The client's own message is only "db error" or "error connecting".
 fn explain(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(answer) => answer.to_string(),

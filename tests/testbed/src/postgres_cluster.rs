@@ -12,7 +12,7 @@ use crate::user::RunAs;
 pub(crate) const USER: &str = "postgres";
 pub(crate) const PASSWORD: &str = "postrider";
 
-/// The places in a server's directory.
+/// The paths in a server's directory.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) data: PathBuf,
@@ -25,7 +25,7 @@ impl Layout {
     }
 
     /// A killed postmaster leaves its lock files. It refuses to start if the process id in them is in
-    /// use again by anybody of the same user, which happens where many servers come and go; the caller
+    /// use again by a process of the same user, which happens where many servers come and go; the caller
     /// knows that none of this server's processes is left.
     pub(crate) fn remove_locks(&self, port: u16) -> Result<(), Error> {
         for path in [self.data.join("postmaster.pid"), self.socket.join(format!(".s.PGSQL.{port}.lock"))] {
@@ -71,7 +71,7 @@ pub(crate) fn create(
     write(&path, text)
 }
 
-/// What every testbed server starts with; the builder's settings win.
+/// Settings of every testbed server; those of the builder override them.
 pub(crate) fn default_settings(programs: &Path, layout: &Layout, port: u16) -> BTreeMap<String, String> {
     let mut settings: BTreeMap<_, _> = [
         ("listen_addresses", "127.0.0.1"),
@@ -105,7 +105,7 @@ fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Error> {
     fs::write(path, text).map_err(Error::at("writing", path))
 }
 
-/// The programs must be within reach of whoever runs them.
+/// The user that runs the programs must be able to reach them.
 pub(crate) fn check_reach(run_as: &RunAs, programs: &Path) -> Result<(), Error> {
     match (run_as, run_as.closed_directory(programs)) {
         (RunAs::Other { name, .. }, Some(path)) => {

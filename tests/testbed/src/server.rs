@@ -14,18 +14,18 @@ use crate::{Error, wait};
 /// How many lines of a server's log an error shows.
 const LOG_LINES: usize = 25;
 
-/// A server's life: its directory, its main process and its log.
+/// A server's directory, main process and log.
 #[derive(Debug)]
 pub(crate) struct Server {
     name: String,
-    /// Serialises what changes the state; `process` is locked only for moments, so that
-    /// `is_running` never waits for a start or a stop.
+    /// Serialises state changes. `process` is locked only for moments, so that `is_running` never waits for a start or
+    /// a stop.
     lifecycle: Mutex<()>,
     process: Mutex<Option<Child>>,
     guardian: Guardian,
 }
 
-/// What a probe found out about a server that was just launched.
+/// What a probe found about a launched server.
 pub(crate) enum Probe {
     Ready,
     /// Not yet, and why.
@@ -112,7 +112,7 @@ impl Server {
     pub(crate) fn stop(&self, how: signal::Signal) -> Result<(), Error> {
         let _lifecycle = lock(&self.lifecycle);
         let Some(pid) = self.main_process() else { return Ok(()) };
-        // The process is our child and not reaped yet, so the id cannot be anybody else's.
+        // The process is a child and not reaped yet, so its id is not reused.
         signal::kill(pid, how).map_err(|e| Error::io(format!("stopping {}", self.name))(e.into()))?;
         self.guardian.signal(Signal::Resume)?;
         if wait::until(wait::DEADLINE, || self.exit_status()).is_some() {
@@ -190,7 +190,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Leaves no zombie behind: a test may look whether the process is gone.
+    /// Reaps the process, because tests check that it is gone.
     fn drop(&mut self) {
         self.guardian.end();
         if let Some(child) = lock(&self.process).as_mut() {
@@ -200,7 +200,7 @@ impl Drop for Server {
     }
 }
 
-/// A test that panicked while it held the lock says nothing about the server.
+/// A panic of a test that held the lock does not affect the server.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

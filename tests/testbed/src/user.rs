@@ -8,12 +8,12 @@ use nix::unistd::{User, geteuid};
 
 use crate::Error;
 
-/// Whom a server runs as.
+/// The operating system user that a server runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RunAs {
-    /// Whoever runs this process.
+    /// The user of this process.
     Myself,
-    /// An unprivileged user, because this process is root's.
+    /// An unprivileged user, because this process runs as root.
     Other { name: String, uid: u32, gid: u32 },
 }
 
@@ -46,16 +46,16 @@ impl RunAs {
         command
     }
 
-    /// Gives a file that this process made to the user.
+    /// Makes the user the owner of a file.
     pub(crate) fn own(&self, path: &Path) -> Result<(), Error> {
         match self {
             Self::Myself => Ok(()),
             Self::Other { uid, gid, name } => std::os::unix::fs::chown(path, Some(*uid), Some(*gid))
-                .map_err(Error::at(format_args!("giving '{name}' the file"), path)),
+                .map_err(Error::at(format_args!("changing the owner to '{name}' of"), path)),
         }
     }
 
-    /// Whether the user can make a directory in `path`, as far as its mode tells.
+    /// Whether the mode of `path` lets the user create a directory in it.
     pub(crate) fn may_create_in(&self, path: &Path) -> bool {
         match self {
             Self::Myself => true,

@@ -1,11 +1,11 @@
 use std::time::{Duration, Instant};
 
-/// How long a server may take to come up or to go; generous, because the machine may be busy.
+/// How long a server may take to start or stop; generous, because the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks until `look` finds something; `None` once the deadline has passed.
+/// Polls `look` until it returns a value; `None` once the deadline has passed.
 pub(crate) fn until<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
     loop {

@@ -1,4 +1,4 @@
-//! The servers of a process go with it, however it ends.
+//! Servers end with the process that started them, however it ends.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -53,7 +53,7 @@ fn is_zombie(process: &str) -> bool {
 }
 
 #[test]
-fn servers_go_with_an_owner_that_is_killed() {
+fn servers_end_with_a_killed_owner() {
     let mut up = up();
     assert!(up.traces().iter().all(|trace| Path::new(trace).exists()));
     up.process.kill().unwrap();
@@ -62,7 +62,7 @@ fn servers_go_with_an_owner_that_is_killed() {
 }
 
 #[test]
-fn servers_are_gone_when_the_owner_has_ended_in_order() {
+fn servers_end_with_an_owner_that_exits() {
     let mut up = up();
     drop(up.process.stdin.take());
     assert!(up.process.wait().unwrap().success());

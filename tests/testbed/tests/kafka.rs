@@ -1,4 +1,4 @@
-//! A real Kafka through its whole life.
+//! Start, stop, kill, pause and restart of a Kafka broker.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -23,7 +23,7 @@ fn records(kafka: &Kafka, topic: &str) -> i64 {
 }
 
 #[test]
-fn a_broker_keeps_its_records_whatever_is_done_to_it() {
+fn broker_keeps_its_records_through_stop_kill_and_pause() {
     let kafka = Kafka::builder().property("num.partitions", "2").start().unwrap();
     let brokers = kafka.brokers().to_owned();
     kafka.create_topic("kept", 4, &[("max.message.bytes", "2000")]).unwrap();
@@ -47,7 +47,7 @@ fn a_broker_keeps_its_records_whatever_is_done_to_it() {
     kafka.resume().unwrap();
     assert_eq!(records(&kafka, "kept"), 6);
 
-    // A topic that nobody created has the partitions of the builder's property.
+    // An auto-created topic has the partitions of the builder's property.
     produce(&kafka, "by_itself");
     let printed = kafka.tool(OFFSETS, &["--bootstrap-server", &brokers, "--topic", "by_itself"]).unwrap();
     assert_eq!(printed.lines().count(), 2, "{printed}");
@@ -62,7 +62,7 @@ fn a_broker_keeps_its_records_whatever_is_done_to_it() {
 }
 
 #[test]
-fn a_prepared_broker_has_its_address_before_it_runs() {
+fn prepared_broker_has_its_address_before_it_runs() {
     let kafka = Kafka::builder().prepare().unwrap();
     let brokers = kafka.brokers().to_owned();
     assert!(!kafka.is_running());
@@ -73,13 +73,13 @@ fn a_prepared_broker_has_its_address_before_it_runs() {
 }
 
 #[test]
-fn a_broker_that_cannot_start_shows_the_end_of_its_log() {
+fn start_error_contains_the_end_of_the_log() {
     let error = Kafka::builder().property("num.io.threads", "0").start().unwrap_err().to_string();
     assert!(error.contains("num.io.threads"), "{error}");
 }
 
 #[test]
-fn somebody_who_looks_around_in_a_servers_directory_is_spared() {
+fn shell_in_the_directory_of_a_server_is_not_signalled() {
     let kafka = Kafka::builder().prepare().unwrap();
     let mut shell = Command::new("cat")
         .current_dir(kafka.data_dir())

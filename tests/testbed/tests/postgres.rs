@@ -1,4 +1,4 @@
-//! A real PostgreSQL through its whole life.
+//! Start, stop, kill, pause and restart of a PostgreSQL server.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -17,7 +17,7 @@ fn holds(postgres: &Postgres, database: &str, condition: &str) {
 }
 
 #[test]
-fn a_killed_server_starts_again_on_the_same_port_with_its_data() {
+fn killed_server_restarts_on_the_same_port_with_its_data() {
     let postgres = Postgres::start().unwrap();
     let url = postgres.url("postgres");
     postgres.execute("postgres", "CREATE TABLE kept (id int)").unwrap();
@@ -39,7 +39,7 @@ fn a_killed_server_starts_again_on_the_same_port_with_its_data() {
 }
 
 #[test]
-fn a_server_that_is_dropped_leaves_neither_process_nor_directory() {
+fn dropped_server_leaves_neither_process_nor_directory() {
     let postgres = Postgres::start().unwrap();
     let (pid, data) = (postgres.pid().unwrap(), postgres.data_dir().to_path_buf());
     assert!(data.exists());
@@ -49,7 +49,7 @@ fn a_server_that_is_dropped_leaves_neither_process_nor_directory() {
 }
 
 #[test]
-fn a_paused_server_answers_once_it_is_resumed() {
+fn paused_server_answers_once_resumed() {
     let postgres = Postgres::start().unwrap();
     postgres.pause().unwrap();
     assert!(postgres.is_running());
@@ -68,7 +68,7 @@ fn a_paused_server_answers_once_it_is_resumed() {
 }
 
 #[test]
-fn a_prepared_server_has_its_port_before_it_runs() {
+fn prepared_server_has_its_port_before_it_runs() {
     let postgres = Postgres::builder().prepare().unwrap();
     let port = postgres.port();
     assert!(!postgres.is_running());
@@ -79,7 +79,7 @@ fn a_prepared_server_has_its_port_before_it_runs() {
 }
 
 #[test]
-fn it_is_set_up_for_logical_replication_on_the_loopback_only() {
+fn server_allows_logical_replication_on_the_loopback_only() {
     let postgres = shared();
     holds(postgres, "postgres", "current_setting('wal_level') = 'logical'");
     holds(postgres, "postgres", "current_setting('listen_addresses') = '127.0.0.1'");
@@ -95,7 +95,7 @@ fn it_is_set_up_for_logical_replication_on_the_loopback_only() {
 }
 
 #[test]
-fn a_wrong_password_is_refused() {
+fn wrong_password_is_rejected() {
     let url = shared().url("postgres").replace("postrider@", "wrong@");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let error = runtime.block_on(tokio_postgres::connect(&url, tokio_postgres::NoTls)).err().unwrap();
@@ -103,7 +103,7 @@ fn a_wrong_password_is_refused() {
 }
 
 #[test]
-fn databases_of_one_prefix_have_names_of_their_own_even_inside_a_runtime() {
+fn create_database_returns_distinct_names_also_inside_a_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (one, other) =
@@ -114,7 +114,7 @@ fn databases_of_one_prefix_have_names_of_their_own_even_inside_a_runtime() {
 }
 
 #[test]
-fn the_builder_has_the_last_word_and_tls_is_one_call() {
+fn builder_settings_override_defaults_and_tls_is_one_call() {
     let postgres = Postgres::builder()
         .version(15)
         .setting("wal_sender_timeout", "2s")
@@ -133,7 +133,7 @@ fn the_builder_has_the_last_word_and_tls_is_one_call() {
 }
 
 #[test]
-fn a_server_that_cannot_start_shows_the_end_of_its_log() {
+fn start_error_contains_the_end_of_the_log() {
     let error = Postgres::builder().setting("max_connections", "nonsense").start().unwrap_err().to_string();
     assert!(error.contains("invalid value for parameter \"max_connections\""), "{error}");
 }
