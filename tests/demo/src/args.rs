@@ -4,27 +4,27 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// A real PostgreSQL, a real Kafka, a shop, a data platform, and the relay between them; ends with proof that
-/// every committed outbox row is COMPLETE where its record is, or FAILED and why.
+/// Starts PostgreSQL, Kafka, a shop, a data platform and the relay. Ends with a proof that every committed outbox row
+/// is COMPLETE at the position of its record, or FAILED with the reason.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "script/demo")]
 pub(crate) struct Args {
-    /// How long the shop sells, in seconds
+    /// How long the shop takes orders, in seconds
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
-    /// Orders per second; 0 is as fast as it goes
+    /// Orders per second; 0 is no limit
     #[arg(long, default_value_t = 200)]
     pub(crate) rate: u32,
-    /// Leave everything running after the proof, until Ctrl-C, and say how to look around
+    /// Leave everything running after the proof, until Ctrl-C, and print how to look around
     #[arg(long)]
     pub(crate) keep: bool,
     /// Do not start the relay: the proof must fail then
     #[arg(long)]
     pub(crate) without_relay: bool,
-    /// Where the log of the relay goes
+    /// The file for the relay's log
     #[arg(long, default_value = "target/demo")]
     pub(crate) directory: PathBuf,
-    /// The relay's program; by default the one beside this program
+    /// The relay's program; by default the one in the directory of this program
     #[arg(long)]
     pub(crate) postrider: Option<PathBuf>,
 }

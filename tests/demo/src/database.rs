@@ -1,4 +1,4 @@
-//! What the demo asks the database.
+//! The demo's queries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ const ROWS: &str = "select id, status, kafka_topic, kafka_partition, kafka_offse
                     coalesce(attempts, 0), last_error \
                     from public.outbox";
 
-/// The demo's own connection. Every question has a deadline.
+/// The demo's own connection. Every query has a deadline.
 pub(crate) struct Database(Client);
 
 impl Database {
@@ -40,7 +40,7 @@ impl Database {
         Ok(!slots.is_empty())
     }
 
-    /// How many rows of the outbox say what.
+    /// The number of outbox rows by state.
     pub(crate) async fn states(&self) -> Result<States> {
         let rows = self.ask("select status, count(*) from public.outbox group by status").await?;
         Ok(States(rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1).unsigned_abs())).collect()))
@@ -57,7 +57,7 @@ impl Database {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Some rows, as they stand.
+    /// The rows of these ids.
     pub(crate) async fn rows(&self, ids: &[Uuid]) -> Result<Vec<Row>> {
         let listed: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
         let rows = self.ask(&format!("{ROWS} where id in ({})", listed.join(", "))).await?;
@@ -70,7 +70,7 @@ impl Database {
     }
 }
 
-/// How many rows say what.
+/// Numbers of rows by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct States(BTreeMap<String, u64>);
 

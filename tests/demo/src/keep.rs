@@ -1,4 +1,4 @@
-//! Everything left running, for a look around.
+//! `--keep`: leaves everything running.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::program::Program;
 use crate::run::start_relay;
 use crate::servers::Servers;
 
-/// Starts the relay and the data platform again, says how to look around, and returns at a signal.
+/// Restarts the relay and the data platform, prints how to look around, and returns at a signal.
 ///
 /// # Errors
 /// The relay or the data platform ends by itself.

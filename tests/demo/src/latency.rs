@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::ledger::Entries;
 
-/// Percentiles of the time from the moment the shop knew of its commit to the moment the data platform had the
-/// record in hand, both on this machine's monotonic clock.
+/// Percentiles of the time from the return of the shop's commit to the arrival of the record at the data platform, by
+/// the monotonic clock of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Latency {
     p50: Duration,
@@ -30,7 +30,7 @@ impl Latency {
         let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)?;
         for (sold, committed_at) in entries.sold.iter().zip(&entries.committed_at).skip(skipped) {
             if let Some(arrived_at) = arrived.get(&sold.id) {
-                // A record can be there before the shop's task has been told of its commit.
+                // A record can arrive before the shop's task resumes after its commit.
                 let took = arrived_at.saturating_duration_since(*committed_at);
                 histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
             }

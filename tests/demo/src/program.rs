@@ -12,7 +12,7 @@ use crate::arrivals::GROUP;
 
 const ANSWER: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(20);
-/// The usual deadlines are minutes; the show is short.
+/// The default deadlines are minutes, longer than the demo.
 const STUCK_AFTER: &str = "3s";
 
 /// How the relay is run.
@@ -46,7 +46,7 @@ impl Program {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
-        // The demo shows the relay as it says, whatever the caller has configured for another one.
+        // Without POSTRIDER_ variables of the caller, which are for another relay.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("POSTRIDER_") {
                 command.env_remove(name);
@@ -61,8 +61,8 @@ impl Program {
         command
     }
 
-    /// Runs a command to its end and shows what it says on its standard output, which is also left in a file
-    /// beside the log; what it complains of goes to the log.
+    /// Runs a command and prints its standard output, which is also kept in a file beside the log. Its standard error
+    /// goes to the log.
     pub(crate) async fn show(&self, arguments: &[&str]) -> Result<ExitStatus> {
         let line = format!("postrider {}", arguments.join(" "));
         let answer = self.log.with_file_name(format!("{}.txt", arguments.first().unwrap_or(&"postrider")));

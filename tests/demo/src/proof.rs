@@ -1,12 +1,11 @@
-//! What the demo claims, decided from what was committed, what was done to it, what the rows say and what the
-//! broker holds.
+//! The demo's verdict: compares the committed rows and the interventions with the rows and the records after the run.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use uuid::Uuid;
 
-/// Where a record is.
+/// The position of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) topic: String,
@@ -20,26 +19,26 @@ impl fmt::Display for Place {
     }
 }
 
-/// An outbox row the shop committed.
+/// An outbox row that the shop committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sold {
     pub(crate) id: Uuid,
     pub(crate) topic: String,
     pub(crate) key: String,
-    /// Whether a record can be made of it.
+    /// Whether it can be published.
     pub(crate) well_formed: bool,
 }
 
-/// What was done to a row after it had been published.
+/// An intervention after a row was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sequel {
-    /// A replay was asked for.
+    /// A replay was requested.
     Replay,
-    /// Its record was deleted from the broker before anybody consumed it.
+    /// Its record was deleted from the broker before it was consumed.
     Deletion,
 }
 
-/// A row as the outbox table has it after the run.
+/// A row of the outbox table after the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) id: Uuid,
@@ -50,23 +49,23 @@ pub(crate) struct Row {
     pub(crate) last_error: Option<String>,
 }
 
-/// Why a record is there, by its header `postrider-replay`.
+/// Who sent a record, by its header `postrider-replay`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
-    /// The log brought the row: no such header.
-    Log,
-    /// A request, by its id.
+    /// The relay, from the WAL: no such header.
+    Wal,
+    /// A replay request, by its id.
     Request,
     /// The reconciler.
     Reconciler,
-    /// Something the header may not say.
+    /// An invalid value of the header.
     Unknown(String),
 }
 
 impl Sender {
     pub(crate) fn of(header: Option<&str>) -> Sender {
         match header {
-            None => Sender::Log,
+            None => Sender::Wal,
             Some("reconciler") => Sender::Reconciler,
             Some(request) if Uuid::try_parse(request).is_ok() => Sender::Request,
             Some(other) => Sender::Unknown(other.to_owned()),
@@ -77,15 +76,15 @@ impl Sender {
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Sender::Log => f.write_str("the log"),
-            Sender::Request => f.write_str("a request"),
+            Sender::Wal => f.write_str("the relay"),
+            Sender::Request => f.write_str("a replay"),
             Sender::Reconciler => f.write_str("the reconciler"),
             Sender::Unknown(header) => write!(f, "'{header}'"),
         }
     }
 }
 
-/// A record as the broker has it after the run.
+/// A record on the broker after the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) place: Place,
@@ -96,7 +95,7 @@ pub(crate) struct Record {
     pub(crate) payload: Option<Vec<u8>>,
 }
 
-/// Everything the verdict is made from.
+/// The input of the verdict.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
     /// The committed rows; the rows of one key are in their commit order.
@@ -107,56 +106,56 @@ pub(crate) struct Evidence<'a> {
     pub(crate) records: &'a [Record],
 }
 
-/// What was found; each finding is a sentence about one row or record.
+/// The findings; each is a sentence about one row or record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) committed: usize,
     pub(crate) rolled_back: usize,
-    /// How many rows of the table say what.
+    /// Rows of the table by state.
     pub(crate) states: BTreeMap<String, usize>,
     pub(crate) records: usize,
-    /// How many records there should be.
+    /// The number of expected records.
     pub(crate) records_due: usize,
-    /// Records sent again, each for its reason: by a request, by the reconciler.
+    /// Records sent again as expected: by the replay, by the reconciler.
     pub(crate) replayed: usize,
     pub(crate) reconciled: usize,
-    /// Rows that say COMPLETE at the place where their newest record is.
+    /// Rows COMPLETE at the position of their newest record.
     pub(crate) in_place: usize,
-    /// Rows no record can be made of that say FAILED and why.
+    /// Rows that cannot be published and are FAILED with a reason.
     pub(crate) explained: Vec<String>,
-    /// Committed rows without the record they should have.
+    /// Committed rows without their expected record.
     pub(crate) lost: Vec<String>,
-    /// Records and rows nobody committed.
+    /// Records and rows that were not committed.
     pub(crate) unexpected: Vec<String>,
-    /// Further records of a row the log brought once.
+    /// Further records of a row that was sent from the WAL once.
     pub(crate) twice: Vec<String>,
-    /// Records sent again without a reason, and rows that were to be sent again and were not.
+    /// Records sent again without a reason, and rows that were not sent again although expected.
     pub(crate) resent: Vec<String>,
-    /// Rows whose state, place, attempts or error are not what happened.
-    pub(crate) untrue: Vec<String>,
+    /// Rows with a wrong state, position, attempts or error.
+    pub(crate) wrong_state: Vec<String>,
     /// Records on another topic or under another key.
     pub(crate) misplaced: Vec<String>,
-    /// Records that come before one their key's earlier commit made.
+    /// Records before a record of an earlier commit of the same key.
     pub(crate) out_of_order: Vec<String>,
     /// Records whose value is not the row's payload, byte for byte.
     pub(crate) altered: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether something was committed, and every row of it is COMPLETE where it belongs, or explained.
+    /// Whether rows were committed, and each is COMPLETE at its record or FAILED as expected, without any finding.
     pub(crate) fn holds(&self) -> bool {
         let settled = self.in_place + self.explained.len() == self.committed;
         self.committed > 0 && settled && self.findings().iter().all(|(_, found)| found.is_empty())
     }
 
-    /// Everything that may not be, by its name.
+    /// The kinds of violations with their findings.
     pub(crate) fn findings(&self) -> [(&'static str, &[String]); 8] {
         [
             ("lost", &self.lost),
             ("unexpected", &self.unexpected),
             ("sent twice", &self.twice),
-            ("sent again without a reason, or not although asked", &self.resent),
-            ("rows that do not say what happened", &self.untrue),
+            ("sent again without a reason, or not although expected", &self.resent),
+            ("rows with a wrong state", &self.wrong_state),
             ("records on another topic or under another key", &self.misplaced),
             ("out of order within their key", &self.out_of_order),
             ("payloads that differ from their row's", &self.altered),
@@ -164,7 +163,7 @@ impl Verdict {
     }
 }
 
-/// Compares what was committed with what is there.
+/// Compares the committed rows with the rows and records.
 pub(crate) fn examine(evidence: Evidence<'_>) -> Verdict {
     let Evidence { sold, rolled_back, sequels, rows, records } = evidence;
     let mut verdict = Verdict {
@@ -192,7 +191,7 @@ pub(crate) fn examine(evidence: Evidence<'_>) -> Verdict {
         verdict.compare_row(&case);
         verdict.compare_records(&case);
 
-        let Some(first) = case.sent_by(&Sender::Log).next() else { continue };
+        let Some(first) = case.sent_by(&Sender::Wal).next() else { continue };
         match newest_of_key.insert((&sold.topic, &sold.key), (sold.id, &first.place)) {
             Some((earlier, place)) if !comes_after(&first.place, place) => {
                 verdict.out_of_order.push(format!(
@@ -206,7 +205,7 @@ pub(crate) fn examine(evidence: Evidence<'_>) -> Verdict {
     verdict
 }
 
-/// How many records of a row there should be, by their sender, and how often it was sent.
+/// The expected number of records of a row by sender, and of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Due {
     log: usize,
@@ -227,7 +226,7 @@ impl Due {
     }
 }
 
-/// All there is about one committed row.
+/// One committed row with its records.
 struct Case<'a> {
     sold: &'a Sold,
     due: Due,
@@ -271,18 +270,18 @@ impl Verdict {
         by_id
     }
 
-    /// Whether the row has the records it should have, each by the right sender.
+    /// Checks that the row has the expected records, each by the expected sender.
     fn count_sends(&mut self, case: &Case<'_>) {
         let Case { sold: Sold { id, well_formed, .. }, due, row, .. } = case;
-        let mut from_log = case.sent_by(&Sender::Log);
+        let mut from_log = case.sent_by(&Sender::Wal);
         match (from_log.next(), due.log) {
             (None, 0) => {}
             (None, _) => self.lost.push(match row {
-                Some(row) => format!("{id} says {} and has no record", row.status),
+                Some(row) => format!("{id} is {} and has no record", row.status),
                 None => format!("{id} has neither a record nor a row"),
             }),
             (Some(record), 0) => {
-                let why = if *well_formed { "its record was deleted" } else { "no record can be made of it" };
+                let why = if *well_formed { "its record was deleted" } else { "it cannot be published" };
                 self.unexpected.push(format!("{id} has a record at {}, although {why}", record.place));
             }
             (Some(first), _) => self.twice.extend(
@@ -300,7 +299,7 @@ impl Verdict {
                 self.resent.push(format!("{id} was sent again by {sender} at {}", record.place));
             }
             if found.len() < due {
-                self.resent.push(format!("{id} was to be sent again by {sender} and was not"));
+                self.resent.push(format!("{id} was not sent again by {sender} although expected"));
             }
         }
         let unknown = case.records.iter().filter(|record| matches!(record.sender, Sender::Unknown(_)));
@@ -308,37 +307,38 @@ impl Verdict {
             .extend(unknown.map(|record| format!("{id} was sent by {} at {}", record.sender, record.place)));
     }
 
-    /// Whether the row says what happened to it.
+    /// Checks the row's state, position, attempts and error.
     fn compare_row(&mut self, case: &Case<'_>) {
         let id = case.sold.id;
         let Some(row) = case.row else {
             let newest = case.newest().map(|newest| format!("; its record is at {}", newest.place));
-            self.untrue.push(format!("{id} has no row{}", newest.unwrap_or_default()));
+            self.wrong_state.push(format!("{id} has no row{}", newest.unwrap_or_default()));
             return;
         };
         let place = row.place.as_ref().map_or(String::new(), |place| format!(" at {place}"));
-        let says = format!("{id} says {}{place}", row.status);
+        let actual = format!("{id} is {}{place}", row.status);
         match (&row.last_error, case.newest()) {
             (Some(error), _) if !case.sold.well_formed && row.status == "FAILED" => {
                 self.explained.push(format!("{id}: {error}"));
             }
             _ if !case.sold.well_formed => {
-                self.untrue.push(format!("{says}, not FAILED and why, and no record can be made of it"));
+                self.wrong_state
+                    .push(format!("{actual}, not FAILED with a reason, although it cannot be published"));
             }
             (_, None) => {}
             (_, Some(newest)) if row.place.as_ref() != Some(&newest.place) => {
-                self.untrue.push(format!("{says}; its newest record is at {}", newest.place));
+                self.wrong_state.push(format!("{actual}; its newest record is at {}", newest.place));
             }
-            _ if row.status != "COMPLETE" => self.untrue.push(format!("{says}, not COMPLETE")),
+            _ if row.status != "COMPLETE" => self.wrong_state.push(format!("{actual}, not COMPLETE")),
             _ if row.attempts != case.due.attempts => {
-                let (said, due) = (row.attempts, case.due.attempts);
-                self.untrue.push(format!("{says} and counts {said} attempts; it was sent {due} times"));
+                let (attempts, due) = (row.attempts, case.due.attempts);
+                self.wrong_state.push(format!("{actual} with {attempts} attempts; it was sent {due} times"));
             }
             _ => self.in_place += 1,
         }
     }
 
-    /// Whether each record is the row's.
+    /// Checks topic, key and value of each record against the row.
     fn compare_records(&mut self, case: &Case<'_>) {
         let Sold { id, topic, key, .. } = case.sold;
         for record in case.records {
@@ -354,7 +354,7 @@ impl Verdict {
                 self.altered.push(format!("{id} has another payload than its record at {place}"));
             }
         }
-        // Else "the newest" means nothing.
+        // Otherwise no record is the newest.
         if let [first, others @ ..] = case.records
             && let Some(other) = others.iter().find(|other| other.place.partition != first.place.partition)
         {
@@ -363,7 +363,7 @@ impl Verdict {
     }
 }
 
-/// Kafka orders the records of one partition and no others.
+/// Kafka orders records only within one partition.
 fn comes_after(later: &Place, earlier: &Place) -> bool {
     later.topic == earlier.topic && later.partition == earlier.partition && later.offset > earlier.offset
 }

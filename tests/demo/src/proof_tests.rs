@@ -43,7 +43,7 @@ impl Run {
             run.records.push(Record {
                 place,
                 id: Some(id),
-                sender: Sender::Log,
+                sender: Sender::Wal,
                 key: Some(key.as_bytes().to_vec()),
                 payload: Some(payload.into_bytes()),
             });
@@ -62,7 +62,7 @@ impl Run {
     }
 }
 
-/// The number of findings: lost, unexpected, twice, resent, untrue, misplaced, out of order, altered.
+/// The number of findings: lost, unexpected, twice, resent, wrong state, misplaced, out of order, altered.
 fn findings(verdict: &Verdict) -> [usize; 8] {
     let findings = verdict.findings().map(|(_, found)| found.len());
     if findings != [0; 8] {
@@ -72,7 +72,7 @@ fn findings(verdict: &Verdict) -> [usize; 8] {
 }
 
 #[test]
-fn a_run_in_which_all_went_well_holds() {
+fn good_run_holds() {
     let verdict = Run::good().verdict();
     assert!(verdict.holds());
     assert_eq!(findings(&verdict), [0; 8]);
@@ -81,31 +81,31 @@ fn a_run_in_which_all_went_well_holds() {
 }
 
 #[test]
-fn a_row_that_still_says_publish_is_untrue_in_the_end() {
+fn row_still_publish_after_the_run_has_a_wrong_state() {
     let mut run = Run::good();
     run.rows[0].status = "PUBLISH".to_owned();
     assert_eq!(findings(&run.verdict()), [0, 0, 0, 0, 1, 0, 0, 0]);
 }
 
 #[test]
-fn a_run_in_which_nothing_was_committed_proves_nothing() {
+fn run_without_committed_rows_does_not_hold() {
     let run =
         Run { sold: vec![], rolled_back: vec![], sequels: HashMap::new(), rows: vec![], records: vec![] };
     assert!(!run.verdict().holds());
 }
 
 #[test]
-fn a_committed_row_without_a_record_is_lost() {
+fn committed_row_without_a_record_is_lost() {
     let mut run = Run::good();
     run.records.remove(3);
     run.rows[3].status = "INIT".to_owned();
     let verdict = run.verdict();
     assert_eq!(findings(&verdict), [1, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(verdict.lost, [format!("{} says INIT and has no record", Uuid::from_u128(4))]);
+    assert_eq!(verdict.lost, [format!("{} is INIT and has no record", Uuid::from_u128(4))]);
 }
 
 #[test]
-fn a_record_of_a_rolled_back_row_is_unexpected() {
+fn record_of_a_rolled_back_row_is_unexpected() {
     let mut run = Run::good();
     let ghost = Record { id: Some(Uuid::from_u128(99)), place: place(1, 2), ..run.records[0].clone() };
     run.records.push(ghost);
@@ -115,7 +115,7 @@ fn a_record_of_a_rolled_back_row_is_unexpected() {
 }
 
 #[test]
-fn a_record_or_a_row_nobody_committed_is_unexpected() {
+fn uncommitted_record_or_row_is_unexpected() {
     let mut run = Run::good();
     run.records.push(Record { id: None, place: place(1, 2), ..run.records[0].clone() });
     let stranger = Some(Uuid::from_u128(7));
@@ -125,7 +125,7 @@ fn a_record_or_a_row_nobody_committed_is_unexpected() {
 }
 
 #[test]
-fn a_row_with_two_records_was_sent_twice() {
+fn row_with_two_records_was_sent_twice() {
     let mut run = Run::good();
     run.records.push(Record { place: place(0, 2), ..run.records[0].clone() });
     let verdict = run.verdict();
@@ -134,7 +134,7 @@ fn a_row_with_two_records_was_sent_twice() {
 }
 
 #[test]
-fn a_row_that_names_another_place_is_untrue() {
+fn row_with_another_position_has_a_wrong_state() {
     let mut run = Run::good();
     run.rows[2].place = Some(place(0, 0));
     let verdict = run.verdict();
@@ -143,7 +143,7 @@ fn a_row_that_names_another_place_is_untrue() {
 }
 
 #[test]
-fn a_row_that_still_says_init_is_untrue_though_its_record_is_there() {
+fn row_still_init_with_a_record_has_a_wrong_state() {
     let mut run = Run::good();
     run.rows[2].status = "INIT".to_owned();
     run.rows[2].place = None;
@@ -151,14 +151,14 @@ fn a_row_that_still_says_init_is_untrue_though_its_record_is_there() {
 }
 
 #[test]
-fn a_committed_row_that_is_gone_from_the_table_is_untrue() {
+fn committed_row_missing_from_the_table_has_a_wrong_state() {
     let mut run = Run::good();
     run.rows.remove(0);
     assert_eq!(findings(&run.verdict()), [0, 0, 0, 0, 1, 0, 0, 0]);
 }
 
 #[test]
-fn a_record_under_another_key_is_misplaced() {
+fn record_with_another_key_is_misplaced() {
     let mut run = Run::good();
     run.records[0].key = None;
     assert_eq!(findings(&run.verdict()), [0, 0, 0, 0, 0, 1, 0, 0]);
@@ -184,7 +184,7 @@ fn records_of_a_key_on_two_partitions_have_no_order() {
 }
 
 #[test]
-fn a_payload_that_was_written_anew_is_altered() {
+fn reserialised_payload_is_altered() {
     let mut run = Run::good();
     run.records[1].payload = Some(b"{\"sequence\":2,\"customer\":\"\\u017dofie\"}".to_vec());
     run.records[3].payload = None;
@@ -192,7 +192,7 @@ fn a_payload_that_was_written_anew_is_altered() {
 }
 
 impl Run {
-    /// A further record of the row at this index, by another sender than the log; the row says so.
+    /// Adds a record of the row at this index by another sender than the relay, and updates the row.
     fn send_again(&mut self, index: usize, sender: Sender, place: Place) {
         self.records.push(Record { sender, place: place.clone(), ..self.records[index].clone() });
         self.rows[index].place = Some(place);
@@ -201,7 +201,7 @@ impl Run {
 }
 
 #[test]
-fn a_row_that_was_to_be_replayed_says_where_its_newest_record_is() {
+fn replayed_row_has_the_position_of_its_newest_record() {
     let mut run = Run::good();
     run.sequels.insert(run.rows[0].id, Sequel::Replay);
     run.send_again(0, Sender::Request, place(0, 2));
@@ -212,11 +212,11 @@ fn a_row_that_was_to_be_replayed_says_where_its_newest_record_is() {
     run.rows[0].place = Some(place(0, 0));
     let verdict = run.verdict();
     assert_eq!(findings(&verdict), [0, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(verdict.untrue[0].contains("its newest record is at"), "{:?}", verdict.untrue);
+    assert!(verdict.wrong_state[0].contains("its newest record is at"), "{:?}", verdict.wrong_state);
 }
 
 #[test]
-fn a_replay_that_sent_too_little_too_much_or_in_the_wrong_name_does_not_hold() {
+fn replay_with_missing_extra_or_misattributed_records_does_not_hold() {
     let mut run = Run::good();
     run.sequels.insert(run.rows[0].id, Sequel::Replay);
     run.rows[0].attempts = 2;
@@ -236,7 +236,7 @@ fn a_replay_that_sent_too_little_too_much_or_in_the_wrong_name_does_not_hold() {
 }
 
 #[test]
-fn a_deleted_record_is_made_good_by_the_reconciler_alone() {
+fn deleted_record_is_replaced_by_the_reconciler_only() {
     let mut run = Run::good();
     run.sequels.insert(run.rows[2].id, Sequel::Deletion);
     run.send_again(2, Sender::Reconciler, place(0, 2));
@@ -250,16 +250,20 @@ fn a_deleted_record_is_made_good_by_the_reconciler_alone() {
 }
 
 #[test]
-fn attempts_are_the_sends() {
+fn attempts_equal_the_number_of_sends() {
     let mut run = Run::good();
     run.rows[1].attempts = 2;
     let verdict = run.verdict();
     assert_eq!(findings(&verdict), [0, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(verdict.untrue[0].ends_with("counts 2 attempts; it was sent 1 times"), "{:?}", verdict.untrue);
+    assert!(
+        verdict.wrong_state[0].ends_with("with 2 attempts; it was sent 1 times"),
+        "{:?}",
+        verdict.wrong_state
+    );
 }
 
 #[test]
-fn what_is_sent_again_need_not_keep_the_order_of_its_key() {
+fn resent_records_are_exempt_from_the_order_of_their_key() {
     let mut run = Run::good();
     run.sequels.insert(run.rows[0].id, Sequel::Replay);
     run.sequels.insert(run.rows[2].id, Sequel::Replay);
@@ -269,7 +273,7 @@ fn what_is_sent_again_need_not_keep_the_order_of_its_key() {
 }
 
 #[test]
-fn a_row_without_a_possible_record_is_explained_by_its_error() {
+fn unpublishable_row_is_explained_by_its_error() {
     let mut run = Run::good();
     run.sold[3].well_formed = false;
     run.records.remove(3);
@@ -292,7 +296,7 @@ fn a_row_without_a_possible_record_is_explained_by_its_error() {
 }
 
 #[test]
-fn another_row_that_says_failed_is_not_explained() {
+fn other_failed_row_is_not_explained() {
     let mut run = Run::good();
     run.rows[0].status = "FAILED".to_owned();
     run.rows[0].last_error = Some("too large".to_owned());
@@ -300,7 +304,7 @@ fn another_row_that_says_failed_is_not_explained() {
 }
 
 #[test]
-fn a_record_of_a_row_none_can_be_made_of_is_unexpected() {
+fn record_of_an_unpublishable_row_is_unexpected() {
     let mut run = Run::good();
     run.sold[3].well_formed = false;
     run.rows[3].status = "FAILED".to_owned();
@@ -309,7 +313,7 @@ fn a_record_of_a_row_none_can_be_made_of_is_unexpected() {
 }
 
 #[test]
-fn a_row_on_two_partitions_has_no_newest_record() {
+fn row_on_two_partitions_has_no_newest_record() {
     let mut run = Run::good();
     run.sequels.insert(run.rows[0].id, Sequel::Replay);
     run.send_again(0, Sender::Request, place(1, 9));

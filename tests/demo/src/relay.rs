@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::program::{Program, end, ended, tail};
 use crate::usage::Usage;
 
-/// The contract says 10 s for a drain; a busy machine may be late in telling.
+/// A drain takes at most 10 s; the rest is for a busy machine.
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// A running relay. Dropped, it is killed.
@@ -44,8 +44,7 @@ impl Program {
     }
 }
 
-/// A shell that ends the relay when this process is gone, however it went: then nobody holds the other end of
-/// its standard input.
+/// A shell that ends the relay when this process is gone, however it ended: that closes the shell's standard input.
 fn watch(relay: u32) -> Result<Child> {
     let mut command = Command::new("sh");
     command.args(["-c", "read -r _; kill -TERM \"$0\"", &relay.to_string()]);
@@ -54,7 +53,7 @@ fn watch(relay: u32) -> Result<Child> {
 }
 
 impl Relay {
-    /// An error with the end of the log once the relay is no longer there.
+    /// An error with the end of the log if the relay has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -62,12 +61,12 @@ impl Relay {
         }
     }
 
-    /// Peak memory and processor time so far.
+    /// Peak memory and CPU time so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         Usage::of(self.child.id())
     }
 
-    /// Sends SIGTERM and waits for the end: how it ended and how long that took.
+    /// Sends SIGTERM and waits; returns the exit status and how long it took.
     pub(crate) async fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
         self.check()?;
         let asked_at = Instant::now();

@@ -1,4 +1,4 @@
-//! The proof as a person reads it.
+//! Prints the proof.
 
 use std::fmt::{self, Display, Formatter};
 use std::process::ExitStatus;
@@ -9,15 +9,15 @@ use crate::proof::Verdict;
 use crate::relay::describe;
 use crate::usage::Usage;
 
-/// How many findings of a kind are shown.
+/// The number of findings printed per kind.
 const SHOWN_MAX: usize = 5;
 
-/// How the relay did.
+/// Resource usage and exit of the relay.
 pub(crate) struct Performance {
     pub(crate) usage: Usage,
     pub(crate) status: ExitStatus,
     pub(crate) drained_in: Duration,
-    /// How `postrider verify` ended.
+    /// The exit status of `postrider verify`.
     pub(crate) verified: ExitStatus,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether everything claimed is true.
+    /// Whether the proof holds.
     pub(crate) fn holds(&self) -> bool {
         let fine = |relay: &Performance| relay.status.success() && relay.verified.success();
         self.verdict.holds() && self.relay.as_ref().is_some_and(fine)
@@ -44,31 +44,27 @@ impl Display for Report {
         count(f, "rows committed", verdict.committed, Some(verdict.committed > 0))?;
         count(f, "rows rolled back", verdict.rolled_back, None)?;
         let in_place = Some(verdict.in_place + explained == verdict.committed);
-        count(f, "rows that say COMPLETE where their newest record is", verdict.in_place, in_place)?;
-        count(f, "rows that say FAILED, as they should", explained, None)?;
+        count(f, "rows COMPLETE at the position of their newest record", verdict.in_place, in_place)?;
+        count(f, "rows FAILED as intended", explained, None)?;
         let records = Some(verdict.records == verdict.records_due);
         count(f, "records on the broker", verdict.records, records)?;
-        count(f, "  sent again because a replay was asked for", verdict.replayed, None)?;
-        count(f, "  sent again because the broker had lost them", verdict.reconciled, None)?;
+        count(f, "  sent again by a replay", verdict.replayed, None)?;
+        count(f, "  sent again because the broker lost them", verdict.reconciled, None)?;
         for (name, found) in verdict.findings() {
             count(f, name, found.len(), Some(found.is_empty()))?;
         }
         let states: Vec<String> =
             verdict.states.iter().map(|(state, rows)| format!("{rows} {state}")).collect();
-        writeln!(
-            f,
-            "  the outbox: {}",
-            if states.is_empty() { "empty".to_owned() } else { states.join(", ") }
-        )?;
+        writeln!(f, "  outbox: {}", if states.is_empty() { "empty".to_owned() } else { states.join(", ") })?;
         match &self.latency {
-            Some(latency) => writeln!(f, "  from commit to the consumer: {latency}")?,
-            None => writeln!(f, "  from commit to the consumer: nothing arrived")?,
+            Some(latency) => writeln!(f, "  commit to consumer: {latency}")?,
+            None => writeln!(f, "  commit to consumer: nothing arrived")?,
         }
         match &self.relay {
             Some(Performance { usage, status, drained_in, verified }) => {
                 writeln!(
                     f,
-                    "  the relay: peak memory {:.1} MiB, {:.2} s of processor time; SIGTERM: {} after {:.2} s{}",
+                    "  relay: peak memory {:.1} MiB, {:.2} s of CPU time; SIGTERM: {} after {:.2} s{}",
                     usage.peak_rss_kib as f64 / 1024.0,
                     usage.cpu_seconds,
                     describe(*status),
@@ -77,11 +73,11 @@ impl Display for Report {
                 )?;
                 writeln!(f, "  postrider verify: {}{}", describe(*verified), mark(verified.success()))?;
             }
-            None => writeln!(f, "  the relay: none ran")?,
+            None => writeln!(f, "  relay: not started")?,
         }
         if explained > 0 {
             let rows = if explained == 1 { "row" } else { "rows" };
-            show(f, &format!("{explained} {rows} FAILED, as it should be"), &verdict.explained)?;
+            show(f, &format!("{explained} {rows} FAILED as intended"), &verdict.explained)?;
         }
         for (name, found) in verdict.findings().into_iter().filter(|(_, found)| !found.is_empty()) {
             show(f, name, found)?;
@@ -133,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn a_good_run_says_that_the_proof_holds() {
+    fn good_run_prints_that_the_proof_holds() {
         let report = report(good(), 0, 0);
         assert!(report.holds());
         let text = report.to_string();
         assert!(text.ends_with("The proof holds.\n") && !text.contains("WRONG"), "{text}");
-        assert!(text.contains("peak memory 2.0 MiB, 1.50 s of processor time; SIGTERM: exit 0"), "{text}");
+        assert!(text.contains("peak memory 2.0 MiB, 1.50 s of CPU time; SIGTERM: exit 0"), "{text}");
         assert!(text.contains("postrider verify: exit 0\n"), "{text}");
     }
 
@@ -162,8 +158,8 @@ mod tests {
         let report = report(Verdict { in_place: 1, explained, states, ..good() }, 0, 0);
         assert!(report.holds());
         let text = report.to_string();
-        assert!(text.contains("\n1 row FAILED, as it should be:\n  row 7: its headers are no"), "{text}");
-        assert!(text.contains("  the outbox: 1 COMPLETE, 1 FAILED\n") && !text.contains("WRONG"), "{text}");
+        assert!(text.contains("\n1 row FAILED as intended:\n  row 7: its headers are no"), "{text}");
+        assert!(text.contains("  outbox: 1 COMPLETE, 1 FAILED\n") && !text.contains("WRONG"), "{text}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The real servers of one run.
+//! The servers of one run.
 
 use std::thread;
 
@@ -8,7 +8,7 @@ use testbed::{Kafka, POSTGRES_DEFAULT, Postgres, fetch_kafka, fetch_postgres};
 
 use crate::steps::Step;
 
-/// More than one, so that the order of a key is a matter of its partition.
+/// More than one, so that the order of a key depends on its partition.
 const PARTITIONS: i32 = 6;
 
 /// A PostgreSQL with a database for the shop and a Kafka with the shop's topics; both end when dropped.
@@ -19,12 +19,12 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Fetches what is not in the cache yet and starts both. Blocks.
+    /// Fetches what is not cached and starts both. Blocks.
     pub(crate) fn start() -> Result<Servers> {
         let step = Step::begin("Looking for the programs of PostgreSQL and Kafka");
         let version = std::env::var("POSTRIDER_TEST_PG").ok().and_then(|version| version.parse().ok());
-        fetch_postgres(version.unwrap_or(POSTGRES_DEFAULT), &|line| step.say(line))?;
-        fetch_kafka(&|line| step.say(line))?;
+        fetch_postgres(version.unwrap_or(POSTGRES_DEFAULT), &|line| step.print(line))?;
+        fetch_kafka(&|line| step.print(line))?;
         step.done("The programs of PostgreSQL and Kafka are in the cache");
 
         let step = Step::begin("Starting PostgreSQL and Kafka");
@@ -56,7 +56,7 @@ impl Servers {
         self.kafka.brokers()
     }
 
-    /// Ends both and removes their data.
+    /// Stops both and removes their data.
     pub(crate) fn end(self) {
         let step = Step::begin("Ending the servers and removing their data");
         drop(self);

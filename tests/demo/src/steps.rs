@@ -1,4 +1,4 @@
-//! What the demo is doing: a progress bar on a terminal, plain lines elsewhere.
+//! Progress of the demo: a bar on a terminal, plain lines elsewhere.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a long step says where it is where there is no bar.
+/// The interval of progress lines without a bar.
 const PLAIN_LINE: Duration = Duration::from_secs(5);
 
 /// One step of the demo, shown until it is done or dropped.
 pub(crate) struct Step {
     bar: Option<ProgressBar>,
     begun_at: Instant,
-    said_at: Instant,
+    logged_at: Instant,
 }
 
 impl Step {
-    /// A step whose end is not known.
+    /// A step of unknown length.
     pub(crate) fn begin(what: impl Display) -> Step {
         Step::show(what, None)
     }
@@ -46,33 +46,33 @@ impl Step {
         if bar.is_none() {
             eprintln!("{what} …");
         }
-        Step { bar, begun_at: now, said_at: now }
+        Step { bar, begun_at: now, logged_at: now }
     }
 
-    /// A remark about where the step is; on a plain output every now and then.
+    /// Updates the progress message; without a bar at most once per interval.
     pub(crate) fn at(&mut self, message: impl Display) {
         if let Some(bar) = &self.bar {
             bar.set_position(millis(self.begun_at.elapsed()).min(bar.length().unwrap_or(0)));
             bar.set_message(message.to_string());
-        } else if self.said_at.elapsed() >= PLAIN_LINE {
-            self.said_at = Instant::now();
+        } else if self.logged_at.elapsed() >= PLAIN_LINE {
+            self.logged_at = Instant::now();
             eprintln!("  {message}");
         }
     }
 
-    /// A line that stays.
-    pub(crate) fn say(&self, line: impl Display) {
+    /// Prints a line above the bar.
+    pub(crate) fn print(&self, line: impl Display) {
         match &self.bar {
             Some(bar) => bar.println(format!("  {line}")),
             None => eprintln!("  {line}"),
         }
     }
 
-    /// Ends the step with what came of it.
+    /// Ends the step and prints its result.
     pub(crate) fn done(self, result: impl Display) {
         let line = format!("{result} ({:.1} s)", self.begun_at.elapsed().as_secs_f64());
         match &self.bar {
-            // The bar has shown what was being done; its end leaves one line in its place.
+            // One line replaces the bar.
             Some(bar) => bar.println(line),
             None => eprintln!("  {line}"),
         }

@@ -4,11 +4,11 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-/// Linux reports processor time to programs in hundredths of a second on every architecture Rust's standard
+/// Linux reports CPU time to programs in hundredths of a second on every architecture Rust's standard
 /// library runs on (proc(5), `sysconf(_SC_CLK_TCK)`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Peak memory and processor time of a process.
+/// Peak memory and CPU time of a process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Usage {
     pub(crate) peak_rss_kib: u64,
