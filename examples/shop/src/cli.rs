@@ -1,4 +1,4 @@
-//! What the commands do.
+//! The command line: `schema`, `sell`, `consume`.
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -20,7 +20,7 @@ use tokio_postgres::{Config, NoTls};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// How often a long-running command says where it is.
+/// How often a long-running command logs its counts.
 const REPORT: Duration = Duration::from_secs(10);
 
 /// An order service with payments that writes an outbox, and a data platform that consumes it.
@@ -33,20 +33,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create the tables orders and payments, and say whether the outbox table is there
+    /// Create the tables orders and payments, and report whether the outbox table exists
     Schema(Database),
-    /// Serve customers: every order and every payment is a transaction with its outbox row
+    /// Take orders and payments: each is one transaction with its outbox row
     Sell(Sell),
-    /// Be the data platform: consume the events, count them, notice a key that goes backwards
+    /// Consume the events as the data platform: count them, report keys whose sequence goes backwards
     Consume(Consume),
 }
 
 #[derive(Args)]
 struct Database {
-    /// The database, such as postgres://shop@localhost/shop
+    /// URL of the database, such as postgres://shop@localhost/shop
     #[arg(long, env = "SHOP_POSTGRES_URL", hide_env_values = true)]
     postgres_url: String,
-    /// The outbox table, a name as SQL writes it
+    /// The outbox table, as an SQL name
     #[arg(long, env = "SHOP_OUTBOX_TABLE", default_value = "public.outbox")]
     outbox_table: String,
 }
@@ -55,31 +55,31 @@ struct Database {
 struct Sell {
     #[command(flatten)]
     database: Database,
-    /// Orders per second; 0 is as fast as it goes
+    /// Orders per second; 0 means unlimited
     #[arg(long, env = "SHOP_RATE", default_value_t = 20)]
     rate: u32,
-    /// Close after this many seconds; without --seconds and --orders the shop stays open
+    /// Stop after this many seconds; without --seconds and --orders the shop runs until SIGTERM
     #[arg(long)]
     seconds: Option<u64>,
-    /// Close after this many orders
+    /// Stop after this many orders
     #[arg(long)]
     orders: Option<u64>,
-    /// Tills that serve at once, each with a connection of its own
+    /// Parallel workers, each with its own connection
     #[arg(long, env = "SHOP_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Transactions that roll back after they have counts their outbox row, in percent
+    /// Transactions that roll back after inserting their outbox row, in percent
     #[arg(long, env = "SHOP_ROLLBACK_PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(..=100))]
     rollback_percent: u8,
-    /// Orders that roll back a savepoint with an outbox row behind it and then commit, in percent
+    /// Orders that roll back to a savepoint set before an outbox row and then commit, in percent
     #[arg(long, env = "SHOP_SAVEPOINT_PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
     savepoint_percent: u8,
-    /// Payments that write an outbox row no record can be made of: the first so many
+    /// How many of the first payments insert an outbox row that cannot be published
     #[arg(long, env = "SHOP_MALFORMED_PAYMENTS", default_value_t = 0)]
     malformed_payments: u16,
-    /// Decides what the orders hold; the same seed gives the same orders under other ids
+    /// Seed of the orders' content; the same seed gives the same orders with other ids
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Write down every outbox row, committed or rolled back, one JSON line each
+    /// Write every outbox row, committed or rolled back, to this file as one JSON line
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
 }
@@ -92,7 +92,7 @@ struct Consume {
     /// The consumer group
     #[arg(long, env = "SHOP_GROUP", default_value = "data-platform")]
     group: String,
-    /// A group without committed offsets begins at the topics' beginning instead of their end
+    /// Start at the beginning of the topics where the group has no committed offsets
     #[arg(long, env = "SHOP_FROM_BEGINNING")]
     from_beginning: bool,
 }
@@ -110,8 +110,8 @@ pub(crate) fn run() -> Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         match cli.command {
             Command::Schema(database) => schema(database).await,
-            Command::Sell(arguments) => keep_selling(arguments).await,
-            Command::Consume(arguments) => keep_consuming(arguments).await,
+            Command::Sell(arguments) => run_sell(arguments).await,
+            Command::Consume(arguments) => run_consume(arguments).await,
         }
     })
 }
@@ -126,19 +126,19 @@ impl Database {
 async fn schema(database: Database) -> Result<()> {
     let shop = database.shop()?;
     let (client, connection) = shop.postgres.connect(NoTls).await.context("connecting to PostgreSQL")?;
-    // A broken connection shows in the query that waits on it.
+    // The error of a broken connection is returned by the pending query.
     tokio::spawn(async move { connection.await.ok() });
     create_tables(&client).await?;
-    println!("the tables orders and payments are there");
+    println!("tables orders and payments exist");
     if outbox_exists(&client, &shop.outbox).await? {
-        println!("the outbox table {} is there", shop.outbox);
+        println!("outbox table {} exists", shop.outbox);
     } else {
         println!("{}", shop::Error::NoOutbox { table: shop.outbox });
     }
     Ok(())
 }
 
-async fn keep_selling(arguments: Sell) -> Result<()> {
+async fn run_sell(arguments: Sell) -> Result<()> {
     let ledger = match &arguments.ledger {
         None => CountingLedger::default(),
         Some(path) => {
@@ -163,15 +163,15 @@ async fn keep_selling(arguments: Sell) -> Result<()> {
     };
     let shop = arguments.database.shop()?;
     let (stop, stopped) = watch::channel(false);
-    let mut asked = std::pin::pin!(asked_to_stop()?);
-    let mut is_asked = false;
+    let mut signal = std::pin::pin!(stop_signal()?);
+    let mut is_stopping = false;
     let mut selling = std::pin::pin!(sell(&shop, workload, ledger.clone(), stopped));
     let mut reports = tokio::time::interval_at(tokio::time::Instant::now() + REPORT, REPORT);
     let sold = loop {
         tokio::select! {
             sold = &mut selling => break sold,
-            () = &mut asked, if !is_asked => {
-                is_asked = true;
+            () = &mut signal, if !is_stopping => {
+                is_stopping = true;
                 stop.send_replace(true);
             }
             _ = reports.tick() => {
@@ -189,13 +189,13 @@ async fn keep_selling(arguments: Sell) -> Result<()> {
     Ok(sold?)
 }
 
-async fn keep_consuming(arguments: Consume) -> Result<()> {
+async fn run_consume(arguments: Consume) -> Result<()> {
     let subscription = Subscription {
         brokers: arguments.kafka_brokers,
         group: arguments.group,
         from_beginning: arguments.from_beginning,
     };
-    let asked = asked_to_stop()?;
+    let signal = stop_signal()?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let mut consuming = tokio::task::spawn_blocking(move || {
@@ -205,7 +205,7 @@ async fn keep_consuming(arguments: Consume) -> Result<()> {
     });
     let (counts, ended) = tokio::select! {
         done = &mut consuming => done?,
-        () = asked => {
+        () = signal => {
             stop.store(true, Ordering::Relaxed);
             consuming.await?
         }
@@ -218,7 +218,7 @@ async fn keep_consuming(arguments: Consume) -> Result<()> {
 }
 
 /// Resolves at the first SIGTERM or SIGINT.
-fn asked_to_stop() -> Result<impl Future<Output = ()>> {
+fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -229,7 +229,7 @@ fn asked_to_stop() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// What the data platform noticed.
+/// Counts of the consumed records.
 struct Counts {
     orders: u64,
     payments: u64,
@@ -261,7 +261,7 @@ struct SequencedPayload {
 
 impl RecordHandler for Counts {
     fn assigned(&mut self, partitions: usize) {
-        info!(partitions, "reading");
+        info!(partitions, "partitions assigned");
     }
 
     fn received(&mut self, record: &ReceivedRecord<'_>) {
@@ -271,22 +271,22 @@ impl RecordHandler for Counts {
         }
         let payload =
             record.payload().and_then(|bytes| serde_json::from_slice::<SequencedPayload>(bytes).ok());
-        let place = format!("{}-{}@{}", record.topic(), record.partition(), record.offset());
+        let position = format!("{}-{}@{}", record.topic(), record.partition(), record.offset());
         match (record.key(), payload) {
             (Some(key), Some(SequencedPayload { sequence })) => {
-                // The order of a key holds within a topic, so each topic has its own sequence of the key.
+                // Order holds per key and topic.
                 match self.sequences.observe(&format!("{} {key}", record.topic()), sequence) {
                     SequenceStep::Forward => {}
                     SequenceStep::Repeated => self.repeated += 1,
                     SequenceStep::Backward { last } => {
                         self.backwards += 1;
-                        warn!(place, key, sequence, last, "the key's sequence goes backwards");
+                        warn!(position, key, sequence, last, "sequence of the key goes backwards");
                     }
                 }
             }
             _ => {
                 self.unreadable += 1;
-                warn!(place, "a record without a readable key and sequence");
+                warn!(position, "record has no readable key and sequence");
             }
         }
         if record.at - self.reported_at >= REPORT {

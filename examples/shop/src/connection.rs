@@ -1,4 +1,4 @@
-//! Connections that wait for a server that is not there yet.
+//! PostgreSQL connections, and retry with backoff.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::Error;
 
 /// Opens one connection; its I/O runs as a task of the current runtime until the client is dropped.
 ///
-/// Without TLS: the shop is an example for one's own machine.
+/// Without TLS: the shop is an example for a local machine.
 pub(crate) async fn connect(config: &Config) -> Result<Client, Error> {
     let (client, connection) = config.connect(NoTls).await.map_err(Error::postgres("connecting"))?;
-    // An error of the connection also reaches whoever waits for a query on it, so it is not reported twice.
+    // The error of a broken connection is also returned by the pending query.
     tokio::spawn(async move { connection.await.ok() });
     Ok(client)
 }
 
-/// Tries until it works: errors that waiting can cure are waited out, with 0.1 s to 5 s between two tries, and
-/// logged where the reason is another one than before. `None` when `stop` says so first.
+/// Retries retryable errors with exponential backoff from 0.1 s to 5 s, and logs an error when it differs from the
+/// previous one. Returns `None` once `stop` is true.
 ///
 /// # Errors
-/// The first one that waiting does not cure.
+/// The first error that is not retryable.
 pub(crate) async fn with_retry<T, F>(
     stop: &mut watch::Receiver<bool>,
     mut attempt: impl FnMut() -> F,
@@ -37,21 +37,21 @@ where
         .without_max_times()
         .with_jitter()
         .build();
-    let mut waiting_for = String::new();
+    let mut last_reason = String::new();
     loop {
-        let tried = tokio::select! {
+        let result = tokio::select! {
             _ = stop.wait_for(|&stop| stop) => return Ok(None),
-            tried = attempt() => tried,
+            result = attempt() => result,
         };
-        let error = match tried {
+        let error = match result {
             Ok(value) => return Ok(Some(value)),
             Err(error) if error.is_retryable() => error,
             Err(error) => return Err(error),
         };
         let reason = error.with_causes();
-        if reason != waiting_for {
-            warn!("waiting: {reason}");
-            waiting_for = reason;
+        if reason != last_reason {
+            warn!(error = reason, "not ready; retrying");
+            last_reason = reason;
         }
         let delay = delays.next().unwrap_or(Duration::from_secs(5));
         tokio::select! {

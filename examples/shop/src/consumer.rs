@@ -1,4 +1,4 @@
-//! The data platform: a consumer group on the outbox's topics.
+//! The data platform: a consumer group on the topics of the shop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,27 +11,27 @@ use tracing::warn;
 
 use crate::Error;
 
-/// The topics of the shop's events.
+/// The topics of the shop.
 pub const TOPICS: [&str; 2] = ["outbox.event.order", "outbox.event.payment"];
 
-/// How often the consumer looks whether it is to stop; a record is never waited for that long.
+/// How often the consumer checks `stop`. It does not delay records.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What to consume.
+/// The consumer group and where it reads.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     /// The brokers, comma-separated.
     pub brokers: String,
-    /// The consumer group; its committed offsets say where it goes on.
+    /// The consumer group; it resumes at its committed offsets.
     pub group: String,
-    /// Where a group without committed offsets begins: at the topics' beginning, else at their end.
+    /// Whether a group without committed offsets starts at the beginning of the topics or at their end.
     pub from_beginning: bool,
 }
 
-/// A record as it arrived.
+/// A record as the consumer received it.
 pub struct ReceivedRecord<'a> {
     message: &'a BorrowedMessage<'a>,
-    /// Read right after the record was handed over.
+    /// When `poll` returned the record.
     pub at: Instant,
 }
 
@@ -51,7 +51,7 @@ impl ReceivedRecord<'_> {
         self.message.offset()
     }
 
-    /// The key, where it is UTF-8.
+    /// The key, if it is UTF-8.
     pub fn key(&self) -> Option<&str> {
         std::str::from_utf8(self.message.key()?).ok()
     }
@@ -61,7 +61,7 @@ impl ReceivedRecord<'_> {
         self.message.payload()
     }
 
-    /// The first header of this name, where it is UTF-8.
+    /// The first header of this name, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let headers = self.message.headers()?;
         let header = headers.iter().find(|header| header.key == name)?;
@@ -69,21 +69,21 @@ impl ReceivedRecord<'_> {
     }
 }
 
-/// What happens at the data platform.
+/// Callbacks of [`consume`].
 pub trait RecordHandler {
-    /// The group gave this consumer its partitions: from now on it reads.
+    /// The group assigned the first partitions.
     fn assigned(&mut self, partitions: usize);
 
-    /// A record arrived. Its offset is stored, and so committed soon, after this returns.
+    /// A record was received. Its offset is stored after this returns, and committed within a second.
     fn received(&mut self, record: &ReceivedRecord<'_>);
 }
 
-/// Consumes [`TOPICS`] until `stop` is true, at least once per record; blocks its thread.
+/// Consumes [`TOPICS`] at least once until `stop` is true; blocks the thread.
 ///
-/// Brokers that are away and topics that are not there yet are waited for.
+/// Unavailable brokers and missing topics are retried.
 ///
 /// # Errors
-/// A setting Kafka's client refuses, or a refusal that waiting does not cure, such as a missing permission.
+/// A setting that librdkafka rejects, or an error that is not retryable, such as a missing permission.
 pub fn consume(
     subscription: &Subscription,
     stop: &AtomicBool,
@@ -94,50 +94,50 @@ pub fn consume(
         .set("group.id", &subscription.group)
         .set("client.id", "shop-data-platform")
         .set("auto.offset.reset", if subscription.from_beginning { "earliest" } else { "latest" })
-        // An offset is committed only once its record is worked on.
+        // An offset is stored only once its record was processed.
         .set("enable.auto.offset.store", "false")
-        // Five seconds by default; who waits for this group's commits should not wait that long.
+        // Five seconds by default; rows become COMPLETE at these commits.
         .set("auto.commit.interval.ms", "1000")
-        // A topic that is made after the subscription would otherwise be noticed after five minutes.
+        // Five minutes by default; a topic created after the subscription is discovered by it.
         .set("topic.metadata.refresh.interval.ms", "2000")
         .create()
-        .map_err(Error::kafka("making the consumer"))?;
+        .map_err(Error::kafka("creating the consumer"))?;
     consumer.subscribe(&TOPICS).map_err(Error::kafka("subscribing"))?;
 
-    let mut joined = false;
-    let mut waiting_for = Vec::new();
+    let mut has_partitions = false;
+    let mut logged = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let polled = consumer.poll(POLL);
         let at = Instant::now();
-        if !joined {
+        if !has_partitions {
             let partitions = consumer.assignment().map_err(Error::kafka("joining the group"))?.count();
             if partitions > 0 {
-                joined = true;
+                has_partitions = true;
                 handler.assigned(partitions);
             }
         }
         match polled {
             None => {}
             Some(Ok(message)) => {
-                waiting_for.clear();
+                logged.clear();
                 handler.received(&ReceivedRecord { message: &message, at });
-                // Fails only for a partition this consumer has just lost: its next owner reads the record again.
+                // Fails only for a partition that was just revoked: its next owner reads the record again.
                 consumer.store_offset_from_message(&message).ok();
             }
-            Some(Err(error)) if is_definite(&error) => return Err(Error::kafka("consuming")(error)),
-            // librdkafka repeats itself while a broker is away; one line per reason is enough.
-            Some(Err(error)) if waiting_for.contains(&error) => {}
+            Some(Err(error)) if !is_retryable(&error) => return Err(Error::kafka("consuming")(error)),
+            // librdkafka repeats its errors while a broker is unavailable.
+            Some(Err(error)) if logged.contains(&error) => {}
             Some(Err(error)) => {
-                warn!("waiting: {error}");
-                waiting_for.push(error);
+                warn!(%error, "could not consume; retrying");
+                logged.push(error);
             }
         }
     }
     Ok(())
 }
 
-fn is_definite(error: &KafkaError) -> bool {
-    matches!(
+fn is_retryable(error: &KafkaError) -> bool {
+    !matches!(
         error.rdkafka_error_code(),
         Some(
             RDKafkaErrorCode::Fatal
@@ -154,25 +154,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_topic_is_waited_for_and_a_missing_permission_is_not() {
+    fn is_retryable_for_missing_topic_and_not_for_missing_permission() {
         let consumption = KafkaError::MessageConsumption;
-        assert!(!is_definite(&consumption(RDKafkaErrorCode::UnknownTopicOrPartition)));
-        assert!(!is_definite(&consumption(RDKafkaErrorCode::AllBrokersDown)));
-        assert!(is_definite(&consumption(RDKafkaErrorCode::TopicAuthorizationFailed)));
+        assert!(is_retryable(&consumption(RDKafkaErrorCode::UnknownTopicOrPartition)));
+        assert!(is_retryable(&consumption(RDKafkaErrorCode::AllBrokersDown)));
+        assert!(!is_retryable(&consumption(RDKafkaErrorCode::TopicAuthorizationFailed)));
     }
 
     #[test]
-    fn a_consumer_that_is_told_to_stop_ends_without_a_broker() {
-        struct Nobody;
-        impl RecordHandler for Nobody {
+    fn consume_stops_without_a_broker() {
+        struct IgnoreRecords;
+        impl RecordHandler for IgnoreRecords {
             fn assigned(&mut self, _: usize) {}
             fn received(&mut self, _: &ReceivedRecord<'_>) {}
         }
         let subscription = Subscription {
             brokers: "127.0.0.1:1".to_owned(),
-            group: "nobody".to_owned(),
+            group: "unused".to_owned(),
             from_beginning: true,
         };
-        consume(&subscription, &AtomicBool::new(true), &mut Nobody).unwrap();
+        consume(&subscription, &AtomicBool::new(true), &mut IgnoreRecords).unwrap();
     }
 }

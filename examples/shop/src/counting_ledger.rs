@@ -1,4 +1,4 @@
-//! A ledger that counts, and writes down the ids on request.
+//! A ledger that counts rows and optionally writes one JSON line per row.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -9,18 +9,19 @@ use serde::Serialize;
 
 use crate::{Ledger, OutboxRow};
 
-/// How many outbox rows the shop wrote, by their fate.
+/// How many outbox rows the shop wrote, by the outcome of their transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowCounts {
     /// Rows of committed transactions.
     pub committed: u64,
     /// Rows rolled back with their transaction or to a savepoint.
     pub rolled_back: u64,
-    /// Rows whose commit was sent and never answered.
+    /// Rows whose COMMIT was sent and not answered.
     pub in_doubt: u64,
 }
 
-/// Counts rows by their fate; with a file, writes one JSON line per row as well: `fate`, `id`, `topic`, `key`.
+/// Counts rows by outcome; with a file, also writes one JSON line per row: `fate` (`committed`, `rolled_back` or
+/// `in_doubt`), `id`, `topic`, `key`.
 #[derive(Debug, Default)]
 pub struct CountingLedger {
     inner: Mutex<Inner>,
@@ -42,7 +43,7 @@ struct LedgerLine<'a> {
 }
 
 impl CountingLedger {
-    /// A tally that also writes down every row.
+    /// A ledger that also writes every row to `file`.
     pub fn with_file(file: File) -> CountingLedger {
         let file = Some(BufWriter::new(file));
         CountingLedger { inner: Mutex::new(Inner { file, ..Inner::default() }) }
@@ -53,10 +54,10 @@ impl CountingLedger {
         self.lock().counts
     }
 
-    /// Writes out what is still buffered.
+    /// Flushes the file.
     ///
     /// # Errors
-    /// The first error the file gave since it was opened: the file is incomplete then.
+    /// The first write error since the file was opened; the file is then incomplete.
     pub fn finish(&self) -> io::Result<()> {
         let mut inner = self.lock();
         match inner.error.take() {
@@ -71,11 +72,11 @@ impl CountingLedger {
 }
 
 impl Inner {
-    fn enter(&mut self, fate: &'static str, rows: &[OutboxRow]) {
+    fn write_lines(&mut self, fate: &'static str, rows: &[OutboxRow]) {
         let Some(file) = &mut self.file else { return };
         for row in rows {
-            let entry = LedgerLine { fate, id: row.id.to_string(), topic: row.topic(), key: row.key() };
-            let line = serde_json::to_string(&entry).unwrap_or_default();
+            let line = LedgerLine { fate, id: row.id.to_string(), topic: row.topic(), key: row.key() };
+            let line = serde_json::to_string(&line).unwrap_or_default();
             if let Err(error) = writeln!(file, "{line}") {
                 self.error.get_or_insert(error);
             }
@@ -87,18 +88,18 @@ impl Ledger for CountingLedger {
     fn committed(&self, rows: &[OutboxRow], _at: Instant) {
         let mut inner = self.lock();
         inner.counts.committed += rows.len() as u64;
-        inner.enter("committed", rows);
+        inner.write_lines("committed", rows);
     }
 
     fn rolled_back(&self, rows: &[OutboxRow]) {
         let mut inner = self.lock();
         inner.counts.rolled_back += rows.len() as u64;
-        inner.enter("rolled_back", rows);
+        inner.write_lines("rolled_back", rows);
     }
 
     fn in_doubt(&self, rows: &[OutboxRow]) {
         let mut inner = self.lock();
         inner.counts.in_doubt += rows.len() as u64;
-        inner.enter("in_doubt", rows);
+        inner.write_lines("in_doubt", rows);
     }
 }

@@ -1,34 +1,33 @@
-//! What can go wrong in the shop, for the person who reads its log.
+//! Errors of the shop and the data platform.
 
 use tokio_postgres::error::SqlState;
 
-/// Why the shop or the data platform could not go on.
+/// An error of the shop or the data platform.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// PostgreSQL refused or went away.
-    #[error("PostgreSQL, while {doing}")]
+    /// PostgreSQL returned an error, or the connection broke.
+    #[error("PostgreSQL: {doing}")]
     Postgres {
-        /// What the shop was doing.
+        /// The operation that failed.
         doing: &'static str,
-        /// PostgreSQL's own words.
+        /// The client's error.
         source: tokio_postgres::Error,
     },
-    /// The outbox table is not there (yet); the shop does not make it.
+    /// The outbox table does not exist (yet); the shop does not create it.
     #[error(
-        "there is no table {table}: whoever runs the outbox makes it (for Postrider: `postrider init`); \
-         SHOP_OUTBOX_TABLE names another one"
+        "table {table} does not exist; create it with `postrider init`, or set SHOP_OUTBOX_TABLE to the outbox table"
     )]
     NoOutbox {
         /// The table's name as configured.
         table: String,
     },
-    /// Kafka refused.
-    #[error("Kafka, while {doing}")]
+    /// Kafka returned an error that is not retryable.
+    #[error("Kafka: {doing}")]
     Kafka {
-        /// What the data platform was doing.
+        /// The operation that failed.
         doing: &'static str,
-        /// The client's own words.
+        /// The client's error.
         source: rdkafka::error::KafkaError,
     },
 }
@@ -42,14 +41,14 @@ impl Error {
         move |source| Error::Kafka { doing, source }
     }
 
-    /// The message and those of its causes, in one line.
+    /// The message followed by those of its causes, in one line.
     pub(crate) fn with_causes(&self) -> String {
         let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
         causes.fold(self.to_string(), |line, cause| format!("{line}: {cause}"))
     }
 
-    /// Whether waiting can help: a server that is away or starting, a table that is still to be made, a
-    /// transaction that lost against another one.
+    /// Whether a retry can succeed: the server is unavailable or starting, the outbox table does not exist yet, a
+    /// serialization failure or a deadlock.
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::NoOutbox { .. } => true,
@@ -71,14 +70,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_starts_or_stops_is_worth_waiting_for() {
+    fn is_retryable_for_server_start_shutdown_and_deadlock() {
         for code in ["57P01", "57P03", "08006", "40P01", "53300", "25006"] {
             assert!(is_retryable(&SqlState::from_code(code)), "{code}");
         }
     }
 
     #[test]
-    fn a_wrong_password_or_a_missing_column_is_not() {
+    fn is_retryable_not_for_wrong_password_or_missing_column() {
         for code in ["28P01", "3D000", "42703", "23505", "42501"] {
             assert!(!is_retryable(&SqlState::from_code(code)), "{code}");
         }

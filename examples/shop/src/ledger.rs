@@ -1,22 +1,20 @@
-//! Who keeps the books of what the shop wrote.
+//! The record of the outbox rows that the shop wrote.
 
 use std::time::Instant;
 
 use crate::OutboxRow;
 
-/// Is told the fate of every outbox row the shop wrote, right when the shop knows it.
+/// Receives the outcome of every outbox row as soon as its transaction ends.
 ///
-/// Calls come from the shop's own task: an implementation that takes long slows the shop down.
+/// Called from the workers' tasks: a slow implementation slows the shop down.
 pub trait Ledger: Send + Sync {
-    /// The rows' transaction is committed; `at` was read right after the server said so. The rows of one key
-    /// are reported in their commit order.
+    /// The transaction of the rows committed; `at` was read when the server acknowledged COMMIT. The rows of one
+    /// key are reported in commit order.
     fn committed(&self, rows: &[OutboxRow], at: Instant);
 
-    /// The rows were written and then rolled back, with their transaction or to a savepoint: nobody may ever
-    /// see them.
+    /// The rows were inserted and rolled back, with their transaction or to a savepoint: they must not be published.
     fn rolled_back(&self, rows: &[OutboxRow]);
 
-    /// The connection broke after the commit was sent and before the server answered: the rows may be there
-    /// or not.
+    /// The connection broke between COMMIT and its acknowledgement: the rows may be committed or not.
     fn in_doubt(&self, rows: &[OutboxRow]);
 }

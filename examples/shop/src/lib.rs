@@ -1,7 +1,7 @@
 //! An order service with payments, and a data platform that consumes their events.
 //!
-//! The service writes an outbox row in the same transaction as its business change and knows nothing of how
-//! that row reaches Kafka; the data platform reads Kafka and knows nothing of the database.
+//! The service inserts an outbox row in the transaction of its business change; it depends on PostgreSQL only. The
+//! data platform consumes the records; it depends on Kafka only.
 
 mod connection;
 mod consumer;

@@ -1,4 +1,4 @@
-//! The shop's command line: `schema`, `sell`, `consume`.
+//! The example shop: an order service with an outbox, and a consumer of its events.
 
 mod cli;
 

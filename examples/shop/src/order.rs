@@ -1,28 +1,26 @@
-//! An order: who buys what, and what goes wrong on the way.
+//! Generated orders, and the faults injected into their transactions.
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::order_rng::OrderRng;
 
-// Names and articles hold quotes, backslashes and characters of two to four bytes, so that a payload that is
-// re-written on its way to the broker does not stay unnoticed.
+// Quotes, backslashes and characters of two to four bytes, so that the tests notice a payload that is re-encoded.
 const CUSTOMERS: [&str; 6] =
     ["Ada Lovelace", "Žofie Nováková", "O'Brien & Søn", "王小明", "José \"Pepe\" Núñez", "Nâzım \\ Hikmet"];
 const ARTICLES: [&str; 5] = ["tea, 100 g", "Grüner Tee", "cup ☕", "sencha 煎茶", "tin 5\" 🍵"];
 
-/// How often something does not go straight through.
+/// How often transactions roll back, payments are declined, and outbox rows are malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultRates {
-    /// Transactions that roll back after they have written their outbox row, in percent.
+    /// Transactions that roll back after inserting their outbox row, in percent.
     pub rollback_percent: u8,
-    /// Order transactions that roll back to a savepoint behind which an outbox row was written, and commit, in
-    /// percent.
+    /// Order transactions that roll back to a savepoint set before an outbox row and then commit, in percent.
     pub savepoint_percent: u8,
     /// Payments that are declined once before they are received, in percent.
     pub declined_percent: u8,
-    /// How many of a day's first received payments write an outbox row whose headers are no JSON object. The
-    /// transaction commits all the same; a record cannot be made of the row.
+    /// How many of the first received payments insert an outbox row whose headers are not a JSON object. The
+    /// transaction commits; the row cannot be published.
     pub malformed_payments: u16,
 }
 
@@ -35,43 +33,43 @@ impl Default for FaultRates {
 /// One line of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrderLine {
-    /// What is bought.
+    /// The article's name.
     pub article: &'static str,
-    /// How many of it.
+    /// The number of pieces.
     pub quantity: u64,
-    /// The price of one.
+    /// The price per piece.
     pub price_cents: u64,
 }
 
-/// An order, its content and its fate decided by its number.
+/// An order; its content and its faults are functions of its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The order's id: the key of all its events.
     pub id: Uuid,
-    /// Who buys.
+    /// The customer's name.
     pub customer: &'static str,
-    /// What is bought.
+    /// The articles.
     pub lines: Vec<OrderLine>,
-    /// The order's transaction rolls back, and with it the order ends.
+    /// The order's transaction rolls back; no payment follows.
     pub rolls_back: bool,
-    /// A gift is added behind a savepoint and taken back.
+    /// An outbox row for a gift is inserted and rolled back to a savepoint.
     pub gift_rolled_back: bool,
     /// The first payment is declined; another one follows.
     pub payment_declined: bool,
-    /// The payment's transaction rolls back once and is tried again.
+    /// The payment's transaction rolls back once and is repeated.
     pub payment_rolls_back: bool,
-    /// The received payment's outbox row carries headers that are no JSON object.
+    /// The headers of the received payment's outbox row are not a JSON object.
     pub payment_malformed: bool,
 }
 
 impl FaultRates {
-    /// Every order goes straight through.
+    /// No faults.
     pub const NONE: FaultRates =
         FaultRates { rollback_percent: 0, savepoint_percent: 0, declined_percent: 0, malformed_payments: 0 };
 }
 
 impl Order {
-    /// The `number`-th order; the same seed and number give the same order under another id.
+    /// The `number`-th order; the same seed and number give the same order with another id.
     pub fn nth(seed: u64, number: u64, rates: FaultRates) -> Order {
         let mut rng = OrderRng::for_order(seed, number);
         let customer = rng.choose(&CUSTOMERS);
@@ -94,19 +92,18 @@ impl Order {
         }
     }
 
-    /// What the order costs.
+    /// The total price.
     pub fn total_cents(&self) -> u64 {
         self.lines.iter().map(|line| line.quantity * line.price_cents).sum()
     }
 }
 
-/// The malformed payments are those of the first orders that go through: like all about an order, a function of
-/// its number.
+/// The malformed payments are those of the first orders that commit: a function of the order's number.
 fn is_malformed(seed: u64, number: u64, rates: FaultRates) -> bool {
     let wanted = usize::from(rates.malformed_payments);
-    let otherwise = FaultRates { malformed_payments: 0, ..rates };
-    let goes_through = |number: &u64| !Order::nth(seed, *number, otherwise).rolls_back;
-    wanted > 0 && (0..number).filter(goes_through).take(wanted).count() < wanted && goes_through(&number)
+    let without = FaultRates { malformed_payments: 0, ..rates };
+    let commits = |number: &u64| !Order::nth(seed, *number, without).rolls_back;
+    wanted > 0 && (0..number).filter(commits).take(wanted).count() < wanted && commits(&number)
 }
 
 #[cfg(test)]
@@ -114,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_number_gives_the_same_order_under_another_id() {
+    fn nth_gives_the_same_order_with_another_id() {
         let first = Order::nth(3, 17, FaultRates::default());
         let second = Order::nth(3, 17, FaultRates::default());
         assert_ne!(first.id, second.id);
@@ -122,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn without_odds_everything_goes_through() {
+    fn nth_without_fault_rates_has_no_faults() {
         for number in 0..500 {
             let order = Order::nth(1, number, FaultRates::NONE);
             assert!(!order.rolls_back && !order.payment_rolls_back);
@@ -131,17 +128,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_payments_of_a_day_are_malformed_and_no_order_is_another_for_it() {
+    fn malformed_payments_affects_the_first_committed_orders_and_nothing_else() {
         for (seed, wanted) in [(1, 0), (1, 1), (2, 3), (3, 40)] {
             let rates =
                 FaultRates { rollback_percent: 50, malformed_payments: wanted, ..FaultRates::default() };
-            let day: Vec<Order> = (0..200).map(|number| Order::nth(seed, number, rates)).collect();
-            let through = day.iter().filter(|order| !order.rolls_back);
-            let malformed: Vec<bool> = through.map(|order| order.payment_malformed).collect();
+            let orders: Vec<Order> = (0..200).map(|number| Order::nth(seed, number, rates)).collect();
+            let committed = orders.iter().filter(|order| !order.rolls_back);
+            let malformed: Vec<bool> = committed.map(|order| order.payment_malformed).collect();
             let wanted = usize::from(wanted);
             assert!(malformed[..wanted].iter().all(|&is| is) && !malformed[wanted..].contains(&true));
-            assert!(!day.iter().any(|order| order.rolls_back && order.payment_malformed));
-            for (number, order) in (0..).zip(&day) {
+            assert!(!orders.iter().any(|order| order.rolls_back && order.payment_malformed));
+            for (number, order) in (0..).zip(&orders) {
                 let usual = Order::nth(seed, number, FaultRates { malformed_payments: 0, ..rates });
                 assert_eq!(
                     *order,
@@ -152,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_total_is_the_sum_of_the_lines() {
+    fn total_cents_is_the_sum_of_the_lines() {
         let line = |quantity, price_cents| OrderLine { article: "tea", quantity, price_cents };
         let order =
             Order { lines: vec![line(2, 150), line(1, 99)], ..Order::nth(1, 1, FaultRates::default()) };

@@ -5,7 +5,7 @@
 pub(crate) struct OrderRng(u64);
 
 impl OrderRng {
-    /// The generator of one order; neighbouring orders get unrelated values.
+    /// The generator of one order; consecutive numbers get unrelated sequences.
     pub(crate) fn for_order(seed: u64, number: u64) -> OrderRng {
         let mut rng = OrderRng(seed ^ number.wrapping_mul(0xd605_bbb5_8c8a_bbb5));
         rng.next();
@@ -20,17 +20,17 @@ impl OrderRng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// True in `percent` of all cases.
+    /// True with a probability of `percent`.
     pub(crate) fn percent(&mut self, percent: u8) -> bool {
         self.below(100) < u64::from(percent)
     }
 
-    /// One of `choices`, which are not empty.
+    /// One of `choices`, which must not be empty.
     pub(crate) fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
@@ -41,15 +41,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_rng_is_a_function_of_the_order_number() {
-        let values =
+    fn for_order_repeats_for_the_same_number_and_differs_for_the_next() {
+        let sequence =
             |number| (0..8).scan(OrderRng::for_order(7, number), |d, _| Some(d.next())).collect::<Vec<_>>();
-        assert_eq!(values(1), values(1));
-        assert_ne!(values(1), values(2));
+        assert_eq!(sequence(1), sequence(1));
+        assert_ne!(sequence(1), sequence(2));
     }
 
     #[test]
-    fn percent_hits_about_its_share() {
+    fn percent_is_true_for_about_that_share() {
         let hits = (0..10_000).filter(|&number| OrderRng::for_order(1, number).percent(10)).count();
         assert!((800..1_200).contains(&hits), "{hits}");
         assert!((0..1_000).all(|number| !OrderRng::for_order(1, number).percent(0)));

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::Order;
 
-/// One row for the outbox table, and where its record is expected.
+/// One row for the outbox table, with the topic and key of its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
     /// The row's primary key (UUID version 7).
@@ -17,13 +17,13 @@ pub struct OutboxRow {
     pub aggregate_type: &'static str,
     /// The order's or the payment's id.
     pub aggregate_id: String,
-    /// What happened.
+    /// The event's name.
     pub event_type: &'static str,
-    /// The record's value: a JSON object whose `sequence` counts the key's events from 1.
+    /// The record's value: a JSON object whose `sequence` numbers the events of the key from 1.
     pub payload: String,
-    /// The record's further headers: a JSON object; in a malformed row, a JSON array.
+    /// Additional headers of the record: a JSON object; in a malformed row, a JSON array.
     pub headers: String,
-    /// The record's key where it is not the aggregate's id: a payment is keyed by its order.
+    /// The record's key if it is not the aggregate's id: a payment is keyed by its order.
     pub partition_key: Option<String>,
 }
 
@@ -36,7 +36,7 @@ struct Payload<'a, T> {
 }
 
 impl OutboxRow {
-    /// An event of the order itself.
+    /// An event of the order.
     pub(crate) fn of_order(
         order: &Order,
         event_type: &'static str,
@@ -73,25 +73,24 @@ impl OutboxRow {
         }
     }
 
-    /// The same row with its headers as a list of pairs, as a program would write them that mistakes the
-    /// column for the headers of HTTP.
+    /// The same row with its headers as an array of pairs, which cannot be published.
     pub(crate) fn malformed(self) -> OutboxRow {
         let headers: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&self.headers).unwrap_or_default();
         OutboxRow { headers: json!(Vec::from_iter(headers)).to_string(), ..self }
     }
 
-    /// Whether a record can be made of the row.
+    /// Whether the row can be published.
     pub fn is_well_formed(&self) -> bool {
         self.headers.starts_with('{')
     }
 
-    /// The topic the row's record belongs to.
+    /// The topic of the record.
     pub fn topic(&self) -> String {
         format!("outbox.event.{}", self.aggregate_type)
     }
 
-    /// The key of the row's record.
+    /// The key of the record.
     pub fn key(&self) -> &str {
         self.partition_key.as_deref().unwrap_or(&self.aggregate_id)
     }
@@ -101,8 +100,8 @@ fn payload<T: Serialize>(order: &Order, sequence: u64, body: &T) -> String {
     json!(Payload { order_id: order.id.to_string(), sequence, body }).to_string()
 }
 
-/// The trace is the order's, so that a consumer can join both topics to one trace (W3C Trace Context,
-/// `traceparent`); the span is the event's place in it.
+/// All events of an order share one trace id, across both topics (W3C Trace Context, `traceparent`); the span id is
+/// the event's sequence.
 fn headers(order: &Order, sequence: u64) -> String {
     let traceparent = format!("00-{}-{sequence:016x}-01", order.id.simple());
     json!({ "traceparent": traceparent, "source": "shop", "schema_version": 1 }).to_string()
@@ -114,7 +113,7 @@ mod tests {
     use crate::FaultRates;
 
     #[test]
-    fn a_payment_is_keyed_by_its_order_on_its_own_topic() {
+    fn of_payment_uses_the_payment_topic_and_the_order_as_key() {
         let order = Order::nth(1, 1, FaultRates::default());
         let payment = Uuid::now_v7();
         let row = OutboxRow::of_payment(&order, payment, "payment_received", 2);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_carries_the_order_the_sequence_and_the_body() {
+    fn of_order_payload_has_order_id_sequence_and_body() {
         let order = Order::nth(1, 1, FaultRates::default());
         let row = OutboxRow::of_order(&order, "order_placed", 1, json!({ "customer": order.customer }));
         let payload: serde_json::Value = serde_json::from_str(&row.payload).unwrap();
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_row_has_its_headers_as_pairs_and_is_otherwise_the_same() {
+    fn malformed_changes_only_the_headers() {
         let order = Order::nth(1, 1, FaultRates::default());
         let row = OutboxRow::of_payment(&order, Uuid::now_v7(), "payment_received", 2);
         let malformed = row.clone().malformed();
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn all_events_of_an_order_share_a_trace() {
+    fn events_of_an_order_share_a_trace_id() {
         let order = Order::nth(1, 1, FaultRates::default());
         let trace = |headers: &str| {
             let headers: serde_json::Value = serde_json::from_str(headers).unwrap();

@@ -1,23 +1,22 @@
-//! When the next customer comes.
+//! The times of the orders.
 
 use std::time::{Duration, Instant};
 
-/// How far behind its pace a shop may be and still catch up: enough for a late timer, too little for a rush
-/// after an outage.
+/// How much delay is caught up: enough for a late timer, too little for a burst after an outage.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// How many orders, how fast, for how long; `None` is without a bound.
+/// The rate and the limits of a workload; `None` is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Orders per second.
     pub rate: Option<u32>,
-    /// The shop closes after this time.
+    /// The workload ends after this time.
     pub open_for: Option<Duration>,
-    /// The shop closes after this many orders.
+    /// The workload ends after this many orders.
     pub orders: Option<u64>,
 }
 
-/// The schedule of one day's customers: a number and a time for each.
+/// Gives each order a number and a start time.
 pub(crate) struct OrderSchedule {
     pace: Pace,
     opened_at: Instant,
@@ -30,7 +29,7 @@ impl OrderSchedule {
         OrderSchedule { pace, opened_at: now, next_number: 0, next_at: now }
     }
 
-    /// The next order's number and its time, or `None` once the shop is closed.
+    /// The next order's number and start time, or `None` at the end of the workload.
     pub(crate) fn next(&mut self, now: Instant) -> Option<(u64, Instant)> {
         let behind_max = now.checked_sub(CATCH_UP).unwrap_or(now);
         let at = match self.pace.rate {
@@ -57,7 +56,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn orders_come_at_their_rate_and_end_with_the_time() {
+    fn next_spaces_orders_by_the_rate_until_the_time_is_over() {
         let now = Instant::now();
         let pace = Pace { rate: Some(4), open_for: Some(SECOND), orders: None };
         let mut schedule = OrderSchedule::new(pace, now);
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_orders_ends_a_shop_without_a_rate() {
+    fn next_ends_after_the_number_of_orders() {
         let now = Instant::now();
         let mut schedule = OrderSchedule::new(Pace { orders: Some(3), ..Pace::default() }, now);
         let numbers = std::iter::from_fn(|| schedule.next(now)).map(|(number, _)| number);
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_not_made_up_for_by_a_rush() {
+    fn next_catches_up_at_most_one_second() {
         let now = Instant::now();
         let mut schedule = OrderSchedule::new(Pace { rate: Some(10), ..Pace::default() }, now);
         schedule.next(now);

@@ -1,4 +1,4 @@
-//! One till: a connection that takes orders and payments, each with its outbox row in the same transaction.
+//! A connection that takes orders and payments, each with its outbox row in the same transaction.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ struct Statements {
     outbox: Statement,
 }
 
-/// What a transaction does once everything is written.
+/// How a transaction ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TransactionEnd {
     Commit,
@@ -31,19 +31,18 @@ enum TransactionEnd {
 }
 
 impl SalesWorker {
-    /// Connects and prepares.
+    /// Connects and prepares the statements.
     ///
     /// # Errors
-    /// [`Error::NoOutbox`] where the outbox table is not there (yet).
+    /// [`Error::NoOutbox`] if the outbox table does not exist (yet).
     pub(crate) async fn open(config: &Config, outbox: &str) -> Result<SalesWorker, Error> {
         let client = connect(config).await?;
-        // Also the proof that `outbox` is a table's name and nothing else, before it becomes part of an SQL text.
+        // This also validates that `outbox` is a table name before it is inserted into SQL text.
         if !outbox_exists(&client, outbox).await? {
             return Err(Error::NoOutbox { table: outbox.to_owned() });
         }
-        let prepare = async |sql: &str| {
-            client.prepare(sql).await.map_err(Error::postgres("preparing the statements of a till"))
-        };
+        let prepare =
+            async |sql: &str| client.prepare(sql).await.map_err(Error::postgres("preparing statements"));
         let statements = Statements {
             order: prepare(
                 "insert into orders (id, customer, total_cents, state) values ($1, $2, $3, 'placed')",
@@ -64,7 +63,7 @@ impl SalesWorker {
         Ok(SalesWorker { client, statements })
     }
 
-    /// Serves one customer: the order, then its payments.
+    /// Executes one order and then its payments.
     pub(crate) async fn serve(&mut self, order: &Order, ledger: &dyn Ledger) -> Result<(), Error> {
         if self.place(order, ledger).await? == TransactionEnd::RollBack {
             return Ok(());
@@ -126,7 +125,7 @@ fn cents(order: &Order) -> i64 {
     i64::try_from(order.total_cents()).unwrap_or(i64::MAX)
 }
 
-/// A transaction and the rows written in it.
+/// An open transaction and the outbox rows inserted in it.
 struct OutboxTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a Statements,
@@ -154,7 +153,7 @@ impl<'a> OutboxTransaction<'a> {
         Ok(())
     }
 
-    /// Writes the row behind a savepoint and rolls back to it.
+    /// Inserts the row after a savepoint and rolls back to it.
     async fn write_and_roll_back(&mut self, row: OutboxRow) -> Result<(), Error> {
         let doing = "rolling back to a savepoint";
         let savepoint = self.transaction.savepoint("gift").await.map_err(Error::postgres(doing))?;
@@ -187,14 +186,13 @@ impl<'a> OutboxTransaction<'a> {
     }
 }
 
-/// Whether the server itself says that it did not commit. A session that is terminated (class 57) may be so
-/// after its commit.
+/// Whether the server reported that the transaction did not commit. Class 57 (operator intervention) is no evidence:
+/// the session may be terminated after its commit.
 fn did_not_commit(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| !code.code().starts_with("57"))
 }
 
-/// The rows of a transaction that is open. Dropped on the way, it enters them in the ledger as rolled back:
-/// without a COMMIT sent there is nothing else they can be.
+/// The outbox rows of an open transaction. Dropped before COMMIT was sent, it reports them as rolled back.
 struct WrittenRows<'a> {
     ledger: &'a dyn Ledger,
     rows: Vec<OutboxRow>,

@@ -1,11 +1,11 @@
-//! The shop's own tables.
+//! The tables of the shop.
 
 use tokio_postgres::Client;
 
 use crate::Error;
 
-// The lock serves several shops that start at once: `create table if not exists` alone can fail between two
-// sessions with a unique violation in the catalog.
+// The lock is for several shops that start at once: concurrent `create table if not exists` can fail with a unique
+// violation in the catalog.
 const TABLES: &str = "
 begin;
 select pg_advisory_xact_lock(7236824);
@@ -26,16 +26,16 @@ create table if not exists payments (
 commit;
 ";
 
-/// Creates `orders` and `payments` where they are missing. The outbox table is not the shop's to make.
+/// Creates `orders` and `payments` if they are missing. The outbox table is created by `postrider init`.
 pub async fn create_tables(client: &Client) -> Result<(), Error> {
     client.batch_execute(TABLES).await.map_err(Error::postgres("creating the tables orders and payments"))
 }
 
-/// Whether the outbox table is there; `table` is a name as SQL writes it, such as `public.outbox`.
+/// Whether the outbox table exists; `table` is an SQL name such as `public.outbox`.
 pub async fn outbox_exists(client: &Client, table: &str) -> Result<bool, Error> {
     let row = client
         .query_one("select to_regclass($1) is not null", &[&table])
         .await
-        .map_err(Error::postgres("looking for the outbox table"))?;
+        .map_err(Error::postgres("checking whether the outbox table exists"))?;
     Ok(row.get(0))
 }

@@ -1,4 +1,4 @@
-//! A workload in the shop: several workers serve one schedule of customers.
+//! The workload of the shop: several workers take orders from one schedule.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,43 +13,43 @@ use crate::pace::OrderSchedule;
 use crate::sales_worker::SalesWorker;
 use crate::{Error, FaultRates, Ledger, Order, Pace, create_tables};
 
-/// Where the shop keeps its orders.
+/// The database of the shop.
 #[derive(Clone, Debug)]
 pub struct Shop {
     /// The database.
     pub postgres: Config,
-    /// The outbox table, a name as SQL writes it.
+    /// The outbox table, as an SQL name.
     pub outbox: String,
 }
 
-/// What one workload brings.
+/// The orders of one call of [`sell`].
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
-    /// How many customers, and when.
+    /// The rate of the orders, and when they end.
     pub pace: Pace,
-    /// What goes wrong.
+    /// The injected faults.
     pub rates: FaultRates,
-    /// How many workers serve at once, each with a connection of its own.
+    /// The number of parallel workers, each with its own connection.
     pub workers: u16,
-    /// Decides what the orders hold.
+    /// The seed of the orders' content.
     pub seed: u64,
 }
 
-/// Creates the shop's tables where they are missing, opens the workers and serves until the workload is over, `stop`
-/// becomes true or its sender is dropped; what is begun then is finished. The workload begins when the first worker is open.
+/// Creates the tables of the shop if they are missing, starts the workers and takes orders until the workload ends,
+/// `stop` becomes true or its sender is dropped. Orders that are in progress are completed. The time of the workload
+/// starts with the first connected worker.
 ///
-/// A database that is away, or an outbox table that is not there yet, is waited for. A customer whose
-/// connection breaks is not served again.
+/// An unavailable database and a missing outbox table are retried. An order whose connection breaks is not repeated.
 ///
 /// # Errors
-/// The first error that waiting does not cure.
+/// The first error that is not retryable.
 pub async fn sell(
     shop: &Shop,
     workload: Workload,
     ledger: Arc<dyn Ledger>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    // One worker waits for what is missing, so that the log does not say it once per worker.
+    // One connection waits for the database and the table, so that the reason is logged once and not per worker.
     let ready = with_retry(&mut stop, async || {
         create_tables(&connect(&shop.postgres).await?).await?;
         SalesWorker::open(&shop.postgres, &shop.outbox).await
@@ -71,7 +71,7 @@ pub async fn sell(
     while let Some(worker) = workers.join_next().await {
         match worker {
             Ok(served) => served?,
-            // Nobody aborts these tasks, so this is a worker's panic.
+            // The tasks are never aborted, so this is a panic of a worker.
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
         }
     }
@@ -107,7 +107,7 @@ async fn serve(
             match worker.serve(&order, &*ledger).await {
                 Ok(()) => {}
                 Err(error) if error.is_retryable() => {
-                    warn!(order = %order.id, "a worker closes: {}", error.with_causes());
+                    warn!(order = %order.id, error = error.with_causes(), "order failed; reconnecting");
                     break;
                 }
                 Err(error) => return Err(error),

@@ -1,25 +1,25 @@
-//! Whether the events of a key arrive in their order.
+//! Checks the order of the events of each key.
 
 use std::collections::HashMap;
 
-/// How an event follows the one before it of its key.
+/// The relation of an event to the earlier ones of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceStep {
-    /// The first one seen of its key, or one that comes after all seen before.
+    /// The first event of its key, or a higher sequence than all before.
     Forward,
-    /// The last one once more: a record sent twice.
+    /// The same sequence as the last: a record sent twice.
     Repeated,
-    /// One that comes before the `last` one seen: out of order, or a replay.
+    /// A lower sequence than `last`: out of order, or a replay.
     Backward {
         /// The highest sequence seen of the key.
         last: u64,
     },
 }
 
-/// The highest sequence of each key, for the keys that were busy lately.
+/// The highest sequence of each recently used key.
 ///
-/// Memory is bounded: a key that stayed quiet while `2 * keys_max` others were busy may be forgotten and then
-/// begins anew.
+/// Memory is bounded: a key that is idle while `2 * keys_max` others are used may be evicted; its next event is then
+/// `Forward`.
 #[derive(Debug)]
 pub struct SequenceTracker {
     keys_max: usize,
@@ -28,12 +28,12 @@ pub struct SequenceTracker {
 }
 
 impl SequenceTracker {
-    /// Remembers at least the last `keys_max` keys and at most twice as many.
+    /// Keeps at least the last `keys_max` keys and at most twice as many.
     pub fn new(keys_max: usize) -> SequenceTracker {
         SequenceTracker { keys_max, recent: HashMap::new(), previous: HashMap::new() }
     }
 
-    /// Enters an event of `key`; `sequence` grows along the key, gaps are fine.
+    /// Records an event of `key`; sequences grow within a key, gaps are allowed.
     pub fn observe(&mut self, key: &str, sequence: u64) -> SequenceStep {
         let last = self.recent.get(key).or_else(|| self.previous.get(key)).copied();
         let step = match last {
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_goes_forward_with_gaps() {
+    fn observe_accepts_gaps() {
         let mut tracker = SequenceTracker::new(10);
         let steps = [1, 2, 5].map(|sequence| tracker.observe("a", sequence));
         assert_eq!(steps, [SequenceStep::Forward; 3]);
     }
 
     #[test]
-    fn an_earlier_event_after_a_later_one_is_a_step_backward() {
+    fn observe_reports_a_lower_sequence_as_backward() {
         let mut tracker = SequenceTracker::new(10);
         tracker.observe("a", 3);
         assert_eq!(tracker.observe("a", 1), SequenceStep::Backward { last: 3 });
@@ -71,21 +71,21 @@ mod tests {
     }
 
     #[test]
-    fn the_same_event_again_is_a_repetition() {
+    fn observe_reports_the_same_sequence_as_repeated() {
         let mut tracker = SequenceTracker::new(10);
         tracker.observe("a", 1);
         assert_eq!(tracker.observe("a", 1), SequenceStep::Repeated);
     }
 
     #[test]
-    fn keys_do_not_touch_each_other() {
+    fn observe_keeps_keys_apart() {
         let mut tracker = SequenceTracker::new(10);
         tracker.observe("a", 9);
         assert_eq!(tracker.observe("b", 1), SequenceStep::Forward);
     }
 
     #[test]
-    fn memory_is_bounded_and_holds_the_busy_keys() {
+    fn observe_evicts_idle_keys_and_keeps_used_ones() {
         let mut tracker = SequenceTracker::new(10);
         tracker.observe("busy", 1_000);
         for key in 0..1_000_u64 {
