@@ -233,14 +233,20 @@ mod tests {
 
     // At 90,000 events per second the main loop has 11 µs for each.
     #[test]
-    fn seen_and_settled_cost_less_than_a_microsecond_or_so() {
+    fn seen_and_settled_cost_a_few_microseconds_at_most() {
+        const EVENTS: i32 = 10_000;
         let tracker = DeadlineTracker::new(MINUTE, Some(5 * MINUTE));
-        let start = std::time::Instant::now();
-        for n in 0..1_000_000 {
-            let bucket = tracker.seen(Some(n));
-            tracker.settled(bucket);
-        }
-        println!("{} ns per event", start.elapsed().as_nanos() / 1_000_000);
-        assert!(start.elapsed() < Duration::from_secs(5));
+        // The fastest of several batches, because other processes may occupy the processor.
+        let fastest = (0..100).map(|_| {
+            let start = std::time::Instant::now();
+            for n in 0..EVENTS {
+                let bucket = tracker.seen(Some(n.into()));
+                tracker.settled(bucket);
+            }
+            start.elapsed()
+        });
+        let per_event = fastest.min().expect("a batch") / EVENTS.unsigned_abs();
+        println!("{per_event:?} per event");
+        assert!(per_event < Duration::from_micros(5), "{per_event:?}");
     }
 }
