@@ -15,7 +15,7 @@ use crate::connection::session::Session;
 pub struct StoredRow {
     /// What its record is made of; the same bytes as the log brings.
     pub event: Event,
-    /// `None` for NULL and for a text that is none of ours.
+    /// `None` for NULL and for an unknown status.
     pub status: Option<Status>,
     /// How often it was sent; NULL counts as 0.
     pub attempts: u32,
@@ -25,7 +25,7 @@ pub struct StoredRow {
     pub place: Option<StoredPlace>,
 }
 
-/// Where a row says that its record is.
+/// The position that a row records.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredPlace {
     /// The topic.

@@ -36,7 +36,7 @@ pub use replay::selection::{RowKey, Selection};
 pub use replay::watch::ReplayWatch;
 pub use retention::month::Month;
 pub use retention::partitions::{Ahead, Expired, keep_ahead};
-pub use retention::retention::{Mark, Retention, Sweep, Swept};
+pub use retention::pass::{Mark, Retention, Sweep, Swept};
 pub use setup::apply::apply;
 pub use setup::catalog::{
     CatalogColumn, CatalogIndex, CatalogPartition, CatalogPublication, CatalogRole, CatalogSchema,

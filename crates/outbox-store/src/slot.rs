@@ -13,7 +13,7 @@ pub struct SlotState {
     /// the server, for this position is on its disk as soon as it moves. `confirmed_flush_lsn` is ahead of it and
     /// may go back to it in a crash (PostgreSQL documentation, "Logical Decoding Concepts").
     pub restart_lsn: Option<Lsn>,
-    /// Whether somebody reads from it now.
+    /// Whether a process streams from it.
     pub active: bool,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,

@@ -1,4 +1,4 @@
-//! How everything stands, for a person who looks.
+//! The database's part of the status report.
 
 use std::time::Duration;
 

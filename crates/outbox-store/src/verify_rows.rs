@@ -1,4 +1,4 @@
-//! Rows whose delivery is to be proven, in the order of their places.
+//! Delivered rows for `verify`, ordered by position.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ set local work_mem = '64MB';
 set local jit = off;
 ";
 
-/// Which rows are to be proven, of those that say PUBLISH or COMPLETE.
+/// The selection of PUBLISH and COMPLETE rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifySelection {
     /// Those created then or later.
@@ -38,14 +38,14 @@ pub struct VerifySelection {
     pub sample: Option<u64>,
 }
 
-/// A row whose delivery is to be proven.
+/// A delivered row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowToProve {
     /// Its primary key.
     pub id: Uuid,
     /// PUBLISH or COMPLETE.
     pub status: Status,
-    /// Where it says that its record is. A negative offset is none.
+    /// The position that it records; a negative offset is unknown.
     pub place: Option<StoredPlace>,
     /// The payload, as the bytes that the log brought; `None` for NULL.
     pub payload: Option<Bytes>,

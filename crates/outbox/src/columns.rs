@@ -224,6 +224,15 @@ impl Columns {
     }
 }
 
+impl Event {
+    /// The bytes of the event's values, for the in-flight limits.
+    pub fn size_bytes(&self) -> usize {
+        let texts: usize =
+            ColumnRole::event_texts().filter_map(|(_, field)| field.of(self)).map(Bytes::len).sum();
+        texts + self.others.iter().flatten().map(Bytes::len).sum::<usize>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;

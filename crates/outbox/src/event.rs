@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::columns::ColumnRole;
 use crate::status::Status;
 
 /// One inserted outbox row.
@@ -55,12 +54,5 @@ impl Event {
             status: None,
             others: Vec::new(),
         }
-    }
-
-    /// The bytes of the event's values, for the in-flight limits.
-    pub fn size_bytes(&self) -> usize {
-        let texts: usize =
-            ColumnRole::event_texts().filter_map(|(_, field)| field.of(self)).map(Bytes::len).sum();
-        texts + self.others.iter().flatten().map(Bytes::len).sum::<usize>()
     }
 }

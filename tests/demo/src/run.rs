@@ -126,8 +126,8 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until every committed row has arrived and says so, or nothing moves any more: the proof tells
-    /// which. Whether it came to that.
+    /// Waits until every committed row has arrived and its status is final, or nothing changes any more. Returns whether
+    /// every row arrived.
     pub(crate) async fn settle(&mut self, waiting: &str) -> Result<bool> {
         let mut step = Step::begin(waiting);
         let malformed = self.books.malformed();

@@ -28,7 +28,7 @@ impl Run {
         let step = Step::begin("Selling one order while the data platform is still away");
         let order = self.sell_one().await?;
         let places = self.published(&order).await?;
-        step.done(format!("Its {} rows say PUBLISH, and nobody consumes their records yet", order.len()));
+        step.done(format!("Its {} rows are PUBLISH; no group consumes their records yet", order.len()));
 
         let is_payment = |(_, place): &(&Uuid, &Place)| place.topic == TOPICS[1];
         let (payment, place) = places.iter().find(is_payment).context("the order has no payment")?;
@@ -94,7 +94,7 @@ impl Run {
         }
     }
 
-    /// Waits until the row of the lost record was sent again, and says what became of it and the others.
+    /// Waits until the lost record is published again, and reports all rows.
     async fn repaired(&mut self, order: &[Uuid], lost: Uuid) -> Result<String> {
         let deadline = Instant::now() + REPAIR;
         loop {

@@ -13,7 +13,7 @@ pub(crate) fn table(table: &TableName) -> String {
     format!("{}.{}", identifier(&table.schema), identifier(&table.name))
 }
 
-/// A text constant. The `E` form means the same whatever `standard_conforming_strings` says.
+/// A text constant. The `E` form does not depend on `standard_conforming_strings`.
 pub(crate) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }

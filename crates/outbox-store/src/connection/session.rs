@@ -13,12 +13,11 @@ use crate::connection::quote::identifier;
 /// What secures a connection where `sslmode` asks for it.
 pub type Tls = postgres_openssl::MakeTlsConnector;
 
-// libpq waits for ever by default. A relay must notice, within a time a person would wait, that a server does
-// not answer; half a minute leaves room for a loaded one.
+// libpq waits for ever by default. Half a minute is enough for a loaded server, and short enough for a relay.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 // A connection that waits for an answer has nothing on the wire, so only keepalives tell that its peer is gone.
-// tokio-postgres has libpq's two hours, after which nobody would still be waiting.
+// tokio-postgres has libpq's default of two hours, which is far too long.
 const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
@@ -82,7 +81,7 @@ pub async fn connect(config: &Config, tls: &Tls) -> Result<Session, StoreError> 
 }
 
 /// As [`connect`], with the payloads of what is notified on the channels the connection listens on. When the receiver
-/// is full, payloads are dropped: that it is not empty says enough.
+/// is full, payloads are dropped: one payload suffices to wake the receiver.
 ///
 /// # Errors
 ///
@@ -117,7 +116,7 @@ async fn open(
             alive,
             connection: tokio::spawn(async move {
                 let _living = living;
-                // Whoever waits for an answer gets the same error; here it only ends the task.
+                // The pending query gets the same error; here it only ends the task.
                 if let Err(error) = drive(connection, notify).await {
                     tracing::debug!(%error, "a connection to PostgreSQL has ended");
                 }
@@ -164,7 +163,7 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// Waits until the connection is gone, which an idle one is told of by the server. Cancel-safe.
+    /// Waits until the connection is closed; the server closes an idle one when it shuts down. Cancel-safe.
     pub async fn closed(&self) {
         // Nothing is ever sent, so this ends with the sender.
         let _ = self.alive.clone().changed().await;

@@ -2,4 +2,4 @@
 
 pub(crate) mod month;
 pub(crate) mod partitions;
-pub(crate) mod retention;
+pub(crate) mod pass;

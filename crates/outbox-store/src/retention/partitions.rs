@@ -7,7 +7,7 @@ use crate::connection::names::Names;
 use crate::connection::quote::{identifier, literal, table};
 use crate::connection::session::Session;
 use crate::retention::month::{Month, default_partition};
-use crate::retention::retention::{Mark, Retention};
+use crate::retention::pass::{Mark, Retention};
 use crate::setup::catalog::CatalogPartition;
 use crate::setup::inspect::partitions;
 use crate::setup::preflight::problem::Problem;
@@ -15,7 +15,7 @@ use crate::setup::preflight::problem::Problem;
 // While a statement waits for its lock on the table, whatever comes after it waits too: the services' inserts.
 const LOCK: &str = "set local lock_timeout = '1s'";
 
-// This month and the two that follow. Whoever runs `init` by hand because the relay's role owns nothing has a month
+// This month and the two that follow. If `init` is run by hand, because the relay's role does not own the table, there is a month
 // to do it in. The month before would be for backdated rows alone, which the default partition takes.
 const MONTHS: usize = 3;
 
@@ -38,7 +38,7 @@ pub(crate) fn missing_months(partitions: &[CatalogPartition], now: Month) -> Vec
 pub struct Ahead {
     /// Partitions that were made.
     pub made: Vec<TableName>,
-    /// What is in the way of others. Rows of their months go to the default partition meanwhile.
+    /// What prevents others. Until then rows of their months go to the default partition.
     pub problems: Vec<Problem>,
     /// Whether the table was locked for too long; to be tried again.
     pub locked: bool,
@@ -120,12 +120,12 @@ pub enum Expired {
     /// It holds rows that are not COMPLETE, or not for long enough, and stays whole: where a month goes at once, to
     /// delete its rows one by one would gain nothing but bloat.
     Kept,
-    /// Somebody uses the table; to be tried again.
+    /// The table is in use; retried later.
     Locked,
 }
 
 impl Retention<'_> {
-    /// The tables whose old rows are to be deleted one by one: of a partitioned table those partitions that do not
+    /// The tables whose old rows are deleted one by one: of a partitioned table those partitions that do not
     /// hold a month, such as the default one; else the table itself.
     ///
     /// # Errors
@@ -157,10 +157,10 @@ impl Retention<'_> {
 
     /// Drops a month's partition if all of its rows are COMPLETE and old.
     ///
-    /// To read a month takes longer than services can wait, and whoever detaches a partition locks everybody out of
+    /// To read a month takes longer than services can wait, and detaching a partition blocks all sessions that use
     /// the table (DETACH CONCURRENTLY does not, but PostgreSQL refuses it where there is a default partition:
     /// documentation, "ALTER TABLE"). So the partition is read first, then detached in a transaction of
-    /// milliseconds, and read again when nobody can reach it any more: to find what came in between. If nothing
+    /// milliseconds, and read again once no session can reach it, to find what was inserted in between. If nothing
     /// did it is dropped, else attached again. It is marked, so that a pass that is interrupted is continued.
     ///
     /// # Errors

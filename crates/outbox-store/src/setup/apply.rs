@@ -13,7 +13,7 @@ const SAY_SO_AFTER: Duration = Duration::from_secs(2);
 /// Carries out a plan and reports each of its lines: what was found as it comes, what was made once it is.
 ///
 /// Every step is a transaction of its own, so a slot is never made in one that wrote (which the server
-/// refuses), and each may be repeated: what another `init` has made meanwhile counts as found.
+/// refuses), and each may be repeated: what a concurrent `init` created counts as found.
 ///
 /// # Errors
 ///

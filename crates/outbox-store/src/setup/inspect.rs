@@ -71,7 +71,7 @@ select c.relname::text, i.indisvalid and i.indpred is null,
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am am on am.oid = c.relam
 where i.indrelid = $1 order by 1";
 
-// Bounds are told in the session's time zone and read in it again, by which they are moments. A range of anything
+// Bounds are printed and parsed in the session's time zone, which yields points in time. A range of anything
 // but times tells none.
 const PARTITIONS: &str = "
 select n.nspname::text, c.relname::text, b.bound = 'DEFAULT', c.relkind::text,
@@ -238,7 +238,7 @@ pub(crate) async fn partitions(
         let name = TableName { schema: row.get(0), name: row.get(1) };
         let (from, to): (Option<&str>, Option<&str>) = (row.get(5), row.get(6));
         let month = Month::of_partition(table, &name.name).filter(|month| {
-            name.schema == table.schema && from == Some(&month.told()) && to == Some(&month.next().told())
+            name.schema == table.schema && from == Some(&month.bound()) && to == Some(&month.next().bound())
         });
         CatalogPartition { month, default: row.get(2), kind: row.get(3), fillfactor: row.get(4), name }
     };

@@ -30,7 +30,7 @@ pub enum Line {
     Note(String),
     /// It works, and costs dearly.
     Warning(String),
-    /// Something is to be done.
+    /// A change.
     Step(Step),
 }
 
@@ -46,7 +46,7 @@ pub struct Step {
 }
 
 impl InitPlan {
-    /// What is to be done, in order; nothing when everything is there.
+    /// The changes in order; none if everything exists.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.lines.iter().filter_map(|line| match line {
             Line::Step(step) => Some(step),
@@ -72,7 +72,7 @@ impl fmt::Display for InitPlan {
     }
 }
 
-/// As `init` says it, once done.
+/// As `init` prints it.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -343,7 +343,7 @@ fn a_slot_that_cannot_serve_is_named() {
 }
 
 #[test]
-fn a_role_that_may_not_is_told_what_to_be_granted() {
+fn role_without_privileges_gets_the_grant_statements() {
     let mut catalog = nothing();
     catalog.role.create_in_database = false;
     catalog.role.replication = false;
@@ -433,7 +433,7 @@ fn a_table_that_is_not_partitioned_is_not_made_so() {
 }
 
 #[test]
-fn months_that_are_missing_are_made_by_whoever_owns_the_table() {
+fn missing_partitions_need_the_owner_of_the_table() {
     let mut catalog = everything();
     table(&mut catalog).kind = "p".to_owned();
     table(&mut catalog).partitions = vec![partition(Month::new(2026, 10)), partition(Month::new(2026, 11))];

@@ -47,7 +47,7 @@ pub struct YoungRows {
 impl StuckRows {
     /// The rows, summed up in one query that brings none of them.
     ///
-    /// With [`Suspects::waited_us`] given, those that have not waited for as long are told apart, by ages that are
+    /// With [`Suspects::waited_us`] given, those that have not waited for as long are counted apart, by ages that are
     /// rounded by `width_us`; left out are those of them that were sent at `counted_from_us` or later.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub struct StuckPage {
 pub struct Pages<'a> {
     sql: &'a Sql,
     condition: String,
-    /// Any time of creation, and none: the rows that are inserted meanwhile are among them.
+    /// Any `created_at`, NULL included, so rows inserted during the scan are among them.
     unbounded: bool,
     rows_max: u16,
     stage: Stage,
@@ -127,7 +127,7 @@ impl Pages<'_> {
         Ok(StuckPage { rows: found.iter().map(stuck_row).collect(), now_us })
     }
 
-    /// The last row of the stage, whatever it says.
+    /// The last row of the stage, in any state.
     async fn last(&self, session: &Session) -> Result<Option<Key>, StoreError> {
         let Sql { table, id, .. } = self.sql;
         let (key, stage) = (self.key(), self.stage_condition());

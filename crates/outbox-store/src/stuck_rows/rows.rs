@@ -20,7 +20,7 @@ pub struct StuckRow {
     pub attempts: u32,
     /// When it was sent last.
     pub last_attempt_at_us: Option<i64>,
-    /// Where its record is, if it says so.
+    /// The position of its record, if known.
     pub place: Option<StoredPlace>,
 }
 

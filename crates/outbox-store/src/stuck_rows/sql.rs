@@ -22,7 +22,7 @@ pub(crate) struct Sql {
     pub(crate) created_at: Option<Time>,
     /// Whether the row does not wait behind another of its key.
     pub(crate) not_held: String,
-    /// Whether the row says where its record is.
+    /// Whether the row has a position.
     pub(crate) placed: String,
 }
 
@@ -104,7 +104,7 @@ impl Sql {
         format!("coalesce({} < '{waited_us}'::int8, false)", self.waited())
     }
 
-    /// Whether a row says that it is in one of these partitions; `None` is for one that does not say where it is.
+    /// Whether a row's position is in one of these partitions; `None` stands for rows without a position.
     pub(crate) fn is_in(&self, partitions: &[Option<(String, i32)>]) -> String {
         let Sql { topic, partition, placed, .. } = self;
         let named = partitions.iter().flatten();

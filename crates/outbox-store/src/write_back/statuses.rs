@@ -9,7 +9,7 @@ use crate::connection::quote;
 use crate::connection::session::Session;
 
 /// What the rows of these ids say, in one query. A row that is gone has no entry; one whose status is NULL or
-/// a text that is none of ours has `None`.
+/// an unknown text has `None`.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub async fn table_oid(session: &Session, names: &Names) -> Result<Option<u32>, 
     Ok(row.map(|row| row.get(0)))
 }
 
-/// The statement with which a person leaves a row out.
+/// The statement with which an operator excludes a row.
 pub fn leave_out_sql(names: &Names, id: Uuid) -> String {
     format!(
         "UPDATE {table} SET {status} = 'FAILED' WHERE {key} = '{id}'",

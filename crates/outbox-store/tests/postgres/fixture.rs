@@ -24,7 +24,7 @@ pub(crate) struct Fixture {
     pub(crate) database: String,
     pub(crate) names: Names,
     pub(crate) session: Session,
-    /// For what a service or a person does.
+    /// For statements of services and operators.
     pub(crate) sql: Client,
 }
 

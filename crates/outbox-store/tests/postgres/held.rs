@@ -119,7 +119,7 @@ async fn load_held_keys_removes_stale_entries() {
     write(&fixture, [head(6, "l"), held(7, "l", 6)]).await;
     write(&fixture, [head(8, "m")]).await;
     write(&fixture, [head(9, "n"), held(10, "n", 9)]).await;
-    // 2 was published before the crash, 3 was given up and holds nobody up, 4 is long gone, 5 may not be visible yet;
+    // 2 was published before the crash, 3 was given up and holds no row, 4 is long gone, 5 may not be visible yet;
     // the heads of l and m were sent, that of n is gone.
     for change in [
         "update outbox set status = 'PUBLISH' where id = ",

@@ -104,7 +104,7 @@ async fn several_at_a_time_take_turns() {
 }
 
 #[tokio::test]
-async fn a_role_without_rights_is_told_each_and_granted_them_succeeds() {
+async fn role_without_privileges_gets_every_grant_statement() {
     let mut fixture = Fixture::empty().await;
     fixture.execute("revoke create on schema public from public").await;
     let (role, config) = fixture.role("").await;

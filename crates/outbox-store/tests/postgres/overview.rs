@@ -116,7 +116,7 @@ async fn keys_are_held_back_by_their_heads_the_longest_first() {
 }
 
 #[tokio::test]
-async fn what_is_missing_says_what_makes_it() {
+async fn missing_objects_name_the_remedy() {
     let fixture = Fixture::empty().await;
     let (session, names) = (&fixture.session, &fixture.names);
     let errors = [

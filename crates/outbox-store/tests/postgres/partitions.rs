@@ -103,7 +103,7 @@ async fn the_months_to_come_are_kept_ahead_whatever_the_time_zone() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_way_of_a_month_is_told_and_the_rest_made() {
+async fn blocked_partition_is_reported_and_the_others_are_created() {
     let fixture = Fixture::partitioned().await;
     let names = ["1 month", "2 months"].map(|ahead| {
         format!("'outbox_' || to_char(now() at time zone 'UTC' + interval '{ahead}', 'YYYY_MM')")
@@ -146,7 +146,7 @@ async fn what_is_in_the_way_of_a_month_is_told_and_the_rest_made() {
 }
 
 #[tokio::test]
-async fn a_role_that_does_not_own_the_table_is_told_so() {
+async fn partitions_need_the_owner_of_the_table() {
     let fixture = Fixture::partitioned().await;
     let next = fixture
         .text("select 'outbox_' || to_char(now() at time zone 'UTC' + interval '1 month', 'YYYY_MM')")
@@ -206,7 +206,7 @@ async fn rows_of_the_default_partition_go_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_month_is_not_dropped_while_somebody_uses_the_table() {
+async fn partition_is_not_dropped_while_the_table_is_locked() {
     let fixture = Fixture::partitioned().await;
     march(&fixture).await;
     rows(&fixture, "COMPLETE", 10).await;
@@ -234,7 +234,7 @@ async fn what_an_interrupted_pass_has_detached_is_dropped_or_put_back_by_the_nex
     fixture.execute(detach).await;
     assert_eq!(expired(&fixture).await, [(MARCH, Expired::Dropped)]);
 
-    // A table that somebody else has detached is his.
+    // A partition detached by another session is left alone.
     march(&fixture).await;
     fixture.execute("alter table outbox detach partition outbox_2024_03").await;
     assert_eq!(expired(&fixture).await, []);

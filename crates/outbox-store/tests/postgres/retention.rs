@@ -19,7 +19,7 @@ from (values
     ('completed late', 'COMPLETE', '3 days', '23 hours'),
     ('young', 'COMPLETE', '2 hours', '1 hour'),
     ('claims to be younger than its end', 'COMPLETE', '2 hours', '2 days'),
-    ('complete since nobody knows when', 'COMPLETE', '3 days', null),
+    ('complete without a time', 'COMPLETE', '3 days', null),
     ('never sent', 'INIT', '3 days', '2 days'),
     ('not consumed', 'PUBLISH', '3 days', '2 days'),
     ('given up', 'FAILED', '3 days', '2 days')) as v (name, status, created, completed)";
@@ -54,14 +54,14 @@ async fn left(fixture: &Fixture) -> String {
 async fn only_rows_that_are_complete_and_old_go() {
     let fixture = Fixture::set_up().await;
     fixture.execute(ROWS).await;
-    let kept = "claims to be younger than its end, complete since nobody knows when, completed late, given up, \
+    let kept = "claims to be younger than its end, complete without a time, completed late, given up, \
                 never sent, not consumed, young";
     assert_eq!(sweep(&fixture, DAY).await, [(8, 3)]);
     assert_eq!(left(&fixture).await, kept);
     assert_eq!(sweep(&fixture, DAY).await, [(5, 0)], "what stays is looked at again and stays");
     assert_eq!(left(&fixture).await, kept);
     sweep(&fixture, Duration::ZERO).await;
-    assert_eq!(left(&fixture).await, "complete since nobody knows when, given up, never sent, not consumed");
+    assert_eq!(left(&fixture).await, "complete without a time, given up, never sent, not consumed");
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn the_slot_is_past_a_mark_once_its_durable_position_is() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_delete_is_told_what_to_be_granted() {
+async fn role_without_delete_gets_the_grant_statement() {
     let mut fixture = Fixture::set_up().await;
     fixture.execute(ROWS).await;
     let (role, config) = fixture.role("replication").await;

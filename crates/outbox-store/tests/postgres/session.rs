@@ -32,7 +32,7 @@ async fn a_server_that_is_away_is_transient() {
     server.stop().expect("it stops");
     let error = wal_flush_position(&session).await.expect_err("the connection is lost");
     assert!(error.is_retryable(), "{error}");
-    let error = connect(&config, &tls()).await.expect_err("nobody listens");
+    let error = connect(&config, &tls()).await.expect_err("no server listens");
     assert!(error.is_retryable(), "{error}");
 }
 

@@ -163,11 +163,7 @@ async fn rows_are_found_by_how_long_they_have_waited() {
     assert_eq!(overview.partitions.iter().map(|rows| rows.rows).sum::<u64>(), 5);
     let counted =
         rows.overview(&fixture.session, &of, 60_000_000, Some(0)).await.expect("it can be summed up");
-    assert_eq!(
-        counted.young.iter().map(|young| young.rows).sum::<u64>(),
-        2,
-        "all but the one that says when"
-    );
+    assert_eq!(counted.young.iter().map(|young| young.rows).sum::<u64>(), 2, "all but the one with a time");
 }
 
 fn place(partition: i32, offset: i64) -> String {

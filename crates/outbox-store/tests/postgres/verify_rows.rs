@@ -112,7 +112,7 @@ async fn large_payloads_come_few_at_a_time() {
 }
 
 #[tokio::test]
-async fn without_a_creation_time_rows_cannot_be_told_by_it() {
+async fn selection_by_time_needs_created_at() {
     let fixture = Fixture::set_up().await;
     fixture.execute(SOME).await;
     fixture.execute("alter table outbox drop column created_at").await;

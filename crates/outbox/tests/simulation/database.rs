@@ -36,7 +36,7 @@ impl Database {
         self.rows[event]
     }
 
-    /// Whether nobody is to wait for the event: its row says FAILED, or it has none and was given up.
+    /// Whether the event is given up: its row is FAILED, or it has none and was given up.
     pub(crate) fn is_given_up(&self, event: usize) -> bool {
         self.rows[event] == Some(Status::Failed) || (self.rows[event].is_none() && self.given_up[event])
     }
@@ -76,7 +76,7 @@ impl Database {
         }
     }
 
-    /// A person gives the row up.
+    /// An operator marks the row FAILED.
     pub(crate) fn failed(&mut self, event: usize) {
         if self.rows[event] == Some(Status::Init) {
             self.rows[event] = Some(Status::Failed);

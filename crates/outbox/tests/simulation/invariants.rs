@@ -16,7 +16,7 @@ pub(crate) struct Violation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// Every event the server would not send again is on the broker, and its row says so.
+    /// Every event that the server would not send again is on the broker and recorded on its row.
     NothingLost,
     /// What is confirmed is the end of a transaction or a keepalive's position; it never goes back, never
     /// passes an open transaction, never lies inside one or beyond the log.
@@ -169,7 +169,7 @@ impl Watch {
                 let end = transaction.end;
                 let what = format!(
                     "confirmed {confirmed}, but event {event} of the transaction that ends at {end} is \
-                     {landed} the broker and its row says {row:?}"
+                     {landed} the broker and its row is {row:?}"
                 );
                 return Err(Violation { rule: Rule::NothingLost, what });
             }
@@ -252,7 +252,7 @@ impl Watch {
             if std::mem::replace(&mut self.in_this_run[event], true) {
                 return broken(format!("event {event} is published twice in one run"));
             }
-            // A row that is gone says nothing, and without write-back no row does.
+            // A deleted row has no status, and without write-back no row has one.
             if !world.plan.write_back || world.database.status(event).is_none() {
                 continue;
             }

@@ -67,14 +67,14 @@ fn live_all(first: u64, histories: u64) -> Tally {
     for seed in first..first + histories {
         match history::live(seed) {
             Ok(tally) => sum += &tally,
-            Err(failure) => panic!("{}", told(seed, &failure)),
+            Err(failure) => panic!("{}", describe(seed, &failure)),
         }
     }
     sum
 }
 
 /// `script/planted` reads the first line.
-fn told(seed: u64, failure: &Failure) -> String {
+fn describe(seed: u64, failure: &Failure) -> String {
     let Failure { step, violation, trace } = failure;
     let recent = &trace[trace.len().saturating_sub(TRACE_LINES)..];
     format!(

@@ -81,7 +81,7 @@ impl Plan {
             server: ServerHabits {
                 sends_empty: random.chance(50),
                 keepalives_anytime: random.chance(60),
-                // What such a keepalive says inside a transaction sent a second time would be true of nothing.
+                // Inside a transaction that is sent again, such a keepalive would be wrong.
                 keepalives_run_ahead: random.chance(20) && !starts_early,
                 keepalives_retreat: random.chance(50),
                 ignores_retreat,

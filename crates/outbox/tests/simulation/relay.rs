@@ -19,7 +19,7 @@ pub(crate) struct Relay {
     to_ask: VecDeque<Flight>,
     /// Admitted, and not yet handed to the producer.
     ready: VecDeque<Flight>,
-    /// Events the broker is known to refuse: a life that ended by it has told.
+    /// Events that the broker rejected in an earlier session.
     refused: BTreeSet<usize>,
     /// Rows that are set aside and do not say so durably yet: what is behind them in their key waits.
     aside: Vec<Flight>,
@@ -34,7 +34,7 @@ pub(crate) struct Relay {
 struct Flight {
     token: usize,
     event: usize,
-    /// Whether its row is to be asked for.
+    /// Whether its row needs a lookup.
     asks: bool,
     /// Whether its row is to say FAILED.
     fails: bool,
@@ -205,7 +205,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Whether somebody's plan would be taken.
+    /// Whether a resend is accepted.
     pub(crate) fn takes_planned(&self) -> bool {
         self.is_reading()
     }

@@ -113,7 +113,7 @@ impl Server {
         self.is_connected() && (self.habits.keepalives_anytime || !self.is_in_transaction())
     }
 
-    /// A keepalive says how far decoding has come: never past the commit record of a transaction that is
+    /// A keepalive holds the position of decoding: never past the commit record of a transaction that is
     /// still to be sent whole, except for a habit. It may have been written long before it is read, so it may also say less.
     pub(crate) fn keepalive(&mut self, log: &Log, latest: bool, random: &mut Random) -> Option<Message> {
         let habits = self.habits;

@@ -99,7 +99,7 @@ impl Step {
         !self.is_fault() && !is_new
     }
 
-    /// `is_settling`: nothing new happens any more, everything is to be completed.
+    /// `is_settling`: nothing new happens any more, and everything completes.
     pub(crate) fn is_possible(self, world: &mut World, is_settling: bool) -> bool {
         let World { log, server, broker, database, relay, plan, refused, .. } = world;
         let is_connected = server.is_connected();

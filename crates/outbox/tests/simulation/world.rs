@@ -24,13 +24,13 @@ pub(crate) struct World {
     /// How often the relay has been started, and how often it ended without completing what it had read.
     pub(crate) runs: usize,
     pub(crate) deaths: usize,
-    /// The event whose refusal stopped the relay, until a person has looked at it.
+    /// The event whose refusal stopped the relay, until an operator handles it.
     pub(crate) refused: Option<usize>,
     /// Where rows that are refused step aside: the events whose refusal ended a life, until the next has seen to
     /// them. Gone with the process.
     pub(crate) verdicts: BTreeSet<usize>,
     pub(crate) tally: Tally,
-    /// What happened, where somebody wants to read it.
+    /// The trace, if it is recorded.
     pub(crate) trace: Option<Vec<String>>,
 }
 
@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    /// A person looks at the row that stopped the relay: gives it up, or lets the relay try again.
+    /// An operator handles the row that stopped the relay: marks it FAILED, or has the relay try again.
     pub(crate) fn person_acts(&mut self) {
         let Some(event) = self.refused.take() else { return };
         if self.plan.write_back && self.random.chance(40) {
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// An event that can be sent again on purpose: its row says that it was delivered.
+    /// An event that can be resent: its row is PUBLISH or COMPLETE.
     fn plannable(&mut self) -> Option<usize> {
         let rows = 0..self.log.events.len();
         let delivered: Vec<usize> = rows
@@ -168,7 +168,7 @@ impl World {
         (!delivered.is_empty()).then(|| self.random.pick(&delivered))
     }
 
-    /// Somebody has an event sent again.
+    /// An event is resent.
     pub(crate) fn plan_again(&mut self) {
         let Some(event) = self.plannable() else { return };
         let Some(relay) = &mut self.relay else { return };

@@ -5,6 +5,7 @@ mod exit;
 mod main_loop;
 mod preflight;
 mod publish;
+mod purpose;
 mod session;
 mod shutdown;
 mod source;
@@ -23,17 +24,9 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::relay::background::background_tasks::deadline_tracker;
+use crate::relay::purpose::Purpose;
 use crate::relay::session::{RelaySession, SessionOutcome};
 use crate::relay::shutdown::Shutdown;
-
-/// What the sessions of a process are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// To relay until stopped.
-    Relay,
-    /// To carry out the replay requests up to this one, and nothing else.
-    Replay(Uuid),
-}
 
 /// The outcome of a replay that this process carried out itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@ use tracing::{info, warn};
 use wal_reader::Intake;
 
 use crate::config::{Config, Policy};
-use crate::relay::Purpose;
 use crate::relay::background::background_tasks::{self, BackgroundTasks, BackgroundTasksOptions};
 use crate::relay::exit::ExitReason;
 use crate::relay::main_loop::{MainLoop, MainLoopParts};
@@ -24,6 +23,7 @@ use crate::relay::publish::held_keys::HeldKeys;
 use crate::relay::publish::in_flight::InFlight;
 use crate::relay::publish::producer::{Producer, ProducerOptions};
 use crate::relay::publish::publisher::{Publisher, PublisherParts};
+use crate::relay::purpose::Purpose;
 use crate::relay::shutdown::Shutdown;
 use crate::relay::source::connection::{ReplicationSource, SlotOptions, SlotStart, SourceEvent};
 use crate::relay::source::decode::OutboxDecoder;

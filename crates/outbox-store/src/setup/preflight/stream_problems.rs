@@ -139,7 +139,7 @@ pub(crate) fn publication_notes(publication: &CatalogPublication, names: &Names)
 pub(crate) fn slot_problems(slot: &CatalogSlot, server: &CatalogServer, names: &Names) -> Vec<Problem> {
     let name = &names.slot;
     let drop = format!("SELECT pg_drop_replication_slot({})", literal(name));
-    let other = format!("set postgres.slot to another name, or, if nobody needs this one, {drop}");
+    let other = format!("set postgres.slot to another name, or, if it is not needed, {drop}");
     let Some(plugin) = &slot.plugin else {
         return vec![Problem::new(format!("slot {name} is a physical one"), other)];
     };

@@ -15,9 +15,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::relay::Purpose;
 use crate::relay::background::kafka_evidence::KafkaEvidence;
 use crate::relay::background::retention::run_retention;
+use crate::relay::purpose::Purpose;
 
 /// Time for a replay to save its progress when the session ends.
 const SAVE_PROGRESS_MAX: Duration = Duration::from_millis(1500);

@@ -30,7 +30,7 @@ set enable_mergejoin = off;
 set plan_cache_mode = force_generic_plan;
 ";
 
-// A batch locks its rows for a few milliseconds, and a row that is COMPLETE is one that nobody waits for.
+// A batch locks its rows for a few milliseconds, and no service waits for a COMPLETE row.
 const BATCH_ROWS: u32 = 500;
 
 // No row is kept for longer than a server can count.
@@ -69,7 +69,7 @@ impl<'a> Retention<'a> {
         Ok(Retention { session, names })
     }
 
-    /// Makes a mark in the log, so that the log goes past it even if nobody else writes anything.
+    /// Writes a mark to the WAL, so that the WAL advances past it on an idle server.
     ///
     /// # Errors
     ///
@@ -178,8 +178,8 @@ pub struct Swept {
 }
 
 impl Sweep<'_> {
-    /// Deletes what is COMPLETE and old among the next rows. A row that somebody has locked is left for another
-    /// pass, and so is one that says anything else by the time that it is locked.
+    /// Deletes old COMPLETE rows among the next rows. A row that another session has locked is left for the next pass, and
+    /// so is one that is in another state once it is locked.
     ///
     /// # Errors
     ///
@@ -200,7 +200,7 @@ impl Sweep<'_> {
     }
 }
 
-// A page is bounded in the rows that it looks at, not in those that it deletes: where nothing is to be deleted,
+// A page is bounded in the rows that it looks at, not in those that it deletes: where nothing has to be deleted,
 // each statement is as short as where everything is. A row that claims to have been created later than it was
 // completed is found once its created_at is old too.
 fn sql(names: &Names, of: &TableName, created_at_type: &str) -> String {
