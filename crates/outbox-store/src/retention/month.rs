@@ -36,7 +36,7 @@ impl Month {
     }
 
     /// Its first moment in UTC, as the catalog is asked to tell it.
-    pub(crate) fn bound(self) -> String {
+    pub(crate) fn timestamp(self) -> String {
         format!("{:04}-{:02}-01 00:00:00.000000", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
     }
 
