@@ -238,7 +238,9 @@ pub(crate) async fn partitions(
         let name = TableName { schema: row.get(0), name: row.get(1) };
         let (from, to): (Option<&str>, Option<&str>) = (row.get(5), row.get(6));
         let month = Month::of_partition(table, &name.name).filter(|month| {
-            name.schema == table.schema && from == Some(&month.timestamp()) && to == Some(&month.next().timestamp())
+            name.schema == table.schema
+                && from == Some(&month.timestamp())
+                && to == Some(&month.next().timestamp())
         });
         CatalogPartition { month, default: row.get(2), kind: row.get(3), fillfactor: row.get(4), name }
     };

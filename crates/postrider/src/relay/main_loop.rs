@@ -52,7 +52,6 @@ pub(super) struct MainLoopParts {
 }
 
 /// Everything that the loop reacts to.
-#[expect(clippy::large_enum_variant, reason = "one at a time, and consumed at once")]
 enum Input {
     StopRequested,
     DrainDeadline,

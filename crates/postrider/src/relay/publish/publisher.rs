@@ -66,7 +66,7 @@ enum HandOver {
     /// The event left the queue, or the producer has it.
     Taken,
     /// The event waits at the front of the queue.
-    Waits(Token, QueuedEvent),
+    Waits(Token, Box<QueuedEvent>),
 }
 
 impl Publisher {
@@ -198,7 +198,7 @@ impl Publisher {
     pub(crate) fn hand_over_ready(&mut self, ledger: &mut InFlightLedger) -> Result<(), ExitReason> {
         while let Some((token, queued)) = self.queue.pop() {
             if let HandOver::Waits(token, queued) = self.hand_over(token, queued, ledger)? {
-                self.queue.put_back(token, queued);
+                self.queue.put_back(token, *queued);
                 break;
             }
         }
@@ -266,7 +266,7 @@ impl Publisher {
         ledger: &mut InFlightLedger,
     ) -> Result<HandOver, ExitReason> {
         if self.waits_for_failing_key(&queued.event) {
-            return Ok(HandOver::Waits(token, queued));
+            return Ok(HandOver::Waits(token, Box::new(queued)));
         }
         if let Some((key, behind)) = self.waits_behind(&queued) {
             self.hold(token, &queued, key, behind, ledger)?;
@@ -281,7 +281,7 @@ impl Publisher {
                     return Ok(HandOver::Taken);
                 }
                 Err(PublishError::QueueFull | PublishError::ProducerFailed(_)) => {
-                    return Ok(HandOver::Waits(token, queued));
+                    return Ok(HandOver::Waits(token, Box::new(queued)));
                 }
                 Err(PublishError::Rejected(rejection)) => PublishFailure::before_sending(&rejection),
             },
@@ -356,7 +356,7 @@ impl Publisher {
             FailureAction::DeadLetter(topic) => self.send_dead_letter(token, queued, &topic, failure, ledger),
             FailureAction::Hold if self.is_anything_in_flight() => {
                 // On a restart an earlier event of the key that is not durably published would wait behind this one.
-                Ok(HandOver::Waits(token, QueuedEvent { failure: Some(failure), ..queued }))
+                Ok(HandOver::Waits(token, Box::new(QueuedEvent { failure: Some(failure), ..queued })))
             }
             FailureAction::Hold => self.fail(token, queued, failure, key.clone(), key, ledger),
             FailureAction::Fail => self.fail(token, queued, failure, key, None, ledger),
@@ -390,7 +390,7 @@ impl Publisher {
             }
             Err(PublishError::QueueFull | PublishError::ProducerFailed(_)) => {
                 queued.failure = Some(failure);
-                Ok(HandOver::Waits(token, queued))
+                Ok(HandOver::Waits(token, Box::new(queued)))
             }
             Err(PublishError::Rejected(rejection)) => {
                 self.apply_policy(token, queued, failure.and_dead_letter(&rejection), ledger)

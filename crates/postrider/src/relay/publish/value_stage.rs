@@ -17,6 +17,7 @@ pub(crate) trait ValueFormat {
     fn encode(&self, event: Event) -> Encoding;
 }
 
+#[expect(clippy::large_enum_variant, reason = "Done is the common variant, and consumed at once")]
 pub(crate) enum Encoding {
     Done(Event),
     #[cfg_attr(not(test), expect(dead_code, reason = "for formats that await a schema registry"))]
@@ -47,6 +48,7 @@ struct Slot {
     value: Value,
 }
 
+#[expect(clippy::large_enum_variant, reason = "every value becomes Done")]
 enum Value {
     Pending(Pin<Box<dyn Future<Output = Encoded>>>),
     Done(Encoded),
