@@ -131,7 +131,7 @@ fn log_lines_of_every_client_are_tracing_events() {
     let kafka_brokers = kafka.brokers();
     // No server listens on port 1 of the loopback.
     let unreachable = "127.0.0.1:1";
-    for brokers in [&*kafka_brokers, unreachable] {
+    for brokers in [kafka_brokers, unreachable] {
         for name in ["partition reader", "inspector", "receipts", "sink"] {
             let output = client(name, brokers);
             let (stdout, stderr) =
