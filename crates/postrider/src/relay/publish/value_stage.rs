@@ -110,7 +110,7 @@ mod tests {
 
     impl ValueFormat for SlowFormat {
         fn encode(&self, event: Event) -> Encoding {
-            if event.id.as_u128() % 2 == 0 {
+            if event.id.as_u128().is_multiple_of(2) {
                 return Encoding::Done(event);
             }
             let answer = self.0.borrow_mut().remove(0);
