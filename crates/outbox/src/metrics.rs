@@ -62,7 +62,7 @@ pub struct Metrics {
     pub dead_letters_published: IntCounter,
     /// Row updates that are durable.
     pub rows_written_back: IntCounter,
-    /// Rows that became COMPLETE.
+    /// Rows that went from PUBLISH to COMPLETE.
     pub rows_completed: IntCounter,
     /// Rows marked FAILED.
     pub rows_failed: IntCounter,
@@ -114,7 +114,10 @@ impl Metrics {
                 "Dead letters acknowledged by the broker.",
             )?,
             rows_written_back: counter("postrider_rows_written_back_total", "Row updates that are durable.")?,
-            rows_completed: counter("postrider_rows_completed_total", "Rows that became COMPLETE.")?,
+            rows_completed: counter(
+                "postrider_rows_completed_total",
+                "Rows that went from PUBLISH to COMPLETE.",
+            )?,
             rows_failed: counter("postrider_rows_failed_total", "Rows marked FAILED.")?,
             rows_held: counter("postrider_rows_held_total", "Rows held behind a failed row of their key.")?,
             receipts_without_effect: counter(

@@ -21,7 +21,7 @@ use crate::relay::publish::failure_policy::FailurePolicy;
 use crate::relay::publish::held_key_drain::HeldKeyDrains;
 use crate::relay::publish::held_keys::HeldKeys;
 use crate::relay::publish::in_flight::InFlight;
-use crate::relay::publish::producer::{Producer, ProducerOptions};
+use crate::relay::publish::producer::{ProducerOptions, ReplaceableProducer};
 use crate::relay::publish::publisher::{Publisher, PublisherParts};
 use crate::relay::purpose::Purpose;
 use crate::relay::shutdown::Shutdown;
@@ -122,7 +122,7 @@ impl RelaySession<'_> {
         );
         let store = Store { database: database.clone() };
         let publisher = Publisher::new(PublisherParts {
-            in_flight: InFlight::new(Producer::start(producer_options(config))?, write_back),
+            in_flight: InFlight::new(ReplaceableProducer::start(producer_options(config))?, write_back),
             router: EventRouter::new(config.routing.compiled.clone()),
             held_keys,
             deadlines,

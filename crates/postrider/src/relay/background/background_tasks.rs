@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::relay::background::kafka_evidence::KafkaEvidence;
+use crate::relay::background::kafka_evidence::BrokerEvidence;
 use crate::relay::background::retention::run_retention;
 use crate::relay::purpose::Purpose;
 
@@ -121,7 +121,7 @@ impl BackgroundTasks {
         });
         let mut others = JoinSet::new();
         if standalone.is_none() {
-            let evidence = KafkaEvidence::new(config);
+            let evidence = BrokerEvidence::new(config);
             let options = reconcile_options(config);
             let reconcile =
                 reconcile(database.clone(), evidence, options, deadlines, startup_scan, resends, horizon);

@@ -10,17 +10,17 @@ use reconciler::EvidenceUnavailable;
 use crate::config::Config;
 
 /// Log bounds, records, and committed offsets of the consumer groups.
-pub(crate) struct KafkaEvidence {
+pub(crate) struct BrokerEvidence {
     inspector: KafkaInspector,
     /// The followed groups; the receipts group if none is followed.
     groups: Vec<String>,
 }
 
-impl KafkaEvidence {
+impl BrokerEvidence {
     pub(crate) fn new(config: &Config) -> Self {
         let own = || vec![config.receipts.group.clone()];
         let follow = &config.receipts.follow;
-        KafkaEvidence {
+        BrokerEvidence {
             inspector: KafkaInspector::new(&config.kafka.client),
             groups: if follow.is_empty() { own() } else { follow.clone() },
         }
@@ -31,7 +31,7 @@ fn unavailable(error: InspectError) -> EvidenceUnavailable {
     EvidenceUnavailable(error.to_string())
 }
 
-impl reconciler::KafkaEvidence for KafkaEvidence {
+impl reconciler::KafkaEvidence for BrokerEvidence {
     async fn bounds(&self, topic: &str, partition: i32) -> Result<Option<LogBounds>, EvidenceUnavailable> {
         self.inspector.log_bounds(topic, partition).await.map_err(unavailable)
     }

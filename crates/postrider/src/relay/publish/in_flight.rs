@@ -5,11 +5,11 @@ use kafka_sink::{DeliveryReport, WriteBack, Written};
 use outbox::{Token, WriteBackSummary};
 use outbox_store::RowUpdate;
 
-use crate::relay::publish::producer::{Producer, ProducerEvent};
+use crate::relay::publish::producer::{ProducerEvent, ReplaceableProducer};
 
 /// What the producer and the write-back hold.
 pub(crate) struct InFlight {
-    pub(crate) producer: Producer,
+    pub(crate) producer: ReplaceableProducer,
     write_back: Option<WriteBack>,
     /// Row updates submitted and not yet durable.
     unwritten: usize,
@@ -32,7 +32,7 @@ pub(crate) enum Completion {
 }
 
 impl InFlight {
-    pub(crate) fn new(producer: Producer, write_back: Option<WriteBack>) -> Self {
+    pub(crate) fn new(producer: ReplaceableProducer, write_back: Option<WriteBack>) -> Self {
         InFlight { producer, write_back, unwritten: 0, reports: Vec::new(), written: Written::default() }
     }
 

@@ -24,14 +24,14 @@ pub(crate) struct ProducerOptions {
 
 /// Publishes through one [`Sink`] after the other. Records of a failed sink without an acknowledgement are sent again
 /// by its owner once [`ProducerEvent::Ended`] has come: the failed sink reports nothing after that.
-pub(crate) struct Producer {
+pub(crate) struct ReplaceableProducer {
     options: ProducerOptions,
-    state: State,
+    state: ProducerState,
     backoff: Backoff,
     running_since: Instant,
 }
 
-enum State {
+enum ProducerState {
     Running(Sink),
     /// No record is handed over any more; the reports of those in flight are awaited.
     Failing(Sink, ProducerFailure),
@@ -75,21 +75,21 @@ impl ProducerFailure {
     }
 }
 
-impl Producer {
+impl ReplaceableProducer {
     /// # Errors
     ///
     /// librdkafka rejects the configuration.
     pub(crate) fn start(options: ProducerOptions) -> Result<Self, SinkError> {
         let sink = options.sink(Batching::Usual)?;
         let (backoff, running_since) = (Backoff::default(), Instant::now());
-        Ok(Producer { options, state: State::Running(sink), backoff, running_since })
+        Ok(ReplaceableProducer { options, state: ProducerState::Running(sink), backoff, running_since })
     }
 
     /// Records handed over without a report yet.
     pub(crate) fn in_flight(&self) -> usize {
         match &self.state {
-            State::Running(sink) | State::Failing(sink, _) => sink.in_flight(),
-            State::Restarting(..) => 0,
+            ProducerState::Running(sink) | ProducerState::Failing(sink, _) => sink.in_flight(),
+            ProducerState::Restarting(..) => 0,
         }
     }
 
@@ -102,7 +102,7 @@ impl Producer {
         &mut self,
         publish: impl FnOnce(&mut Sink) -> Result<T, PublishError>,
     ) -> Result<T, PublishError> {
-        let State::Running(sink) = &mut self.state else { return Err(PublishError::QueueFull) };
+        let ProducerState::Running(sink) = &mut self.state else { return Err(PublishError::QueueFull) };
         match publish(sink) {
             Err(PublishError::ProducerFailed(error)) => {
                 self.fail(ProducerFailure::Error(error));
@@ -114,10 +114,12 @@ impl Producer {
 
     /// Hands nothing more to the running sink, and replaces it once all reports are in.
     pub(crate) fn fail(&mut self, failure: ProducerFailure) {
-        let closed = State::Restarting(Box::pin(std::future::pending()), Batching::Usual);
+        let closed = ProducerState::Restarting(Box::pin(std::future::pending()), Batching::Usual);
         self.state = match std::mem::replace(&mut self.state, closed) {
-            State::Running(sink) => State::Failing(sink, failure),
-            State::Failing(sink, first) if first.is_outranked_by(&failure) => State::Failing(sink, failure),
+            ProducerState::Running(sink) => ProducerState::Failing(sink, failure),
+            ProducerState::Failing(sink, first) if first.is_outranked_by(&failure) => {
+                ProducerState::Failing(sink, failure)
+            }
             state => state,
         };
     }
@@ -132,22 +134,22 @@ impl Producer {
         reports: &mut Vec<DeliveryReport>,
     ) -> Result<ProducerEvent, SinkError> {
         match &mut self.state {
-            State::Running(sink) => match sink.reports(reports).await {
+            ProducerState::Running(sink) => match sink.reports(reports).await {
                 Ok(()) => Ok(ProducerEvent::Reports),
                 Err(error) => {
                     self.fail(ProducerFailure::Error(error));
                     self.end()
                 }
             },
-            State::Failing(sink, _) if sink.in_flight() == 0 => self.end(),
-            State::Failing(sink, _) => match sink.reports(reports).await {
+            ProducerState::Failing(sink, _) if sink.in_flight() == 0 => self.end(),
+            ProducerState::Failing(sink, _) => match sink.reports(reports).await {
                 Ok(()) => Ok(ProducerEvent::Reports),
                 Err(_) => self.end(),
             },
-            State::Restarting(closed, batching) => {
+            ProducerState::Restarting(closed, batching) => {
                 closed.as_mut().await;
                 let sink = self.options.sink(*batching)?;
-                self.state = State::Running(sink);
+                self.state = ProducerState::Running(sink);
                 self.running_since = Instant::now();
                 Ok(ProducerEvent::Restarted)
             }
@@ -157,16 +159,16 @@ impl Producer {
     /// Withdraws what is queued or on the wire.
     pub(crate) async fn close(self) {
         match self.state {
-            State::Running(sink) | State::Failing(sink, _) => sink.close().await,
-            State::Restarting(closed, _) => {
+            ProducerState::Running(sink) | ProducerState::Failing(sink, _) => sink.close().await,
+            ProducerState::Restarting(closed, _) => {
                 let _ = timeout(CLOSE_MAX, closed).await;
             }
         }
     }
 
     fn end(&mut self) -> Result<ProducerEvent, SinkError> {
-        let closed = State::Restarting(Box::pin(std::future::pending()), Batching::Usual);
-        let State::Failing(sink, failure) = std::mem::replace(&mut self.state, closed) else {
+        let closed = ProducerState::Restarting(Box::pin(std::future::pending()), Batching::Usual);
+        let ProducerState::Failing(sink, failure) = std::mem::replace(&mut self.state, closed) else {
             return Ok(ProducerEvent::Ended);
         };
         if self.running_since.elapsed() > STEADY_AFTER {
@@ -188,7 +190,7 @@ impl Producer {
             sink.close().await;
             sleep(pause).await;
         };
-        self.state = State::Restarting(Box::pin(close), batching);
+        self.state = ProducerState::Restarting(Box::pin(close), batching);
         Ok(ProducerEvent::Ended)
     }
 }

@@ -1,26 +1,22 @@
 //! Hands events over to the producer and follows each until its row update is durable.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use kafka_sink::{DeliveryError, DeliveryReport, EventRouter, PartitionOffset, PublishError, Receipts};
-use outbox::{
-    Event, InFlightLedger, Metrics, OrderingKey, RecordPosition, RepublishCause, SendQueue, Token, shorten,
-};
-use outbox_store::{Names, RowUpdate, RowUpdateKind, StoredPlace, leave_out_sql};
+use kafka_sink::{EventRouter, PublishError, Receipts};
+use outbox::{Event, InFlightLedger, Metrics, OrderingKey, RecordPosition, SendQueue, Token, shorten};
+use outbox_store::{Names, RowUpdate, RowUpdateKind, StoredPlace};
 use reconciler::{DeadlineTracker, QueuedCommand, ResendCause, ResendCommand, ResendOutcome};
 use tokio::sync::oneshot;
-use tracing::{debug, error};
+use tracing::error;
 use uuid::Uuid;
 
 use crate::relay::exit::ExitReason;
 use crate::relay::publish::deadline_buckets::DeadlineBuckets;
-use crate::relay::publish::failure_policy::{FailureAction, FailurePolicy, Provenance, PublishFailure};
+use crate::relay::publish::failure_policy::{FailurePolicy, Provenance, PublishFailure};
 use crate::relay::publish::held_keys::{Drain, HeldKeys};
-use crate::relay::publish::in_flight::{Completion, InFlight};
-use crate::relay::publish::producer::ProducerFailure;
+use crate::relay::publish::in_flight::InFlight;
 use crate::relay::publish::queued_event::{QueuedEvent, SentRecord};
 use crate::relay::publish::resends::Resends;
 use crate::relay::publish::topic_rejections::TopicRejections;
@@ -43,26 +39,26 @@ pub(crate) struct PublisherParts {
 pub(crate) struct Publisher {
     pub(crate) in_flight: InFlight,
     pub(crate) values: ValueStage,
-    router: EventRouter,
-    queue: SendQueue<QueuedEvent>,
-    held_keys: HeldKeys,
+    pub(super) router: EventRouter,
+    pub(super) queue: SendQueue<QueuedEvent>,
+    pub(super) held_keys: HeldKeys,
     /// The keys of failed rows that are not durably FAILED yet. Later events of these keys wait: if they were sent
     /// and the process killed, the next start would send the failed row after them.
-    failing_keys: HashMap<Token, OrderingKey>,
-    topic_rejections: TopicRejections,
-    resends: Resends,
+    pub(super) failing_keys: HashMap<Token, OrderingKey>,
+    pub(super) topic_rejections: TopicRejections,
+    pub(super) resends: Resends,
     /// Skip requests that wait until their key is released.
-    skips: Vec<(Uuid, oneshot::Sender<ResendOutcome>)>,
-    buckets: DeadlineBuckets,
-    deadlines: DeadlineTracker,
-    receipts: Option<Receipts>,
-    policy: FailurePolicy,
-    names: Names,
-    metrics: Metrics,
+    pub(super) skips: Vec<(Uuid, oneshot::Sender<ResendOutcome>)>,
+    pub(super) buckets: DeadlineBuckets,
+    pub(super) deadlines: DeadlineTracker,
+    pub(super) receipts: Option<Receipts>,
+    pub(super) policy: FailurePolicy,
+    pub(super) names: Names,
+    pub(super) metrics: Metrics,
 }
 
 /// The outcome of handing over one event.
-enum HandOver {
+pub(super) enum HandOver {
     /// The event left the queue, or the producer has it.
     Taken,
     /// The event waits at the front of the queue.
@@ -205,36 +201,6 @@ impl Publisher {
         Ok(())
     }
 
-    /// Applies completions to the ledger and the queue.
-    ///
-    /// # Errors
-    ///
-    /// A completion that does not fit the ledger, which is a bug.
-    pub(crate) fn complete(
-        &mut self,
-        completions: &mut Vec<Completion>,
-        ledger: &mut InFlightLedger,
-    ) -> Result<()> {
-        for completion in mem::take(completions) {
-            match completion {
-                Completion::Reported(report) => self.reported(report, ledger)?,
-                Completion::ProducerEnded => {
-                    // A dead letter that the producer had is sent again in its turn.
-                    self.failing_keys.retain(|token, _| self.queue.handed_over_mut(*token).is_none());
-                    let unacknowledged = self.queue.producer_ended();
-                    debug!(target: "kafka", unacknowledged, "unacknowledged events are sent again");
-                }
-                Completion::ProducerRestarted => {}
-                Completion::Written(token) => self.written(token, ledger)?,
-                Completion::Summary(summary) => {
-                    self.metrics.rows_completed.inc_by(summary.completed.iter().map(|(_, rows)| rows).sum());
-                    self.deadlines.written(&summary);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn encode(&mut self, token: Token, queued: QueuedEvent) {
         if let Some((token, queued)) = self.values.push(token, queued) {
             self.queue.push(token, queued);
@@ -317,10 +283,6 @@ impl Publisher {
         (!is_drained && behind != queued.event.id).then_some((key, behind))
     }
 
-    fn is_anything_in_flight(&self) -> bool {
-        self.queue.unacknowledged() + self.in_flight.unwritten() > 0
-    }
-
     fn waits_for_failing_key(&mut self, event: &Event) -> bool {
         if self.failing_keys.is_empty() {
             return false;
@@ -328,223 +290,8 @@ impl Publisher {
         let key = self.router.ordering_key(event);
         key.is_some_and(|key| self.failing_keys.values().any(|failing| *failing == key))
     }
-
-    fn hold(
-        &mut self,
-        token: Token,
-        queued: &QueuedEvent,
-        key: OrderingKey,
-        behind: Uuid,
-        ledger: &mut InFlightLedger,
-    ) -> Result<(), ExitReason> {
-        self.held_keys.join(&key, token);
-        self.metrics.rows_held.inc();
-        self.resends.set_outcome(token, ResendOutcome::Held);
-        self.write_unsent(token, &queued.event, RowUpdateKind::Held { key: Some(key), head: behind }, ledger)
-    }
-
-    fn apply_policy(
-        &mut self,
-        token: Token,
-        queued: QueuedEvent,
-        failure: PublishFailure,
-        ledger: &mut InFlightLedger,
-    ) -> Result<HandOver, ExitReason> {
-        let key = self.router.ordering_key(&queued.event);
-        match self.policy.decide(queued.provenance(), &failure) {
-            FailureAction::Stop => Err(ExitReason::Failed(self.stop_error(queued.event.id, &failure.reason))),
-            FailureAction::DeadLetter(topic) => self.send_dead_letter(token, queued, &topic, failure, ledger),
-            FailureAction::Hold if self.is_anything_in_flight() => {
-                // On a restart an earlier event of the key that is not durably published would wait behind this one.
-                Ok(HandOver::Waits(token, Box::new(QueuedEvent { failure: Some(failure), ..queued })))
-            }
-            FailureAction::Hold => self.fail(token, queued, failure, key.clone(), key, ledger),
-            FailureAction::Fail => self.fail(token, queued, failure, key, None, ledger),
-        }
-    }
-
-    fn send_dead_letter(
-        &mut self,
-        token: Token,
-        mut queued: QueuedEvent,
-        topic: &Arc<str>,
-        failure: PublishFailure,
-        ledger: &mut InFlightLedger,
-    ) -> Result<HandOver, ExitReason> {
-        let publish = self
-            .in_flight
-            .producer
-            .publish(|sink| sink.publish_dead_letter(&queued.event, token, topic, &failure.reason));
-        match publish {
-            Ok(topic) => {
-                let (id, reason) = (queued.event.id, shorten(&failure.reason));
-                error!(%id, %reason, dead_letter_topic = &*topic, "row marked FAILED");
-                if let Some(key) = self.router.ordering_key(&queued.event) {
-                    self.failing_keys.insert(token, key);
-                }
-                self.resends.set_outcome(token, ResendOutcome::Failed(failure.reason.clone()));
-                queued.failure = Some(failure);
-                queued.record = Some(SentRecord { topic, is_dead_letter: true });
-                self.queue.handed_over(token, queued);
-                Ok(HandOver::Taken)
-            }
-            Err(PublishError::QueueFull | PublishError::ProducerFailed(_)) => {
-                queued.failure = Some(failure);
-                Ok(HandOver::Waits(token, Box::new(queued)))
-            }
-            Err(PublishError::Rejected(rejection)) => {
-                self.apply_policy(token, queued, failure.and_dead_letter(&rejection), ledger)
-            }
-        }
-    }
-
-    /// Marks the row FAILED; with `holds`, later rows of that key wait behind it.
-    fn fail(
-        &mut self,
-        token: Token,
-        queued: QueuedEvent,
-        failure: PublishFailure,
-        key: Option<OrderingKey>,
-        holds: Option<OrderingKey>,
-        ledger: &mut InFlightLedger,
-    ) -> Result<HandOver, ExitReason> {
-        let PublishFailure { reason, sent, .. } = failure;
-        let id = queued.event.id;
-        match &holds {
-            Some(_) => {
-                error!(%id, reason = %shorten(&reason), "row marked FAILED; later rows of its key are held")
-            }
-            None => error!(%id, reason = %shorten(&reason), "row marked FAILED"),
-        }
-        self.metrics.rows_failed.inc();
-        if let Some(key) = key {
-            self.failing_keys.insert(token, key);
-        }
-        if let Some(key) = &holds {
-            self.held_keys.hold(key.clone(), queued.event.id);
-            self.metrics.held_keys.set(as_gauge(self.held_keys.len()));
-        }
-        let blocks_drain = holds.is_some() && queued.cause == Some(ResendCause::HeldKey);
-        let outcome = match blocks_drain {
-            true => ResendOutcome::Held,
-            false => ResendOutcome::Failed(reason.clone()),
-        };
-        self.resends.set_outcome(token, outcome);
-        self.write_unsent(
-            token,
-            &queued.event,
-            RowUpdateKind::Failed { reason, sent, head_of: holds },
-            ledger,
-        )?;
-        Ok(HandOver::Taken)
-    }
-
-    /// A row update of an event that the producer does not get.
-    fn write_unsent(
-        &mut self,
-        token: Token,
-        event: &Event,
-        kind: RowUpdateKind,
-        ledger: &mut InFlightLedger,
-    ) -> Result<(), ExitReason> {
-        let acknowledged = ledger.acknowledged(token).map_err(anyhow::Error::from);
-        acknowledged
-            .and_then(|()| self.in_flight.write(token, row_update(event, kind)))
-            .map_err(ExitReason::Failed)
-    }
-
-    fn stop_error(&self, id: Uuid, reason: &str) -> anyhow::Error {
-        anyhow!(
-            "row {id} cannot be published: {}. The relay stops before it (failure.policy), and the slot is not \
-             confirmed past it. Changing the row has no effect, because the WAL holds it as it was inserted. Remove \
-             the cause, or exclude the row ({}), then start the relay again",
-            shorten(reason),
-            leave_out_sql(&self.names, id)
-        )
-    }
-
-    fn reported(&mut self, report: DeliveryReport, ledger: &mut InFlightLedger) -> Result<()> {
-        let DeliveryReport { token, outcome } = report;
-        match outcome {
-            Ok(at) => self.acknowledged(token, at, ledger),
-            Err(DeliveryError::Rejected(rejection)) => {
-                self.metrics.records_rejected.inc();
-                self.topic_rejections.observe(&rejection);
-                if let Some(queued) = self.queue.handed_over_mut(token) {
-                    queued.failure = Some(match queued.failure.take() {
-                        Some(failure) => failure.and_dead_letter(&rejection),
-                        None => PublishFailure::by_broker(&rejection),
-                    });
-                }
-                self.in_flight.producer.fail(ProducerFailure::Rejection);
-                Ok(())
-            }
-            Err(DeliveryError::ProducerFailed(error)) => {
-                self.in_flight.producer.fail(ProducerFailure::Error(error));
-                Ok(())
-            }
-        }
-    }
-
-    fn acknowledged(&mut self, token: Token, at: PartitionOffset, ledger: &mut InFlightLedger) -> Result<()> {
-        let queued = self.queue.acknowledged(token);
-        let QueuedEvent { event, cause, failure, record } =
-            queued.ok_or_else(|| anyhow!("delivery report for a record that is not in flight"))?;
-        let SentRecord { topic, is_dead_letter } =
-            record.ok_or_else(|| anyhow!("delivery report for a record that was not sent"))?;
-        ledger.acknowledged(token)?;
-        let kind = match (is_dead_letter, failure, cause) {
-            (true, Some(PublishFailure { reason, sent, .. }), _) => {
-                self.metrics.dead_letters_published.inc();
-                self.metrics.rows_failed.inc();
-                if !self.in_flight.writes_back() {
-                    self.failing_keys.remove(&token);
-                }
-                RowUpdateKind::Failed { reason, sent, head_of: None }
-            }
-            (_, _, cause) => {
-                self.metrics.events_published.inc();
-                let position = RecordPosition { topic, partition: at.partition, offset: at.offset };
-                if let Some(receipts) = &mut self.receipts {
-                    receipts.observe(&position);
-                }
-                match cause {
-                    None => RowUpdateKind::Published(position),
-                    Some(cause) => {
-                        self.metrics.republished(republish_cause(cause)).inc();
-                        RowUpdateKind::Resent(position)
-                    }
-                }
-            }
-        };
-        self.in_flight.write(token, row_update(&event, kind))
-    }
-
-    fn written(&mut self, token: Token, ledger: &mut InFlightLedger) -> Result<()> {
-        ledger.written(token)?;
-        self.metrics.rows_written_back.inc();
-        self.failing_keys.remove(&token);
-        self.buckets.leave(token);
-        self.held_keys.written(token);
-        if let Some(id) = self.resends.complete(token) {
-            self.held_keys.release(id);
-        }
-        Ok(())
-    }
 }
 
-fn row_update(event: &Event, kind: RowUpdateKind) -> RowUpdate {
-    RowUpdate { id: event.id, xid: event.xid, created_at_us: event.created_at_us, kind }
-}
-
-fn republish_cause(cause: ResendCause) -> RepublishCause {
-    match cause {
-        ResendCause::Replay(_) => RepublishCause::Replay,
-        ResendCause::Reconciler => RepublishCause::Reconciler,
-        ResendCause::HeldKey => RepublishCause::HeldKey,
-    }
-}
-
-fn as_gauge(count: usize) -> i64 {
+pub(super) fn as_gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,7 @@ use crate::relay::publish::queued_event::QueuedEvent;
 /// Encodes a payload as a record's value.
 ///
 /// A format that asks a schema registry returns [`Encoding::Pending`]; the main loop goes on while it waits.
-pub(crate) trait ValueFormat {
+pub(crate) trait RecordValueFormat {
     fn encode(&self, event: Event) -> Encoding;
 }
 
@@ -30,7 +30,7 @@ pub(crate) type Encoded = (Event, Option<PublishFailure>);
 /// The payload's bytes as PostgreSQL sent them.
 pub(crate) struct PayloadAsIs;
 
-impl ValueFormat for PayloadAsIs {
+impl RecordValueFormat for PayloadAsIs {
     fn encode(&self, event: Event) -> Encoding {
         Encoding::Done(event)
     }
@@ -38,24 +38,24 @@ impl ValueFormat for PayloadAsIs {
 
 /// Encodes events concurrently and returns them in order. Memory is bounded by the in-flight limits.
 pub(crate) struct ValueStage {
-    format: Box<dyn ValueFormat>,
+    format: Box<dyn RecordValueFormat>,
     slots: VecDeque<Slot>,
 }
 
 struct Slot {
     token: Token,
     cause: Option<reconciler::ResendCause>,
-    value: Value,
+    value: EncodedValue,
 }
 
 #[expect(clippy::large_enum_variant, reason = "every value becomes Done")]
-enum Value {
+enum EncodedValue {
     Pending(Pin<Box<dyn Future<Output = Encoded>>>),
     Done(Encoded),
 }
 
 impl ValueStage {
-    pub(crate) fn new(format: impl ValueFormat + 'static) -> Self {
+    pub(crate) fn new(format: impl RecordValueFormat + 'static) -> Self {
         ValueStage { format: Box::new(format), slots: VecDeque::new() }
     }
 
@@ -67,8 +67,8 @@ impl ValueStage {
             Encoding::Done(event) if self.slots.is_empty() => {
                 return Some((token, QueuedEvent::new(event, cause)));
             }
-            Encoding::Done(event) => Value::Done((event, None)),
-            Encoding::Pending(encoding) => Value::Pending(encoding),
+            Encoding::Done(event) => EncodedValue::Done((event, None)),
+            Encoding::Pending(encoding) => EncodedValue::Pending(encoding),
         };
         self.slots.push_back(Slot { token, cause, value });
         None
@@ -78,17 +78,17 @@ impl ValueStage {
     pub(crate) async fn next_encoded(&mut self) -> (Token, QueuedEvent) {
         poll_fn(|context| {
             for slot in &mut self.slots {
-                if let Value::Pending(encoding) = &mut slot.value
+                if let EncodedValue::Pending(encoding) = &mut slot.value
                     && let Poll::Ready(encoded) = encoding.as_mut().poll(context)
                 {
-                    slot.value = Value::Done(encoded);
+                    slot.value = EncodedValue::Done(encoded);
                 }
             }
-            if !matches!(self.slots.front(), Some(Slot { value: Value::Done(_), .. })) {
+            if !matches!(self.slots.front(), Some(Slot { value: EncodedValue::Done(_), .. })) {
                 return Poll::Pending;
             }
             match self.slots.pop_front() {
-                Some(Slot { token, cause, value: Value::Done((event, failure)) }) => {
+                Some(Slot { token, cause, value: EncodedValue::Done((event, failure)) }) => {
                     Poll::Ready((token, QueuedEvent { failure, ..QueuedEvent::new(event, cause) }))
                 }
                 _ => Poll::Pending,
@@ -108,7 +108,7 @@ mod tests {
     /// Asks a registry for every second event; the registry answers in its own order.
     struct SlowFormat(std::cell::RefCell<Vec<oneshot::Receiver<bool>>>);
 
-    impl ValueFormat for SlowFormat {
+    impl RecordValueFormat for SlowFormat {
         fn encode(&self, event: Event) -> Encoding {
             if event.id.as_u128().is_multiple_of(2) {
                 return Encoding::Done(event);
