@@ -164,6 +164,6 @@ fn row_lost_attempts_max_times_becomes_failed_with_the_evidence() {
     delete_records(&stage, "lost", 1);
     wait_until("it is FAILED", || stage.count("FAILED") == 1);
     let error = stage.row(row.id).last_error.expect("a reason");
-    assert!(error.contains("1 attempt") && error.contains("gone"), "{error}");
+    assert!(error.contains("1 attempt") && error.contains("lost"), "{error}");
     assert!(relay.stop().success());
 }
