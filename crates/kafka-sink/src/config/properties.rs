@@ -12,7 +12,7 @@ use crate::config::noop_context::NoopContext;
 use crate::config::property_rules::{ALIASES, is_secret, objection};
 
 /// The defaults, where they differ from librdkafka's.
-const DEFAULTS: [(&str, &str); 16] = [
+const DEFAULTS: [(&str, &str); 17] = [
     ("enable.idempotence", "true"),
     // Makes a rejected record fatal to the producer. Without it, later records, also of its key, would be stored while
     // the row is FAILED.
@@ -40,6 +40,9 @@ const DEFAULTS: [(&str, &str); 16] = [
     // Reconnects within seconds (librdkafka's default: 10 s).
     ("reconnect.backoff.ms", "100"),
     ("reconnect.backoff.max.ms", "2000"),
+    // A broker that was fenced can answer a metadata request with an empty list of brokers. librdkafka then knows no
+    // broker and returns to bootstrap.servers after this time (its default: 5 min).
+    ("metadata.recovery.rebootstrap.trigger.ms", "10000"),
     // An outbox may be idle for longer than a firewall keeps an idle connection.
     ("socket.keepalive.enable", "true"),
     // The broker creates a missing topic, if it is configured to.
