@@ -20,12 +20,13 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// A completion that does not fit the ledger, which is a bug.
+    /// No producer can be started any more; or a completion does not fit the ledger, which is a bug.
     pub(crate) fn complete(
         &mut self,
         completions: &mut Vec<Completion>,
         ledger: &mut InFlightLedger,
     ) -> Result<()> {
+        let mut failed = None;
         for completion in mem::take(completions) {
             match completion {
                 Completion::Reported(report) => self.reported(report, ledger)?,
@@ -37,6 +38,7 @@ impl Publisher {
                     debug!(target: "kafka", unacknowledged, "unacknowledged events are sent again");
                 }
                 Completion::ProducerRestarted => {}
+                Completion::ProducerFailed(error) => failed = Some(error),
                 Completion::Written(token) => self.written(token, ledger)?,
                 Completion::Summary(summary) => {
                     self.metrics.rows_completed.inc_by(summary.completed.iter().map(|(_, rows)| rows).sum());
@@ -44,7 +46,8 @@ impl Publisher {
                 }
             }
         }
-        Ok(())
+        // Last, so that draining waits for the row updates of what was acknowledged.
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn reported(&mut self, report: DeliveryReport, ledger: &mut InFlightLedger) -> Result<()> {

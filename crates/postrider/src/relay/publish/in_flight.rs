@@ -1,7 +1,7 @@
 //! The producer and the write-back behind it, as one source of completions.
 
 use anyhow::{Context, Result};
-use kafka_sink::{DeliveryReport, WriteBack, Written};
+use kafka_sink::{DeliveryReport, SinkError, WriteBack, Written};
 use outbox::{Token, WriteBackSummary};
 use outbox_store::RowUpdate;
 
@@ -25,6 +25,8 @@ pub(crate) enum Completion {
     ProducerEnded,
     /// A new producer takes records.
     ProducerRestarted,
+    /// No producer can be started any more.
+    ProducerFailed(SinkError),
     /// The row update is durable.
     Written(Token),
     /// What a durable batch means for the deadlines.
@@ -63,7 +65,7 @@ impl InFlight {
     ///
     /// # Errors
     ///
-    /// The write-back ended, or no producer can be started.
+    /// The write-back ended.
     pub(crate) async fn next(&mut self, completions: &mut Vec<Completion>) -> Result<()> {
         let InFlight { producer, write_back, reports, written, .. } = self;
         let write_back = async {
@@ -75,10 +77,11 @@ impl InFlight {
         tokio::select! {
             biased;
             outcome = write_back => outcome.context("could not write deliveries back to the outbox table")?,
-            event = producer.next(reports) => match event? {
-                ProducerEvent::Reports => {}
-                ProducerEvent::Ended => completions.push(Completion::ProducerEnded),
-                ProducerEvent::Restarted => completions.push(Completion::ProducerRestarted),
+            event = producer.next(reports) => match event {
+                Ok(ProducerEvent::Reports) => {}
+                Ok(ProducerEvent::Ended) => completions.push(Completion::ProducerEnded),
+                Ok(ProducerEvent::Restarted) => completions.push(Completion::ProducerRestarted),
+                Err(error) => completions.push(Completion::ProducerFailed(error)),
             },
         }
         self.unwritten -= self.written.tokens.len();

@@ -128,7 +128,7 @@ impl ReplaceableProducer {
     ///
     /// # Errors
     ///
-    /// One that a new producer would meet as well, with its remedy.
+    /// One that a new producer would meet as well, with its remedy. No event comes after it.
     pub(crate) async fn next(
         &mut self,
         reports: &mut Vec<DeliveryReport>,
@@ -148,8 +148,9 @@ impl ReplaceableProducer {
             },
             ProducerState::Restarting(closed, batching) => {
                 closed.as_mut().await;
-                let sink = self.options.sink(*batching)?;
-                self.state = ProducerState::Running(sink);
+                let batching = *batching;
+                self.state = ProducerState::Restarting(Box::pin(std::future::pending()), batching);
+                self.state = ProducerState::Running(self.options.sink(batching)?);
                 self.running_since = Instant::now();
                 Ok(ProducerEvent::Restarted)
             }
