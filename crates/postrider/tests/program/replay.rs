@@ -11,7 +11,7 @@ fn what_selects_nothing_or_makes_no_sense_is_a_usage_error_before_any_connection
         (&["--id", "42"], "--id"),
         (&["--skip", "x"], "--skip"),
         (&["--cancel", ""], "--cancel"),
-        (&["--status", "LOST"], "INIT, PUBLISH, COMPLETE or FAILED"),
+        (&["--status", "LOST"], "INIT, PUBLISH, COMPLETE and FAILED"),
         (&["--from", "yesterday"], "2026-01-31"),
         (&["--to", "2026-02-30"], "2026-01-31"),
         (&["--from", "2026-01-02", "--to", "2026-01-02"], "--from is not before --to"),
