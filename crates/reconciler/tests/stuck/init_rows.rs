@@ -29,12 +29,11 @@ async fn reconciler_waits_until_the_wal_is_read_past_an_init_row() {
     fixture.started().await;
     fixture.settle(Lsn::from_u64(2));
     let before = fixture.queries().await;
-    let now = fixture.database_now_us().await;
+    let created_us = fixture.database_now_us().await;
     for id in 1..=2 {
-        fixture.insert(id, "created_at = now()").await;
+        fixture.insert(id, &format!("created_at = 'epoch'::timestamptz + {created_us} * interval '1 microsecond'")).await;
+        fixture.deadlines.seen(Some(created_us));
     }
-    fixture.deadlines.seen(Some(now));
-    fixture.deadlines.seen(Some(fixture.database_now_us().await));
     fixture.wait_until("the rows are found", async |fixture| fixture.queries().await > before).await;
     // The connection is closed while it waits for the WAL.
     fixture
