@@ -31,7 +31,12 @@ async fn reconciler_waits_until_the_wal_is_read_past_an_init_row() {
     let before = fixture.queries().await;
     let created_us = fixture.database_now_us().await;
     for id in 1..=2 {
-        fixture.insert(id, &format!("created_at = 'epoch'::timestamptz + {created_us} * interval '1 microsecond'")).await;
+        fixture
+            .insert(
+                id,
+                &format!("created_at = 'epoch'::timestamptz + {created_us} * interval '1 microsecond'"),
+            )
+            .await;
         fixture.deadlines.seen(Some(created_us));
     }
     fixture.wait_until("the rows are found", async |fixture| fixture.queries().await > before).await;
