@@ -41,6 +41,10 @@ pub(crate) enum SinkErrorKind {
         if ErrorClass::of(*code) == ErrorClass::TooLarge { OVERSIZE_HINT } else { "" }
     )]
     BatchRejected { topic: String, code: Code },
+    #[error(
+        "a record for topic {topic} was reported as delivered without an offset, which does not prove that it is stored"
+    )]
+    NoOffset { topic: String },
     #[error("a record for topic {topic} was not delivered: {code}{}", producer_remedy(*code))]
     Undelivered { topic: String, code: Code },
 }
@@ -54,6 +58,7 @@ impl SinkError {
                 producer_remedy(*code).is_empty()
             }
             SinkErrorKind::ThreadEnded
+            | SinkErrorKind::NoOffset { .. }
             | SinkErrorKind::TopicUncertain { .. }
             | SinkErrorKind::BatchRejected { .. } => true,
         }

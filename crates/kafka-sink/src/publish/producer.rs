@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tokio::sync::oneshot;
 
 use crate::publish::error::{SinkError, SinkErrorKind};
+use crate::publish::partitioner::KeyPartitioner;
 use crate::publish::producer_context::SinkContext;
 use crate::stop_on_drop::StopOnDrop;
 
@@ -32,7 +33,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The thread is not that of rdkafka's `ThreadedProducer`, so that its end is an error for the receiver of reports, and
 /// so that it also destroys the producer, which may block.
 pub(crate) struct Producer {
-    inner: Arc<BaseProducer<SinkContext>>,
+    inner: Arc<BaseProducer<SinkContext, KeyPartitioner>>,
     /// Declared after the producer, so that it is dropped after it: the thread then owns the last reference.
     stop: StopOnDrop,
     ended: oneshot::Receiver<()>,
@@ -93,11 +94,16 @@ impl Producer {
         let mut batch_bytes = limits.batch_bytes;
         if send_mode == SendMode::Singles {
             config.set("batch.num.messages", "1");
-            send_one_request_at_a_time(&mut config);
             batch_bytes = 0;
         }
-        let context = SinkContext::new(limits.records_max, batch_bytes);
-        let inner: BaseProducer<SinkContext> = config.create_with_context(context).map_err(not_created)?;
+        let partitioner = config.get("partitioner").unwrap_or_default().to_owned();
+        if partitioner == "murmur2" {
+            // Otherwise librdkafka chooses the partition of a record without a key itself.
+            config.set("sticky.partitioning.linger.ms", "0");
+        }
+        let context = SinkContext::new(limits.records_max, batch_bytes, KeyPartitioner::new(&partitioner));
+        let inner: BaseProducer<SinkContext, KeyPartitioner> =
+            config.create_with_context(context).map_err(not_created)?;
         let inner = Arc::new(inner);
         let stop = Arc::new(AtomicBool::new(false));
         let (end, ended) = oneshot::channel();
@@ -156,18 +162,12 @@ impl Producer {
     }
 }
 
-/// A broker without state of the producer accepts any sequence number as its first, so a request on the wire behind a
-/// rejected first record would be stored.
-fn send_one_request_at_a_time(config: &mut ClientConfig) {
-    config.set("max.in.flight.requests.per.connection", "1");
-}
-
 fn not_created(error: KafkaError) -> SinkError {
     SinkErrorKind::NotCreated(error.to_string()).into()
 }
 
 /// Polls the producer until it is stopped.
-fn serve(producer: &BaseProducer<SinkContext>, stop: &AtomicBool) {
+fn serve(producer: &BaseProducer<SinkContext, KeyPartitioner>, stop: &AtomicBool) {
     let context = producer.context();
     let _end = context.reports.end_on_drop();
     let mut polls_left = None;

@@ -18,6 +18,7 @@ use crate::publish::delivery_reports::DeliveryReports;
 use crate::publish::error::{SinkError, SinkErrorKind};
 use crate::publish::error_class::{ErrorClass, NO_TOPIC_REMEDY};
 use crate::publish::outage::{Outage, OutageDetector, OutageNotice};
+use crate::publish::partitioner::KeyPartitioner;
 use crate::record::rejection::Rejection;
 
 /// Receives delivery reports, errors and log lines, on the producer's own thread.
@@ -26,6 +27,7 @@ pub(crate) struct SinkContext {
     pub(crate) reports: DeliveryReports,
     /// The topic of metadata requests that probe brokers.
     pub(crate) probe_topic: OnceLock<Arc<str>>,
+    pub(crate) partitioner: KeyPartitioner,
     /// A record of this size or more is alone in its batch.
     batch_bytes: usize,
     detector: Mutex<OutageDetector>,
@@ -36,10 +38,11 @@ pub(crate) struct SinkContext {
 }
 
 impl SinkContext {
-    pub(crate) fn new(reports_max: usize, batch_bytes: usize) -> Self {
+    pub(crate) fn new(reports_max: usize, batch_bytes: usize, partitioner: KeyPartitioner) -> Self {
         SinkContext {
             reports: DeliveryReports::new(reports_max),
             probe_topic: OnceLock::new(),
+            partitioner,
             batch_bytes,
             detector: Mutex::default(),
             is_detecting: AtomicBool::new(false),
@@ -127,12 +130,17 @@ impl SinkContext {
     }
 }
 
-impl ProducerContext for SinkContext {
+impl ProducerContext<KeyPartitioner> for SinkContext {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, token: usize) {
         let token = Token::from_usize(token);
         match result {
+            Ok(message) if message.offset() < 0 => {
+                let error = SinkErrorKind::NoOffset { topic: message.topic().to_owned() };
+                let outcome = Err(DeliveryError::ProducerFailed(error.into()));
+                self.reports.failed(DeliveryReport { token, outcome }, message.payload_len(), false);
+            }
             Ok(message) => {
                 let at = PartitionOffset { partition: message.partition(), offset: message.offset() };
                 let report = DeliveryReport { token, outcome: Ok(at) };
@@ -152,6 +160,10 @@ impl ProducerContext for SinkContext {
                 self.reports.failed(report, message.payload_len(), is_consequence);
             }
         }
+    }
+
+    fn get_custom_partitioner(&self) -> Option<&KeyPartitioner> {
+        Some(&self.partitioner)
     }
 }
 
@@ -220,6 +232,10 @@ mod tests {
 
     const BATCH_BYTES: usize = 1000;
 
+    fn new_context(batch_bytes: usize) -> SinkContext {
+        SinkContext::new(8, batch_bytes, KeyPartitioner::new("murmur2_random"))
+    }
+
     fn delivery_error(context: &SinkContext, code: Code, is_known: bool) -> DeliveryError {
         context.delivery_error(code, "orders", 2000, is_known)
     }
@@ -230,7 +246,7 @@ mod tests {
 
     #[test]
     fn missing_topic_rejects_the_record_unless_it_existed_or_kafka_was_unreachable() {
-        let context = SinkContext::new(8, BATCH_BYTES);
+        let context = new_context(BATCH_BYTES);
         for code in [Code::UnknownTopic, Code::UnknownTopicOrPartition] {
             assert!(is_rejected(&delivery_error(&context, code, false)));
             assert!(!is_rejected(&delivery_error(&context, code, true)));
@@ -241,7 +257,7 @@ mod tests {
 
     #[test]
     fn rejected_record_is_known_only_if_it_was_alone_in_its_batch() {
-        let context = SinkContext::new(8, BATCH_BYTES);
+        let context = new_context(BATCH_BYTES);
         assert!(matches!(
             context.delivery_error(Code::MessageSizeTooLarge, "t", 2000, false),
             DeliveryError::Rejected(rejection)
@@ -252,14 +268,14 @@ mod tests {
                 context.delivery_error(code, "t", record_bytes, false),
                 DeliveryError::ProducerFailed(error) if error.needs_singles() && error.is_retryable()
             ));
-            let singles = SinkContext::new(8, 0);
+            let singles = new_context(0);
             assert!(is_rejected(&singles.delivery_error(code, "t", record_bytes, false)));
         }
     }
 
     #[test]
     fn purged_record_is_a_producer_failure() {
-        let context = SinkContext::new(8, BATCH_BYTES);
+        let context = new_context(BATCH_BYTES);
         for code in [Code::PurgeQueue, Code::PurgeInflight, Code::Fatal] {
             assert!(matches!(
                 delivery_error(&context, code, true),

@@ -1,6 +1,7 @@
 //! Publishes events.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use outbox::{Event, Token};
@@ -13,6 +14,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use crate::publish::delivery_report::{DeliveryError, DeliveryReport};
 use crate::publish::error::{PublishError, SinkError};
 use crate::publish::error_class::ErrorClass;
+use crate::publish::first_records::{FirstRecords, Turn};
 use crate::publish::outage::Outage;
 use crate::publish::producer::{Producer, ProducerLimits, SendMode};
 use crate::record::headers::HeaderBuilder;
@@ -38,6 +40,7 @@ pub struct Sink {
     config: ClientConfig,
     limits: ProducerLimits,
     producer: Producer,
+    first_records: FirstRecords,
     /// How many records are left to be sent one by one; `None` if they are sent in batches.
     singles_left: Option<usize>,
     in_flight: usize,
@@ -89,6 +92,7 @@ impl Sink {
             config,
             limits,
             producer,
+            first_records: FirstRecords::default(),
             singles_left: (send_mode == SendMode::Singles).then_some(reports_max),
             in_flight: 0,
             value_bytes: 0,
@@ -157,6 +161,7 @@ impl Sink {
         if self.singles_left == Some(0) {
             self.producer = Producer::start(&self.config, self.limits, SendMode::Batches)
                 .map_err(PublishError::ProducerFailed)?;
+            self.first_records = FirstRecords::default();
             self.singles_left = None;
         }
         Ok(())
@@ -172,6 +177,15 @@ impl Sink {
         let rejected = PublishError::Rejected;
         let key = self.routing.key(event, &mut self.key_buffer).map_err(rejected)?;
         let value_bytes = event.payload.as_ref().map_or(0, Bytes::len);
+        let partition = key.and_then(|key| self.producer.context().partitioner.partition_of(&topic, key));
+        // Records without a key have no order to keep. One that is overtaken is reported without an offset.
+        let turn = match key {
+            Some(_) => self.first_records.turn(&topic, partition, Instant::now()),
+            None => Turn::Now,
+        };
+        if turn == Turn::Later {
+            return Err(PublishError::QueueFull);
+        }
         if value_bytes > self.limits.value_bytes_max {
             let (setting, max_bytes) = ("queue.buffering.max.kbytes", self.limits.value_bytes_max);
             return Err(rejected(Rejection::too_large_to_send(&topic, value_bytes, setting, max_bytes)));
@@ -187,6 +201,9 @@ impl Sink {
         };
         if let Err(error) = self.producer.send(record) {
             return Err(self.not_accepted(&error, event, &topic));
+        }
+        if turn == Turn::First {
+            self.first_records.sent(token, Arc::clone(&topic), partition);
         }
         self.producer.may_probe(&topic);
         self.in_flight += 1;
@@ -217,6 +234,7 @@ impl Sink {
         };
         self.in_flight = self.in_flight.saturating_sub(into.len() - before);
         self.value_bytes = self.value_bytes.saturating_sub(value_bytes);
+        self.first_records.reported(&into[before..]);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wal_reader::Intake;
 
-use crate::config::{Config, Policy};
+use crate::config::Config;
 use crate::relay::background::background_tasks::{self, BackgroundTasks, BackgroundTasksOptions};
 use crate::relay::exit::ExitReason;
 use crate::relay::main_loop::{MainLoop, MainLoopParts};
@@ -241,15 +241,9 @@ async fn close(parts: MainLoopParts) {
 }
 
 fn producer_options(config: &Config) -> ProducerOptions {
-    let mut client = config.kafka.client.clone();
-    if config.failure.policy != Policy::Park {
-        // A broker accepts any first sequence number from a producer that is new to a partition, so a request on the
-        // wire behind a rejected record could be stored.
-        client.set("max.in.flight.requests.per.connection", "1");
-    }
     ProducerOptions {
         routing: config.routing.compiled.clone(),
-        client,
+        client: config.kafka.client.clone(),
         records_max: config.limits.events_max,
     }
 }

@@ -1,7 +1,5 @@
 //! `postrider status` on a database and a Kafka that a test made up.
 
-use std::time::{Duration, Instant};
-
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -163,10 +161,8 @@ fn status_without_kafka_shows_the_other_sections() {
     // Nothing listens on port 1 of the loopback.
     let place = outbox.place.variable("POSTRIDER_KAFKA_BROKERS", "127.0.0.1:1");
     let outbox = Outbox { place, database: outbox.database };
-    let begun_at = Instant::now();
     let (run, json) = outbox.json(&["status", "--json"]);
     assert_eq!(run.code, Some(0), "{}", run.err);
-    assert!(begun_at.elapsed() < Duration::from_secs(15), "{:?}", begun_at.elapsed());
     assert_at(&json, &[("/receipts", Value::Null), ("/rows/INIT/count", 0.into()), ("/held/keys", 0.into())]);
     let reason = json["unavailable"]["receipts"].as_str().unwrap();
     assert!(reason.contains("Kafka"), "{reason}");

@@ -15,10 +15,6 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// Records sent one at a time by a new producer, and by one that looks for the rejected record of a batch.
-const SERIAL_USUAL: usize = 1;
-const SERIAL_SINGLES: usize = 1000;
-
 /// What a producer is made of.
 pub(crate) struct ProducerOptions {
     pub(crate) routing: Routing,
@@ -33,12 +29,6 @@ pub(crate) struct ReplaceableProducer {
     state: ProducerState,
     backoff: Backoff,
     running_since: Instant,
-    /// How many records are still sent one at a time, each after the acknowledgement of the one before.
-    ///
-    /// A broker accepts any first sequence number from a producer that is new to a partition. librdkafka builds the next
-    /// request while one is on the wire, whatever `max.in.flight.requests.per.connection`, and sends it after a
-    /// rejection; so nothing may be behind a record that is probably rejected.
-    serial_left: usize,
 }
 
 enum ProducerState {
@@ -93,7 +83,7 @@ impl ReplaceableProducer {
         let sink = options.sink(Batching::Usual)?;
         let (backoff, running_since) = (Backoff::default(), Instant::now());
         let state = ProducerState::Running(sink);
-        Ok(ReplaceableProducer { options, state, backoff, running_since, serial_left: SERIAL_USUAL })
+        Ok(ReplaceableProducer { options, state, backoff, running_since })
     }
 
     /// Records handed over without a report yet.
@@ -114,9 +104,6 @@ impl ReplaceableProducer {
         publish: impl FnOnce(&mut Sink) -> Result<T, PublishError>,
     ) -> Result<T, PublishError> {
         let ProducerState::Running(sink) = &mut self.state else { return Err(PublishError::QueueFull) };
-        if self.serial_left > 0 && sink.in_flight() > 0 {
-            return Err(PublishError::QueueFull);
-        }
         match publish(sink) {
             Err(PublishError::ProducerFailed(error)) => {
                 self.fail(ProducerFailure::Error(error));
@@ -149,11 +136,7 @@ impl ReplaceableProducer {
     ) -> Result<ProducerEvent, SinkError> {
         match &mut self.state {
             ProducerState::Running(sink) => match sink.reports(reports).await {
-                Ok(()) => {
-                    let acknowledged = reports.iter().filter(|report| report.outcome.is_ok()).count();
-                    self.serial_left = self.serial_left.saturating_sub(acknowledged);
-                    Ok(ProducerEvent::Reports)
-                }
+                Ok(()) => Ok(ProducerEvent::Reports),
                 Err(error) => {
                     self.fail(ProducerFailure::Error(error));
                     self.end()
@@ -170,7 +153,6 @@ impl ReplaceableProducer {
                 self.state = ProducerState::Restarting(Box::pin(std::future::pending()), batching);
                 self.state = ProducerState::Running(self.options.sink(batching)?);
                 self.running_since = Instant::now();
-                self.serial_left = if batching == Batching::Singles { SERIAL_SINGLES } else { SERIAL_USUAL };
                 Ok(ProducerEvent::Restarted)
             }
         }
