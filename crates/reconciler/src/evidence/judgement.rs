@@ -54,8 +54,6 @@ pub(crate) enum Judgement {
 /// Why a record counts as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LossReason {
-    /// The row has no position.
-    NoPosition,
     /// The topic or partition does not exist.
     NoPartition,
     /// Its offset is beyond the log end offset: the topic was created again.
@@ -69,9 +67,6 @@ pub(crate) enum LossReason {
 /// Judges a row by the offset of its position and the evidence about it.
 pub(crate) fn judge(offset: i64, facts: &RecordFacts) -> Judgement {
     let Some(bounds) = facts.bounds else { return Judgement::Lost(LossReason::NoPartition) };
-    if offset < 0 {
-        return Judgement::Lost(LossReason::NoPosition);
-    }
     if offset >= bounds.end {
         return Judgement::Lost(LossReason::BeyondEnd(bounds.end));
     }
@@ -94,12 +89,9 @@ pub(crate) fn judge(offset: i64, facts: &RecordFacts) -> Judgement {
 
 impl LossReason {
     /// The text for `last_error` of a row with this position.
-    pub(crate) fn text(self, place: Option<&StoredPlace>) -> String {
-        let Some(StoredPlace { topic, partition, offset }) = place else {
-            return "the row has no position of its record".to_owned();
-        };
+    pub(crate) fn text(self, place: &StoredPlace) -> String {
+        let StoredPlace { topic, partition, offset } = place;
         match self {
-            LossReason::NoPosition => "the row has no position of its record".to_owned(),
             LossReason::NoPartition => format!("topic {topic} has no partition {partition}"),
             LossReason::BeyondEnd(end) => format!(
                 "its record is lost (the log of partition {partition} of topic {topic} ends at {end}, its record was at {offset})"
@@ -123,7 +115,6 @@ mod tests {
         let log = Some(LogBounds { start: 10, end: 20 });
         let cases = [
             (5, None, 0, Probe::NotProbed, Judgement::Lost(LossReason::NoPartition)),
-            (-1, log, 15, Probe::NotProbed, Judgement::Lost(LossReason::NoPosition)),
             (20, log, 30, Probe::NotProbed, Judgement::Lost(LossReason::BeyondEnd(20))),
             (25, log, 0, Probe::Match, Judgement::Lost(LossReason::BeyondEnd(20))),
             (5, log, 6, Probe::NotProbed, Judgement::ReceiptMissed),
@@ -162,11 +153,11 @@ mod tests {
     fn loss_reason_names_the_position_and_the_bounds() {
         let place = StoredPlace { topic: "t".to_owned(), partition: 3, offset: 17 };
         assert_eq!(
-            LossReason::BeforeStart(120).text(Some(&place)),
+            LossReason::BeforeStart(120).text(&place),
             "its record is lost (the log of partition 3 of topic t starts at 120, its record was at 17)"
         );
         assert_eq!(
-            LossReason::Mismatch.text(Some(&place)),
+            LossReason::Mismatch.text(&place),
             "its record is lost (another record is at offset 17 of partition 3 of topic t)"
         );
     }

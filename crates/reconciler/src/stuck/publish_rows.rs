@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use outbox::{CreatedRange, LogBounds, RecordAtOffset, Status};
 use outbox_store::{PartitionRows, StoredPlace, StuckPage, StuckRow, Suspects};
+use tracing::debug;
 use uuid::Uuid;
 
 use crate::deadlines::schedule::{DeadlineKind, Overdue};
@@ -163,7 +164,8 @@ impl<E: KafkaEvidence> Round<'_, E> {
         rows: &[StuckRow],
         partitions: &Partitions,
     ) -> Result<Vec<Judgement>, RoundError> {
-        let mut judgements = vec![Judgement::Lost(LossReason::NoPosition); rows.len()];
+        // A row without a position is no evidence that its record is missing.
+        let mut judgements = vec![Judgement::NeedsProbe; rows.len()];
         let mut by_partition: BTreeMap<(&str, i32), Vec<usize>> = BTreeMap::new();
         for (index, row) in rows.iter().enumerate() {
             if let Some(StoredPlace { topic, partition, .. }) = &row.place {
@@ -174,10 +176,7 @@ impl<E: KafkaEvidence> Round<'_, E> {
             let facts = match partitions.get(&(topic.to_owned(), partition)) {
                 Some(facts) => *facts,
                 // A row was written with this partition after the summary was read.
-                None => {
-                    indices.iter().for_each(|&index| judgements[index] = Judgement::NeedsProbe);
-                    continue;
-                }
+                None => continue,
             };
             let claimed = self.probe(rows, &indices, facts.bounds).await?;
             let bounds = match claimed.iter().any(|claimed| claimed.probe == Probe::Absent) {
@@ -233,18 +232,20 @@ impl<E: KafkaEvidence> Round<'_, E> {
         let mut commands = Vec::new();
         for LostRow { row, reason } in lost {
             let Some(fresh) = by_id.remove(&row.id) else { continue };
-            // A page has no position for a row with a negative offset.
-            let place = fresh.place.filter(|place| place.offset >= 0);
-            if fresh.status != Some(Status::Publish) || place != row.place {
+            let Some(place) = fresh.place.filter(|place| Some(place) == row.place.as_ref()) else { continue };
+            if fresh.status != Some(Status::Publish) {
                 continue;
             }
             commands.push(match self.resend_time(row, now_us) {
                 ResendTime::Never => {
-                    let reason = reason.text(place.as_ref());
+                    let reason = reason.text(&place);
                     let reason = format!("given up after {} attempts: {reason}", row.attempts);
                     ResendCommand::GiveUp { id: row.id, reason }
                 }
-                _ => ResendCommand::Resend { event: fresh.event, cause: ResendCause::Reconciler },
+                _ => {
+                    debug!(id = %row.id, reason = reason.text(&place), "publishing a row again");
+                    ResendCommand::Resend { event: fresh.event, cause: ResendCause::Reconciler }
+                }
             });
         }
         self.submit(commands).await

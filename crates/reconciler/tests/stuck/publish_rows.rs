@@ -38,11 +38,11 @@ async fn reconciler_judges_rows_by_the_evidence() {
     }
     fixture.kafka.state().logs.get_mut(&1).expect("it exists").start = 20;
     fixture.published(20, 1, 17, 400, 1).await;
-    // A partition that does not exist, and a row without a position.
+    // A partition that does not exist, and a row without a position, which proves nothing.
     fixture.published(21, 7, 0, 400, 1).await;
     fixture.insert(22, "status = 'PUBLISH', created_at = now() - interval '1 hour'").await;
     fixture.start(ALL).await;
-    let sent = [22, 8, 9, 10, 20, 21].map(Command::Sent);
+    let sent = [8, 9, 10, 20, 21].map(Command::Sent);
     let completed = [4, 5, 6].map(Command::Completed);
     fixture.wait_for(&[completed.as_slice(), sent.as_slice()].concat()).await;
     let lagging =
