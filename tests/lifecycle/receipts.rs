@@ -18,7 +18,7 @@ fn assert_complete_at_record_position(stage: &Stage<'_>) {
             "row {}",
             row.id
         );
-        assert_eq!(row.attempts, 1, "row {} was sent once", row.id);
+        assert_eq!(row.attempts, 1, "row {row:?} was sent once");
     }
     assert_keys_in_order(&records);
 }

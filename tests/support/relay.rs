@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,8 +17,8 @@ pub struct Relay {
 
 impl Relay {
     pub(crate) fn spawn(mut command: Command, directory: &Path) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let log = directory.join(format!("relay-{}.log", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let mut logs = (0_u32..).map(|number| directory.join(format!("relay-{number}.log")));
+        let log = logs.find(|log| !log.exists()).expect("a free name");
         let file = File::create(&log).expect("a log file");
         let child = command.stdout(Stdio::null()).stderr(file).spawn().expect("postrider starts");
         Relay { child, log }
@@ -117,8 +116,5 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- the relay's log:\n{}", self.log());
-        }
     }
 }

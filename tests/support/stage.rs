@@ -1,5 +1,6 @@
 //! Database, slot, topics and settings of one test.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -250,6 +251,11 @@ impl Default for Stage<'_> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            for number in 0.. {
+                let log = self.directory.path().join(format!("relay-{number}.log"));
+                let Ok(log) = fs::read_to_string(log) else { break };
+                eprintln!("--- the log of relay {number}:\n{log}");
+            }
             eprintln!("--- Kafka's log:\n{}", self.kafka.log_tail(40));
             eprintln!("--- PostgreSQL's log:\n{}", self.postgres.log_tail(20));
         }

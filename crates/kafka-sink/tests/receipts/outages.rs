@@ -1,8 +1,8 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testbed::Kafka;
 
-use crate::support::{TestReceipts, commit, ids, name, put, topic, until_committed};
+use crate::support::{DEADLINE, TestReceipts, commit, ids, name, put, topic, until_committed};
 
 #[tokio::test]
 async fn receipts_survive_a_broker_crash() {
@@ -38,7 +38,7 @@ async fn receipts_start_before_the_broker() {
 }
 
 #[tokio::test]
-async fn close_without_a_broker_takes_a_second_at_most() {
+async fn close_does_not_wait_for_a_broker() {
     for (pauses, follow) in [(false, None), (true, None), (true, Some("shop"))] {
         let kafka = Kafka::start().unwrap();
         let topic = topic(&kafka, 3);
@@ -54,11 +54,8 @@ async fn close_without_a_broker_takes_a_second_at_most() {
             kafka.kill().unwrap();
         }
         receiver.observe(&topic, 1, 9);
-        let start = Instant::now();
-        receiver.receipts.close().await;
-        let took = start.elapsed();
-        println!("closed within {took:?} (paused: {pauses})");
-        assert!(took < Duration::from_millis(1500), "{took:?}");
+        let closed = tokio::time::timeout(DEADLINE, receiver.receipts.close()).await;
+        assert!(closed.is_ok(), "paused: {pauses}");
         if pauses {
             kafka.resume().unwrap();
         }
