@@ -1,6 +1,6 @@
 //! `[columns]`: the names of the outbox table's columns.
 
-use outbox::Columns;
+use outbox::{COLUMN_ROLES, Columns};
 
 use crate::config::keys;
 use crate::config::settings::values::Settings;
@@ -9,7 +9,7 @@ use crate::config::settings::values::Settings;
 pub(crate) fn read(settings: &mut Settings) -> Columns {
     let mut columns = Columns::default();
     let mut assigned: Vec<(&str, String)> = Vec::new();
-    for (key, field) in keys::COLUMNS.iter().zip(fields(&mut columns)) {
+    for (role, key) in COLUMN_ROLES.iter().zip(keys::COLUMNS.iter()) {
         let Some(name) = settings.value(key) else { continue };
         match assigned.iter().find(|(_, other)| *other == name) {
             Some((other, _)) => settings.reject(
@@ -18,31 +18,7 @@ pub(crate) fn read(settings: &mut Settings) -> Columns {
             ),
             None => assigned.push((key.name, name.clone())),
         }
-        *field = name;
+        role.rename(&mut columns, name);
     }
     columns
-}
-
-/// In the order of [`keys::COLUMNS`].
-fn fields(columns: &mut Columns) -> [&mut String; 18] {
-    [
-        &mut columns.id,
-        &mut columns.aggregate_type,
-        &mut columns.aggregate_id,
-        &mut columns.event_type,
-        &mut columns.payload,
-        &mut columns.headers,
-        &mut columns.topic,
-        &mut columns.partition_key,
-        &mut columns.status,
-        &mut columns.created_at,
-        &mut columns.published_at,
-        &mut columns.completed_at,
-        &mut columns.kafka_topic,
-        &mut columns.kafka_partition,
-        &mut columns.kafka_offset,
-        &mut columns.attempts,
-        &mut columns.last_attempt_at,
-        &mut columns.last_error,
-    ]
 }
