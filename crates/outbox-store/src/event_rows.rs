@@ -1,7 +1,7 @@
-//! Rows read as rows, as the log would have brought them.
+//! Events read from the table, with the same bytes as those read from the WAL.
 
 use bytes::Bytes;
-use outbox::{AcceptedTypes, ColumnRole, Event, Status};
+use outbox::{AcceptedTypes, ColumnRole, Event, RecordPosition, Status};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
 
-/// A row of the outbox table as it stands.
+/// The current version of a row of the outbox table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow {
     /// What its record is made of; the same bytes as the log brings.
@@ -22,22 +22,10 @@ pub struct StoredRow {
     /// When it was sent last, in microseconds since 1970-01-01 UTC, by the database's clock.
     pub last_attempt_at_us: Option<i64>,
     /// Where its record is, if topic, partition and offset are all there.
-    pub place: Option<StoredPlace>,
+    pub place: Option<RecordPosition>,
 }
 
-/// The position that a row records.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoredPlace {
-    /// The topic.
-    pub topic: String,
-    /// The partition's number.
-    pub partition: i32,
-    /// The offset in the partition.
-    pub offset: i64,
-}
-
-/// How rows of the outbox table are selected and read: a list of expressions that goes into a statement of the
-/// caller's, over the table under the alias `o`.
+/// The select list with which a statement reads events from the outbox table, which has the alias `o` there.
 #[derive(Clone, Debug)]
 pub struct EventRows {
     list: String,
@@ -96,8 +84,8 @@ impl EventRows {
     pub fn read(&self, row: &Row) -> StoredRow {
         let text = |index: usize| row.get::<_, Option<&[u8]>>(index).map(Bytes::copy_from_slice);
         let place = || {
-            Some(StoredPlace {
-                topic: row.get::<_, Option<String>>(5)?,
+            Some(RecordPosition {
+                topic: row.get::<_, Option<&str>>(5)?.into(),
                 partition: row.get::<_, Option<i32>>(6)?,
                 offset: row.get::<_, Option<i64>>(7)?,
             })

@@ -23,7 +23,7 @@ pub use connection::database::Database;
 pub use connection::error::StoreError;
 pub use connection::names::Names;
 pub use connection::session::{Session, Tls, connect, noticing_dead_peers};
-pub use event_rows::{EventRows, StoredPlace, StoredRow};
+pub use event_rows::{EventRows, StoredRow};
 pub use held::{HeldKey, load_held_keys, release_head, remove_held, waiting_rows_of};
 pub use log_mark::mark_log;
 pub use replay::create_request::{Cancellation, cancel_replay, request_replay, request_skip};
@@ -49,14 +49,14 @@ pub use setup::preflight::needs::RunNeeds;
 pub use setup::preflight::problem::Problem;
 pub use slot::{SlotState, slot_state, wal_flush_position};
 pub use status_report::{
-    FailedRow, HeldOverview, LaneOverview, OverdueAfter, ReplayOverview, RowsOverview, StateRows,
-    held_overview, log_end, replays_overview, rows_overview,
+    FailedRow, HeldKeyReport, HeldReport, OverdueAfter, ReplayReport, RowsReport, StateRows, held_report,
+    log_end, replays_report, rows_report,
 };
-pub use stuck_rows::filter::Suspects;
-pub use stuck_rows::overview::{Overview, PartitionRows, YoungRows};
-pub use stuck_rows::pages::{Pages, StuckPage};
+pub use stuck_rows::cursor::{StuckPage, StuckRowCursor};
+pub use stuck_rows::filter::StuckRowFilter;
+pub use stuck_rows::partition_summary::{NotYetDue, PartitionRows, PartitionSummary};
 pub use stuck_rows::rows::{StuckRow, StuckRows};
-pub use verify_rows::{RowToProve, VerifyRows, VerifySelection};
+pub use verify_rows::{RowToVerify, VerifyRows, VerifySelection};
 pub use write_back::batch::RowUpdateBatch;
 pub use write_back::known_partitions::known_partitions;
 pub use write_back::outcome::{BatchOutcome, Completed};

@@ -28,7 +28,7 @@ pub struct StateRows {
 
 /// The rows of the outbox table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowsOverview {
+pub struct RowsReport {
     /// Those that are INIT.
     pub init: StateRows,
     /// Those that say PUBLISH.
@@ -63,7 +63,7 @@ pub struct OverdueAfter {
 
 /// Rows that wait behind one that could not be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeldOverview {
+pub struct HeldReport {
     /// How many keys are held back.
     pub lanes_total: u64,
     /// How many rows wait, of all keys.
@@ -71,12 +71,12 @@ pub struct HeldOverview {
     /// The number of overdue INIT rows among them.
     pub overdue: u64,
     /// The keys that have been held back longest.
-    pub lanes: Vec<LaneOverview>,
+    pub lanes: Vec<HeldKeyReport>,
 }
 
 /// A key that is held back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LaneOverview {
+pub struct HeldKeyReport {
     /// Topic and key.
     pub lane: OrderingKey,
     /// The row that could not be sent; `None` when it is out of the way and the others are about to be sent.
@@ -89,7 +89,7 @@ pub struct LaneOverview {
 
 /// A request to send rows again, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplayOverview {
+pub struct ReplayReport {
     /// Its id.
     pub id: Uuid,
     /// `replay` or `skip`.
@@ -118,12 +118,12 @@ pub struct ReplayOverview {
 /// # Errors
 ///
 /// As of any query; definite where the table or a column is missing or may not be read.
-pub async fn rows_overview(
+pub async fn rows_report(
     session: &Session,
     names: &Names,
     overdue_after: OverdueAfter,
     failed_max: usize,
-) -> Result<RowsOverview, StoreError> {
+) -> Result<RowsReport, StoreError> {
     let doing = || format!("counting the rows of {}", names.table);
     let created = created_at(&ColumnTypes::of_table(session, names).await?, names);
     let columns = &names.columns;
@@ -157,7 +157,7 @@ pub async fn rows_overview(
         .query(&sql, &[&seconds(overdue_after.init), &seconds(overdue_after.publish)])
         .await
         .map_err(StoreError::postgres(doing()))?;
-    let mut overview = RowsOverview::default();
+    let mut overview = RowsReport::default();
     for row in rows {
         let place = match row.get::<_, &str>(0).parse::<Status>() {
             Ok(Status::Init) => &mut overview.init,
@@ -205,12 +205,12 @@ async fn failed_newest(
 /// # Errors
 ///
 /// As of any query; definite where schema `postrider` is missing or may not be read.
-pub async fn held_overview(
+pub async fn held_report(
     session: &Session,
     names: &Names,
     init_overdue_after: Duration,
     lanes_max: usize,
-) -> Result<HeldOverview, StoreError> {
+) -> Result<HeldReport, StoreError> {
     const LANES: &str = "
         select topic, key, min(id::text) filter (where head), count(*) filter (where not head),
                extract(epoch from now() - min(held_at))::float8,
@@ -223,7 +223,7 @@ pub async fn held_overview(
         .query(LANES, &[&names.slot, &limit(lanes_max)])
         .await
         .map_err(StoreError::postgres(DOING))?;
-    let Some(first) = rows.first() else { return Ok(HeldOverview::default()) };
+    let Some(first) = rows.first() else { return Ok(HeldReport::default()) };
     let overdue = format!(
         "select count(*) from postrider.held as h join {table} as o on o.{id} = h.id
          where h.slot = $1::text and not h.head and o.{status}::text = 'INIT'
@@ -238,13 +238,13 @@ pub async fn held_overview(
         .query_one(&overdue, &[&names.slot, &seconds(init_overdue_after)])
         .await
         .map_err(StoreError::postgres(DOING))?;
-    Ok(HeldOverview {
+    Ok(HeldReport {
         lanes_total: count(first, 5),
         waiting: count(first, 6),
         overdue: count(&overdue, 0),
         lanes: rows
             .iter()
-            .map(|row| LaneOverview {
+            .map(|row| HeldKeyReport {
                 lane: OrderingKey { topic: row.get(0), key: row.get::<_, Vec<u8>>(1).into() },
                 head: row.get::<_, Option<&str>>(2).and_then(|id| id.parse().ok()),
                 waiting: count(row, 3),
@@ -260,12 +260,12 @@ pub async fn held_overview(
 /// # Errors
 ///
 /// As of any query; definite where schema `postrider` is missing or may not be read.
-pub async fn replays_overview(
+pub async fn replays_report(
     session: &Session,
     slot: &str,
     unfinished_max: usize,
     finished_max: usize,
-) -> Result<Vec<ReplayOverview>, StoreError> {
+) -> Result<Vec<ReplayReport>, StoreError> {
     const SQL: &str = "
         select id, kind, state, (extract(epoch from requested_at) * 1000000)::int8, requested_by,
                rows_total, rows_sent, rows_failed, rows_passed, last_error
@@ -286,7 +286,7 @@ pub async fn replays_overview(
         .map_err(StoreError::postgres("reading the replay requests"))?;
     Ok(rows
         .iter()
-        .map(|row| ReplayOverview {
+        .map(|row| ReplayReport {
             id: row.get(0),
             kind: row.get(1),
             state: row.get(2),

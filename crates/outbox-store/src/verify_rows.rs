@@ -15,12 +15,11 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
-use crate::event_rows::StoredPlace;
 use crate::event_rows::{ColumnTypes, expression};
+use outbox::RecordPosition;
 
-// Places are compared as Kafka's tools would list them, and many times faster than by a language's rules. What is
-// sorted is a few megabytes per hundred thousand rows, because large payloads stay out of the table until they are
-// sent; the rest of a very large table is sorted on disk.
+// The sort needs a few megabytes per 100,000 rows, because large payloads stay in the TOAST table; a very large selection
+// is sorted on disk.
 const SETTINGS: &str = "
 begin transaction isolation level repeatable read, read only;
 set local work_mem = '64MB';
@@ -34,42 +33,42 @@ pub struct VerifySelection {
     pub from: Option<SystemTime>,
     /// Those created before.
     pub to: Option<SystemTime>,
-    /// So many of them, at random.
+    /// A random sample of this many.
     pub sample: Option<u64>,
 }
 
 /// A delivered row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RowToProve {
-    /// Its primary key.
+pub struct RowToVerify {
+    /// The primary key.
     pub id: Uuid,
     /// PUBLISH or COMPLETE.
     pub status: Status,
-    /// The position that it records; a negative offset is unknown.
-    pub place: Option<StoredPlace>,
-    /// The payload, as the bytes that the log brought; `None` for NULL.
+    /// The position on the row; a negative offset is unknown.
+    pub place: Option<RecordPosition>,
+    /// The payload, with the same bytes as in the WAL; `None` for NULL.
     pub payload: Option<Bytes>,
 }
 
-/// All rows of a selection in one snapshot, by topic, partition and offset; those without a place come last.
+/// All rows of a selection in one snapshot, ordered by topic, partition and offset; rows without a position come last.
 ///
-/// The server sends no faster than they are taken, so memory stays flat whatever the table's size.
+/// The server sends rows only as fast as they are read, so memory does not depend on the size of the table.
 pub struct VerifyRows {
     total: u64,
-    /// `None` once it has ended; asked again it would say that the connection is closed.
+    /// `None` at its end: a stream must not be polled again.
     rows: Option<Pin<Box<RowStream>>>,
     doing: String,
-    /// Behind the stream, which it serves.
+    /// Dropped after the stream, which reads from it.
     _session: Session,
 }
 
 impl VerifyRows {
-    /// Takes the snapshot, counts the rows and begins to read them. The connection is used up.
+    /// Takes the snapshot, counts the rows and starts to read them. Keeps the connection.
     ///
     /// # Errors
     ///
-    /// As of any query; definite where the table or a column is missing or may not be read, and where rows are to
-    /// be told by their time and have none.
+    /// Those of any query; not retryable if the table or a column is missing or the role may not read it, and if the
+    /// selection has times and the table no `created_at`.
     pub async fn open(
         session: Session,
         names: &Names,
@@ -82,8 +81,8 @@ impl VerifyRows {
         if has_times && types.get(created_at).is_none() && types.get(&names.columns.id).is_some() {
             return Err(StoreError::definite(
                 doing,
-                format!("there is no column {created_at} by which to tell them"),
-                "set columns.created_at to the one that there is, or verify without --from and --to",
+                format!("the table has no column {created_at} to compare with --from and --to"),
+                "set columns.created_at, or omit --from and --to",
             ));
         }
         session.run(SETTINGS, &doing).await?;
@@ -109,17 +108,17 @@ impl VerifyRows {
         })
     }
 
-    /// How many rows there are in all.
+    /// The number of selected rows.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// The next rows, `rows_max` at most and no more once their payloads reach `bytes_max`; none at the end.
+    /// The next rows: at most `rows_max`, and none after their payloads exceed `bytes_max`. Empty at the end.
     ///
     /// # Errors
     ///
-    /// As of any query. The rest cannot be read.
-    pub async fn next(&mut self, rows_max: usize, bytes_max: usize) -> Result<Vec<RowToProve>, StoreError> {
+    /// Those of any query. The remaining rows cannot be read.
+    pub async fn next(&mut self, rows_max: usize, bytes_max: usize) -> Result<Vec<RowToVerify>, StoreError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
         while rows.len() < rows_max && bytes < bytes_max {
@@ -137,15 +136,15 @@ impl VerifyRows {
     }
 }
 
-fn read(row: &Row) -> RowToProve {
+fn read(row: &Row) -> RowToVerify {
     let place = || {
-        Some(StoredPlace {
-            topic: row.get::<_, Option<String>>(2)?,
+        Some(RecordPosition {
+            topic: row.get::<_, Option<&str>>(2)?.into(),
             partition: row.get::<_, Option<i32>>(3)?,
             offset: row.get::<_, Option<i64>>(4)?,
         })
     };
-    RowToProve {
+    RowToVerify {
         id: row.get(0),
         status: if row.get(1) { Status::Complete } else { Status::Publish },
         place: place(),
@@ -165,8 +164,8 @@ fn condition(names: &Names, has_times: bool) -> String {
     condition
 }
 
-// The payload is made text only after the sort, so that one that the table keeps aside is not carried through it;
-// `offset 0` keeps the planner from pulling that forward.
+// The payload becomes text after the sort, so that the sort carries TOAST pointers only; `offset 0` keeps the planner
+// from moving the cast into the subquery.
 fn sql(names: &Names, payload_type: Option<&str>, condition: &str, sample: Option<u64>) -> String {
     let columns = &names.columns;
     let selected = format!(

@@ -1,7 +1,7 @@
 //! Commands to the main loop about rows that the WAL does not bring now.
 
+use outbox::RecordPosition;
 use outbox::{Event, Lsn};
-use outbox_store::StoredPlace;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub enum ResendCommand {
         /// The row.
         id: Uuid,
         /// The position of its record.
-        place: StoredPlace,
+        place: RecordPosition,
     },
     /// Mark it FAILED.
     GiveUp {

@@ -2,7 +2,7 @@ use outbox::{CreatedRange, Status};
 
 /// Which rows are asked for. Rows that are held behind another of their key never are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suspects {
+pub struct StuckRowFilter {
     /// What they say.
     pub status: Status,
     /// When they were created. An unbounded range has the rows without a time in it.

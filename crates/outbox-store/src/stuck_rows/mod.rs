@@ -1,7 +1,7 @@
 //! Rows that wait for longer than their deadline.
 
+pub(crate) mod cursor;
 pub(crate) mod filter;
-pub(crate) mod overview;
-pub(crate) mod pages;
+pub(crate) mod partition_summary;
 pub(crate) mod rows;
 pub(crate) mod sql;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::session::Session;
-use crate::event_rows::StoredPlace;
+use outbox::RecordPosition;
 
 use crate::stuck_rows::sql::Sql;
 
@@ -21,7 +21,7 @@ pub struct StuckRow {
     /// When it was sent last.
     pub last_attempt_at_us: Option<i64>,
     /// The position of its record, if known.
-    pub place: Option<StoredPlace>,
+    pub place: Option<RecordPosition>,
 }
 
 /// How rows that wait are asked for, given the columns that the table has.

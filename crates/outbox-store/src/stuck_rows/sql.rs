@@ -4,7 +4,7 @@ use outbox::CreatedRange;
 
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, literal, table};
-use crate::stuck_rows::filter::Suspects;
+use crate::stuck_rows::filter::StuckRowFilter;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Sql {
@@ -67,7 +67,7 @@ impl Sql {
     }
 
     /// What holds for a row as a whole, whatever page it is on.
-    pub(crate) fn condition(&self, of: &Suspects) -> String {
+    pub(crate) fn condition(&self, of: &StuckRowFilter) -> String {
         let Sql { status, not_held, last_attempt_at, .. } = self;
         let mut condition = format!("{status}::text = '{}' and {not_held}", of.status);
         if let Some(time) = self.created_at.as_ref().filter(|_| of.created != CreatedRange::of(None)) {
@@ -80,7 +80,7 @@ impl Sql {
             condition.push_str(&format!(" and {last_attempt_at} >= {from} and {last_attempt_at} <= {to}"));
         }
         if let Some(waited_us) = of.waited_us {
-            condition.push_str(&format!(" and not {}", self.young(waited_us)));
+            condition.push_str(&format!(" and not {}", self.not_yet_due(waited_us)));
         }
         condition
     }
@@ -100,7 +100,7 @@ impl Sql {
     }
 
     /// Whether a row has waited for less than this.
-    pub(crate) fn young(&self, waited_us: i64) -> String {
+    pub(crate) fn not_yet_due(&self, waited_us: i64) -> String {
         format!("coalesce({} < '{waited_us}'::int8, false)", self.waited())
     }
 

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use outbox::OrderingKey;
 use outbox_store::{
-    HeldOverview, OverdueAfter, RowsOverview, held_overview, known_partitions, log_end, replays_overview,
-    rows_overview, slot_state, wal_flush_position,
+    HeldReport, OverdueAfter, RowsReport, held_report, known_partitions, log_end, replays_report,
+    rows_report, slot_state, wal_flush_position,
 };
 use uuid::Uuid;
 
@@ -12,18 +12,18 @@ use crate::fixture::Fixture;
 const OVERDUE_AFTER: OverdueAfter =
     OverdueAfter { init: Duration::from_secs(60), publish: Duration::from_secs(300) };
 
-async fn overview(fixture: &Fixture) -> RowsOverview {
-    rows_overview(&fixture.session, &fixture.names, OVERDUE_AFTER, 10).await.expect("it is read")
+async fn overview(fixture: &Fixture) -> RowsReport {
+    rows_report(&fixture.session, &fixture.names, OVERDUE_AFTER, 10).await.expect("it is read")
 }
 
 #[tokio::test]
 async fn an_empty_table_has_no_rows_and_nothing_else_either() {
     let fixture = Fixture::set_up().await;
-    assert_eq!(overview(&fixture).await, RowsOverview::default());
-    let held = held_overview(&fixture.session, &fixture.names, OVERDUE_AFTER.init, 10).await;
-    assert_eq!(held.expect("it is read"), HeldOverview::default());
+    assert_eq!(overview(&fixture).await, RowsReport::default());
+    let held = held_report(&fixture.session, &fixture.names, OVERDUE_AFTER.init, 10).await;
+    assert_eq!(held.expect("it is read"), HeldReport::default());
     let slot = &fixture.names.slot;
-    assert_eq!(replays_overview(&fixture.session, slot, 10, 10).await.expect("they are read"), []);
+    assert_eq!(replays_report(&fixture.session, slot, 10, 10).await.expect("they are read"), []);
     assert_eq!(known_partitions(&fixture.session).await.expect("they are read"), []);
 }
 
@@ -85,7 +85,7 @@ async fn times_without_a_zone_serve_too() {
 async fn no_deadline_is_too_long() {
     let fixture = Fixture::set_up().await;
     let never = OverdueAfter { init: Duration::MAX, publish: Duration::MAX };
-    let found = rows_overview(&fixture.session, &fixture.names, never, 10).await;
+    let found = rows_report(&fixture.session, &fixture.names, never, 10).await;
     assert_eq!(found.expect("it is read").init.overdue, 0);
 }
 
@@ -107,7 +107,7 @@ async fn keys_are_held_back_by_their_heads_the_longest_first() {
                      ('00000000-0000-0000-0000-000000000003', 'a', 'b', 'c', 'INIT', now())"
         ))
         .await;
-    let held = held_overview(&fixture.session, &fixture.names, OVERDUE_AFTER.init, 2).await;
+    let held = held_report(&fixture.session, &fixture.names, OVERDUE_AFTER.init, 2).await;
     let held = held.expect("it is read");
     assert_eq!((held.lanes_total, held.waiting, held.overdue, held.lanes.len()), (3, 3, 1, 2));
     assert_eq!(held.lanes[0].lane, OrderingKey { topic: "t".to_owned(), key: vec![0xff].into() });
@@ -120,9 +120,9 @@ async fn missing_objects_name_the_remedy() {
     let fixture = Fixture::empty().await;
     let (session, names) = (&fixture.session, &fixture.names);
     let errors = [
-        rows_overview(session, names, OVERDUE_AFTER, 1).await.err(),
-        held_overview(session, names, OVERDUE_AFTER.init, 1).await.err(),
-        replays_overview(session, &names.slot, 1, 1).await.err(),
+        rows_report(session, names, OVERDUE_AFTER, 1).await.err(),
+        held_report(session, names, OVERDUE_AFTER.init, 1).await.err(),
+        replays_report(session, &names.slot, 1, 1).await.err(),
         known_partitions(session).await.err(),
     ];
     for error in errors.map(|error| error.expect("there is nothing")) {

@@ -107,7 +107,7 @@ async fn many_rows_go_in_pages_by_the_index_and_each_page_is_read_once() {
             |text: &str, n: usize| text.split(' ').nth(n).and_then(|n| n.parse::<i64>().ok()).unwrap();
         let (scans, entries) =
             (number(&after, 0) - number(&before, 0), number(&after, 1) - number(&before, 1));
-        // Each row once for its page and once or twice to lock and delete it. Pages that all began at the first row
+        // Each row once for its page and once or twice to lock and delete it. StuckRowCursor that all began at the first row
         // would read some 30 000, and pages that did not end before the young rows more still.
         if entries >= 5200 {
             // Counting above reads the whole table, twice.

@@ -1,13 +1,13 @@
-use outbox::{CreatedRange, Lsn, Status};
-use outbox_store::{Overview, StoredPlace, StuckRow, StuckRows, Suspects, mark_log};
+use outbox::{CreatedRange, Lsn, RecordPosition, Status};
+use outbox_store::{PartitionSummary, StuckRow, StuckRowFilter, StuckRows, mark_log};
 use uuid::Uuid;
 
 use crate::fixture::Fixture;
 
 const ANY: CreatedRange = CreatedRange { from_us: i64::MIN, to_us: i64::MAX };
 
-fn suspects(status: Status, created: CreatedRange) -> Suspects {
-    Suspects { status, created, attempted: None, waited_us: None }
+fn suspects(status: Status, created: CreatedRange) -> StuckRowFilter {
+    StuckRowFilter { status, created, attempted: None, waited_us: None }
 }
 
 async fn stuck_rows(fixture: &Fixture) -> StuckRows {
@@ -30,7 +30,7 @@ async fn insert(fixture: &Fixture, id: u128, status: &str, values: &str) {
 
 async fn all_pages(
     fixture: &Fixture,
-    of: &Suspects,
+    of: &StuckRowFilter,
     partitions: Option<&[Option<(String, i32)>]>,
     rows_max: u16,
 ) -> Vec<Vec<StuckRow>> {
@@ -44,7 +44,7 @@ async fn all_pages(
     all
 }
 
-async fn ids(fixture: &Fixture, of: &Suspects, rows_max: u16) -> Vec<u128> {
+async fn ids(fixture: &Fixture, of: &StuckRowFilter, rows_max: u16) -> Vec<u128> {
     all_pages(fixture, of, None, rows_max).await.into_iter().flatten().map(|row| row.id.as_u128()).collect()
 }
 
@@ -129,7 +129,7 @@ async fn rows_are_found_by_the_time_of_their_sending() {
         insert(&fixture, id, "PUBLISH", &set).await;
     }
     insert(&fixture, 5, "PUBLISH", "").await;
-    let between = Suspects { attempted: Some((2, 3)), ..suspects(Status::Publish, ANY) };
+    let between = StuckRowFilter { attempted: Some((2, 3)), ..suspects(Status::Publish, ANY) };
     let rows = all_pages(&fixture, &between, None, 500).await.remove(0);
     assert_eq!(rows.iter().map(|row| row.last_attempt_at_us).collect::<Vec<_>>(), [Some(2), Some(3)]);
     assert!(rows.iter().all(|row| row.attempts == 2 && row.place.is_none()));
@@ -148,22 +148,29 @@ async fn rows_are_found_by_how_long_they_have_waited() {
     insert(&fixture, 6, "PUBLISH", &format!("created_at = {}", ago(9))).await;
     insert(&fixture, 7, "PUBLISH", "created_at = null").await;
     insert(&fixture, 8, "PUBLISH", "last_attempt_at = 'infinity'").await;
-    let of = Suspects { waited_us: Some(5 * 60_000_000), ..suspects(Status::Publish, ANY) };
+    let of = StuckRowFilter { waited_us: Some(5 * 60_000_000), ..suspects(Status::Publish, ANY) };
     let mut found = ids(&fixture, &of, 2).await;
     found.sort_unstable();
     assert_eq!(found, [4, 5, 6, 7, 8]);
 
     let rows = stuck_rows(&fixture).await;
     let minute = 60_000_000;
-    let overview = rows.overview(&fixture.session, &of, 60_000_000, None).await.expect("it can be summed up");
-    assert_eq!(overview.young.iter().map(|young| young.rows).sum::<u64>(), 3);
-    for young in &overview.young {
-        assert!((minute..2 * minute).contains(&young.waited_us), "{young:?}");
+    let summary =
+        rows.partition_summary(&fixture.session, &of, 60_000_000, None).await.expect("it can be summed up");
+    assert_eq!(summary.not_yet_due.iter().map(|not_yet_due| not_yet_due.rows).sum::<u64>(), 3);
+    for not_yet_due in &summary.not_yet_due {
+        assert!((minute..2 * minute).contains(&not_yet_due.waited_us), "{not_yet_due:?}");
     }
-    assert_eq!(overview.partitions.iter().map(|rows| rows.rows).sum::<u64>(), 5);
-    let counted =
-        rows.overview(&fixture.session, &of, 60_000_000, Some(0)).await.expect("it can be summed up");
-    assert_eq!(counted.young.iter().map(|young| young.rows).sum::<u64>(), 2, "all but the one with a time");
+    assert_eq!(summary.partitions.iter().map(|rows| rows.rows).sum::<u64>(), 5);
+    let counted = rows
+        .partition_summary(&fixture.session, &of, 60_000_000, Some(0))
+        .await
+        .expect("it can be summed up");
+    assert_eq!(
+        counted.not_yet_due.iter().map(|not_yet_due| not_yet_due.rows).sum::<u64>(),
+        2,
+        "all but the one with a time"
+    );
 }
 
 fn place(partition: i32, offset: i64) -> String {
@@ -184,9 +191,9 @@ async fn rows_are_summed_up_by_partition_and_read_by_partition() {
     insert(&fixture, 7, "COMPLETE", &place(0, 1)).await;
     let rows = stuck_rows(&fixture).await;
     let of = suspects(Status::Publish, ANY);
-    let overview = rows.overview(&fixture.session, &of, 1, None).await;
-    let Overview { mut partitions, young } = overview.expect("it can be summed up");
-    assert_eq!(young, []);
+    let summary = rows.partition_summary(&fixture.session, &of, 1, None).await;
+    let PartitionSummary { mut partitions, not_yet_due } = summary.expect("it can be summed up");
+    assert_eq!(not_yet_due, []);
     partitions.sort_by_key(|rows| rows.partition.clone());
     let summary: Vec<_> = partitions.iter().map(|p| (p.partition.clone(), p.rows, p.created)).collect();
     let expected = [
@@ -209,7 +216,7 @@ async fn rows_are_summed_up_by_partition_and_read_by_partition() {
         assert_eq!(found, expected, "{partitions:?}");
     }
     let row = all_pages(&fixture, &of, Some(&[Some((topic.clone(), 1))]), 2).await.remove(0).remove(0);
-    assert_eq!(row.place, Some(StoredPlace { topic, partition: 1, offset: 5 }));
+    assert_eq!(row.place, Some(RecordPosition { topic: topic.into(), partition: 1, offset: 5 }));
 }
 
 #[tokio::test]
@@ -223,11 +230,12 @@ async fn a_table_without_created_at_is_read_by_id() {
     let bounded = CreatedRange::of(Some(5));
     for created in [ANY, bounded] {
         assert_eq!(ids(&fixture, &suspects(Status::Init, created), 2).await, [1, 2, 3]);
-        let of = Suspects { waited_us: Some(5), ..suspects(Status::Publish, created) };
+        let of = StuckRowFilter { waited_us: Some(5), ..suspects(Status::Publish, created) };
         assert_eq!(ids(&fixture, &of, 2).await, [11, 12, 13]);
         let rows = stuck_rows(&fixture).await;
-        let overview = rows.overview(&fixture.session, &of, 1, Some(9)).await.expect("it can be summed up");
-        assert_eq!((overview.partitions[0].rows, overview.partitions[0].created), (3, ANY));
+        let summary =
+            rows.partition_summary(&fixture.session, &of, 1, Some(9)).await.expect("it can be summed up");
+        assert_eq!((summary.partitions[0].rows, summary.partitions[0].created), (3, ANY));
     }
 }
 
@@ -249,13 +257,14 @@ async fn columns_may_have_other_types_and_names() {
         )
         .await;
     let created = CreatedRange { from_us: 2_000_000, to_us: 6_000_000 };
-    let of = Suspects { waited_us: Some(60_000_000), ..suspects(Status::Publish, created) };
+    let of = StuckRowFilter { waited_us: Some(60_000_000), ..suspects(Status::Publish, created) };
     assert_eq!(ids(&fixture, &of, 2).await, [2, 3, 4, 5, 6]);
     let unbounded = suspects(Status::Publish, ANY);
     assert_eq!(ids(&fixture, &unbounded, 3).await, [1, 2, 3, 4, 5, 6, 7]);
     let rows = stuck_rows(&fixture).await;
-    let overview = rows.overview(&fixture.session, &of, 1000, None).await.expect("it can be summed up");
-    assert_eq!(overview.partitions.iter().map(|rows| rows.rows).sum::<u64>(), 5);
+    let summary =
+        rows.partition_summary(&fixture.session, &of, 1000, None).await.expect("it can be summed up");
+    assert_eq!(summary.partitions.iter().map(|rows| rows.rows).sum::<u64>(), 5);
     let page = all_pages(&fixture, &of, Some(&[Some(("t".to_owned(), 1))]), 9).await.remove(0);
     assert_eq!(
         page.iter().map(|row| (row.attempts, row.created_at_us)).collect::<Vec<_>>(),
@@ -301,10 +310,10 @@ async fn an_overdue_bucket_is_read_by_the_index_of_a_large_table() {
         .execute("create extension if not exists pg_stat_statements; select pg_stat_statements_reset()")
         .await;
     assert_eq!(ids(&fixture, &suspects(Status::Init, created), 500).await, [50_000]);
-    let of = Suspects { attempted: Some((0, i64::MAX)), ..suspects(Status::Publish, created) };
+    let of = StuckRowFilter { attempted: Some((0, i64::MAX)), ..suspects(Status::Publish, created) };
     let rows = stuck_rows(&fixture).await;
-    let overview = rows.overview(&fixture.session, &of, 1, None).await.expect("it can be summed up");
-    assert_eq!(overview.partitions.len(), 1);
+    let summary = rows.partition_summary(&fixture.session, &of, 1, None).await.expect("it can be summed up");
+    assert_eq!(summary.partitions.len(), 1);
     let most = fixture
         .text(
             "select max(shared_blks_hit + shared_blks_read)::text from pg_stat_statements

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use outbox::Status;
-use outbox_store::{RowToProve, VerifyRows, VerifySelection, connect};
+use outbox_store::{RowToVerify, VerifyRows, VerifySelection, connect};
 
 use crate::fixture::{Fixture, server, tls};
 
@@ -11,7 +11,7 @@ async fn open(fixture: &Fixture, selection: VerifySelection) -> VerifyRows {
     VerifyRows::open(session, &fixture.names, selection).await.expect("they are read")
 }
 
-async fn all(mut rows: VerifyRows) -> Vec<RowToProve> {
+async fn all(mut rows: VerifyRows) -> Vec<RowToVerify> {
     let mut all = Vec::new();
     loop {
         let some = rows.next(7, usize::MAX).await.expect("they are read");

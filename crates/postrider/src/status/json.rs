@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_store::{HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
+use outbox_store::{HeldKeyReport, HeldReport, ReplayReport, RowsReport, StateRows};
 use serde_json::{Map, Value, json};
 
 use super::report::{GroupLag, Section, Slot, StatusReport};
@@ -45,7 +45,7 @@ fn seconds(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Null, |duration| Value::from(duration.as_secs_f64()))
 }
 
-fn rows(rows: &RowsOverview) -> Value {
+fn rows(rows: &RowsReport) -> Value {
     let state = |of: &StateRows| json!({ "count": of.rows, "oldest_seconds": seconds(of.oldest) });
     json!({
         "INIT": state(&rows.init),
@@ -56,7 +56,7 @@ fn rows(rows: &RowsOverview) -> Value {
     })
 }
 
-fn stuck(report: &StatusReport, rows: &RowsOverview, waiting: u64) -> Value {
+fn stuck(report: &StatusReport, rows: &RowsReport, waiting: u64) -> Value {
     let state = |of: &StateRows, after: Duration| {
         json!({
             "count": of.overdue,
@@ -69,7 +69,7 @@ fn stuck(report: &StatusReport, rows: &RowsOverview, waiting: u64) -> Value {
     json!({ "INIT": init, "PUBLISH": state(&rows.publish, report.publish_after) })
 }
 
-fn failed(rows: &RowsOverview) -> Value {
+fn failed(rows: &RowsReport) -> Value {
     let newest = rows.failed_newest.iter();
     json!({
         "count": rows.failed.rows,
@@ -104,8 +104,8 @@ fn group(lag: &GroupLag) -> Value {
     })
 }
 
-fn held(held: &HeldOverview) -> Value {
-    let lane = |of: &LaneOverview| {
+fn held(held: &HeldReport) -> Value {
+    let lane = |of: &HeldKeyReport| {
         json!({
             "topic": of.lane.topic,
             "key": String::from_utf8_lossy(&of.lane.key),
@@ -121,7 +121,7 @@ fn held(held: &HeldOverview) -> Value {
     })
 }
 
-fn replay(replay: &ReplayOverview) -> Value {
+fn replay(replay: &ReplayReport) -> Value {
     json!({
         "id": replay.id.to_string(),
         "kind": replay.kind,

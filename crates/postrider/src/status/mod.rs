@@ -14,8 +14,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use kafka_sink::KafkaInspector;
 use outbox_store::{
-    OverdueAfter, Session, StoreError, connect, held_overview, known_partitions, log_end, replays_overview,
-    rows_overview, slot_state,
+    OverdueAfter, Session, StoreError, connect, held_report, known_partitions, log_end, replays_report,
+    rows_report, slot_state,
 };
 
 use crate::config::Config;
@@ -61,9 +61,9 @@ async fn look(config: &Config, session: &Session) -> Result<StatusReport> {
     };
     if config.writeback {
         let overdue_after = OverdueAfter { init: init_after, publish: publish_after };
-        report.rows = section(rows_overview(session, &names, overdue_after, FAILED_MAX).await);
-        report.held = section(held_overview(session, &names, init_after, LANES_MAX).await);
-        report.replays = section(replays_overview(session, &names.slot, UNFINISHED_MAX, FINISHED_MAX).await);
+        report.rows = section(rows_report(session, &names, overdue_after, FAILED_MAX).await);
+        report.held = section(held_report(session, &names, init_after, LANES_MAX).await);
+        report.replays = section(replays_report(session, &names.slot, UNFINISHED_MAX, FINISHED_MAX).await);
         report.receipts = receipts(config, session).await;
     }
     Ok(report)

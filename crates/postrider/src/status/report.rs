@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outbox::Lsn;
-use outbox_store::{HeldOverview, ReplayOverview, RowsOverview};
+use outbox_store::{HeldReport, ReplayReport, RowsReport};
 
 /// A section, or why it is unavailable.
 pub(crate) type Section<T> = Result<T, String>;
@@ -16,11 +16,11 @@ pub(crate) struct StatusReport {
     pub(crate) init_after: Duration,
     /// How long a row may be PUBLISH.
     pub(crate) publish_after: Duration,
-    pub(crate) rows: Section<RowsOverview>,
+    pub(crate) rows: Section<RowsReport>,
     pub(crate) slot: Slot,
     pub(crate) receipts: Section<Vec<GroupLag>>,
-    pub(crate) held: Section<HeldOverview>,
-    pub(crate) replays: Section<Vec<ReplayOverview>>,
+    pub(crate) held: Section<HeldReport>,
+    pub(crate) replays: Section<Vec<ReplayReport>>,
 }
 
 /// The slot, if there is one.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use outbox::{Lsn, OrderingKey};
-use outbox_store::{FailedRow, HeldOverview, LaneOverview, ReplayOverview, RowsOverview, StateRows};
+use outbox_store::{FailedRow, HeldKeyReport, HeldReport, ReplayReport, RowsReport, StateRows};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ fn busy() -> StatusReport {
         table: "public.outbox".to_owned(),
         init_after: Duration::from_secs(60),
         publish_after: Duration::from_secs(300),
-        rows: Ok(RowsOverview {
+        rows: Ok(RowsReport {
             init: state(12, 192, 4),
             publish: state(3, 10, 0),
             complete: state(1_000_000, 93_784, 0),
@@ -50,18 +50,18 @@ fn busy() -> StatusReport {
                 worst: Some(PartitionLag { topic: "orders".to_owned(), partition: 2, records: 7 }),
             },
         ]),
-        held: Ok(HeldOverview {
+        held: Ok(HeldReport {
             lanes_total: 1,
             waiting: 3,
             overdue: 2,
-            lanes: vec![LaneOverview {
+            lanes: vec![HeldKeyReport {
                 lane: OrderingKey { topic: "orders".to_owned(), key: vec![b'k', 0xff].into() },
                 head: Some(id(1)),
                 waiting: 3,
                 held: Duration::from_secs(75),
             }],
         }),
-        replays: Ok(vec![ReplayOverview {
+        replays: Ok(vec![ReplayReport {
             id: id(9),
             kind: "replay".to_owned(),
             state: "running".to_owned(),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Formatter};
 use std::time::Duration;
 
-use outbox_store::{HeldOverview, ReplayOverview, RowsOverview, StateRows};
+use outbox_store::{HeldReport, ReplayReport, RowsReport, StateRows};
 
 use super::report::{GroupLag, Section, Slot, StatusReport};
 use super::units::{age, size, time};
@@ -51,7 +51,7 @@ fn section<T>(
     }
 }
 
-fn rows(f: &mut Formatter<'_>, rows: &RowsOverview) -> fmt::Result {
+fn rows(f: &mut Formatter<'_>, rows: &RowsReport) -> fmt::Result {
     let states = [
         ("INIT", &rows.init),
         ("PUBLISH", &rows.publish),
@@ -102,7 +102,7 @@ fn records(count: u64) -> String {
     format!("{count} record{}", if count == 1 { "" } else { "s" })
 }
 
-fn stuck(f: &mut Formatter<'_>, report: &StatusReport, rows: &RowsOverview) -> fmt::Result {
+fn stuck(f: &mut Formatter<'_>, report: &StatusReport, rows: &RowsReport) -> fmt::Result {
     writeln!(f, "Stuck")?;
     let waiting = report.held.as_ref().map_or(0, |held| held.overdue);
     let mut line = |name: &str, state: &StateRows, after: Duration, held: u64| {
@@ -119,7 +119,7 @@ fn stuck(f: &mut Formatter<'_>, report: &StatusReport, rows: &RowsOverview) -> f
     line("PUBLISH", &rows.publish, report.publish_after, 0)
 }
 
-fn failed(f: &mut Formatter<'_>, rows: &RowsOverview) -> fmt::Result {
+fn failed(f: &mut Formatter<'_>, rows: &RowsReport) -> fmt::Result {
     writeln!(f, "Failed")?;
     if rows.failed.rows == 0 {
         return writeln!(f, "  none");
@@ -132,7 +132,7 @@ fn failed(f: &mut Formatter<'_>, rows: &RowsOverview) -> fmt::Result {
     Ok(())
 }
 
-fn held(f: &mut Formatter<'_>, held: &HeldOverview) -> fmt::Result {
+fn held(f: &mut Formatter<'_>, held: &HeldReport) -> fmt::Result {
     if held.lanes_total == 0 {
         return writeln!(f, "  none");
     }
@@ -150,12 +150,12 @@ fn held(f: &mut Formatter<'_>, held: &HeldOverview) -> fmt::Result {
     }
 }
 
-fn replays(f: &mut Formatter<'_>, replays: &[ReplayOverview]) -> fmt::Result {
+fn replays(f: &mut Formatter<'_>, replays: &[ReplayReport]) -> fmt::Result {
     if replays.is_empty() {
         return writeln!(f, "  none");
     }
     for replay in replays {
-        let ReplayOverview { id, kind, state, rows_sent, rows_failed, rows_passed, .. } = replay;
+        let ReplayReport { id, kind, state, rows_sent, rows_failed, rows_passed, .. } = replay;
         write!(f, "  {id}  {kind:<6}  {state:<9}  {rows_sent} sent")?;
         if let Some(total) = replay.rows_total {
             write!(f, " of {total}")?;

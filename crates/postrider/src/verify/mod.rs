@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use kafka_sink::{PartitionReader, ReadError};
-use outbox_store::{RowToProve, VerifyRows, VerifySelection, connect};
+use outbox_store::{RowToVerify, VerifyRows, VerifySelection, connect};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -27,7 +27,7 @@ use tally::Tally;
 /// Rows are passed in batches, so that the two sides do not wait for each other at every row.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 1024 * 1024;
-const HANDFULS_MAX: usize = 4;
+const BATCHES_MAX: usize = 4;
 
 /// Compares rows and records and prints the report.
 ///
@@ -61,29 +61,30 @@ pub(crate) async fn verify(config: &Config, arguments: &VerifyArguments) -> Resu
 async fn compare(config: &Config, mut rows: VerifyRows) -> Result<Tally> {
     let reader = PartitionReader::new(&config.kafka.client, &config.receipts.group)?;
     let mut progress = Progress::begin(rows.total());
-    let (handfuls, to_prove) = mpsc::channel(HANDFULS_MAX);
+    let (batches, to_verify) = mpsc::channel(BATCHES_MAX);
     // librdkafka blocks.
-    let proving = tokio::task::spawn_blocking(move || prove(reader, to_prove, |rows| progress.at(rows)));
+    let verifying =
+        tokio::task::spawn_blocking(move || verify_batches(reader, to_verify, |rows| progress.at(rows)));
     loop {
-        let handful = rows.next(ROWS_MAX, BYTES_MAX).await?;
+        let batch = rows.next(ROWS_MAX, BYTES_MAX).await?;
         // The receiver has stopped with an error, which is returned below.
-        if handful.is_empty() || handfuls.send(handful).await.is_err() {
+        if batch.is_empty() || batches.send(batch).await.is_err() {
             break;
         }
     }
-    drop(handfuls);
-    Ok(proving.await.context("comparing rows and records failed")??)
+    drop(batches);
+    Ok(verifying.await.context("comparing rows and records failed")??)
 }
 
 /// Compares rows as they come, until there are no more.
-fn prove(
+fn verify_batches(
     mut reader: PartitionReader,
-    mut handfuls: mpsc::Receiver<Vec<RowToProve>>,
+    mut batches: mpsc::Receiver<Vec<RowToVerify>>,
     mut at: impl FnMut(u64),
 ) -> Result<Tally, ReadError> {
     let mut tally = Tally::default();
-    while let Some(handful) = handfuls.blocking_recv() {
-        for row in handful {
+    while let Some(batch) = batches.blocking_recv() {
+        for row in batch {
             let verdict = match &row.place {
                 None => Verdict::Missing(Missing::NoPlace),
                 Some(place) => {

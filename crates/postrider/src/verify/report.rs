@@ -101,14 +101,14 @@ impl fmt::Display for Report<'_> {
 #[cfg(test)]
 mod tests {
     use outbox::Status;
-    use outbox_store::RowToProve;
+    use outbox_store::RowToVerify;
     use uuid::Uuid;
 
     use super::*;
     use crate::verify::result::{Missing, Verdict};
 
     fn tally(proven: u64, missing: u64, expired: u64) -> Tally {
-        let row = |n| RowToProve {
+        let row = |n| RowToVerify {
             id: Uuid::from_u128(u128::from(n)),
             status: Status::Publish,
             place: None,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use kafka_sink::OffsetContent;
-use outbox_store::RowToProve;
+use outbox_store::RowToVerify;
 use uuid::Uuid;
 
 /// Whether a row's delivery is proven.
@@ -50,7 +50,7 @@ pub(crate) enum Difference {
 }
 
 /// Compares a row with the record at its position.
-pub(crate) fn judge(row: &RowToProve, at: OffsetContent<'_>) -> Verdict {
+pub(crate) fn judge(row: &RowToVerify, at: OffsetContent<'_>) -> Verdict {
     match at {
         OffsetContent::NoTopic => Verdict::Missing(Missing::NoTopic),
         OffsetContent::NoPartition => Verdict::Missing(Missing::NoPartition),
@@ -64,7 +64,7 @@ pub(crate) fn judge(row: &RowToProve, at: OffsetContent<'_>) -> Verdict {
     }
 }
 
-fn difference(row: &RowToProve, id: Option<&[u8]>, payload: Option<&[u8]>) -> Option<Difference> {
+fn difference(row: &RowToVerify, id: Option<&[u8]>, payload: Option<&[u8]>) -> Option<Difference> {
     if !id.is_some_and(|id| is_id(row.id, id)) {
         return Some(Difference::Id(id.map(shown)));
     }
@@ -137,22 +137,22 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use outbox::RecordPosition;
     use outbox::{RecordAtOffset, Status};
-    use outbox_store::StoredPlace;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn row(id: u128, payload: Option<&[u8]>) -> RowToProve {
-        RowToProve {
+    fn row(id: u128, payload: Option<&[u8]>) -> RowToVerify {
+        RowToVerify {
             id: Uuid::from_u128(id),
             status: Status::Publish,
-            place: Some(StoredPlace { topic: "t".to_owned(), partition: 0, offset: 0 }),
+            place: Some(RecordPosition { topic: "t".into(), partition: 0, offset: 0 }),
             payload: payload.map(Bytes::copy_from_slice),
         }
     }
 
-    fn found(row: &RowToProve, at: OffsetContent<'_>) -> (&'static str, String) {
+    fn found(row: &RowToVerify, at: OffsetContent<'_>) -> (&'static str, String) {
         let verdict = judge(row, at);
         (verdict.name(), verdict.to_string())
     }

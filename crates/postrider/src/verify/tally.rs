@@ -1,6 +1,6 @@
 //! The counts, and a bounded list of findings.
 
-use outbox_store::RowToProve;
+use outbox_store::RowToVerify;
 use serde_json::{Value, json};
 
 use super::result::Verdict;
@@ -32,13 +32,13 @@ pub(crate) struct Findings {
 /// A row that is not proven, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    row: RowToProve,
+    row: RowToVerify,
     verdict: Verdict,
 }
 
 impl Tally {
     /// Counts a row.
-    pub(crate) fn count(&mut self, row: RowToProve, verdict: Verdict) {
+    pub(crate) fn count(&mut self, row: RowToVerify, verdict: Verdict) {
         let (count, findings) = match verdict {
             Verdict::Proven => {
                 self.proven += 1;
@@ -50,7 +50,7 @@ impl Tally {
         };
         *count += 1;
         if findings.listed.len() < LISTED_MAX {
-            findings.listed.push(Finding { row: RowToProve { payload: None, ..row }, verdict });
+            findings.listed.push(Finding { row: RowToVerify { payload: None, ..row }, verdict });
         } else {
             findings.unlisted += 1;
         }
@@ -70,7 +70,7 @@ impl Tally {
 impl Finding {
     /// One line: row, status, position and finding.
     pub(crate) fn line(&self) -> String {
-        let RowToProve { id, status, place, .. } = &self.row;
+        let RowToVerify { id, status, place, .. } = &self.row;
         let place = place.as_ref().map_or_else(
             || "nowhere".to_owned(),
             |place| format!("{} [{}] @ {}", place.topic, place.partition, place.offset),
@@ -85,7 +85,7 @@ impl Finding {
             "id": self.row.id.to_string(),
             "status": self.row.status.as_str(),
             "verdict": self.verdict.name(),
-            "topic": place.map(|place| &place.topic),
+            "topic": place.map(|place| &*place.topic),
             "partition": place.map(|place| place.partition),
             "offset": place.map(|place| place.offset),
             "found": self.verdict.to_string(),
@@ -95,15 +95,15 @@ impl Finding {
 
 #[cfg(test)]
 mod tests {
+    use outbox::RecordPosition;
     use outbox::Status;
-    use outbox_store::StoredPlace;
     use uuid::Uuid;
 
     use super::*;
     use crate::verify::result::Missing;
 
-    fn row(place: Option<StoredPlace>) -> RowToProve {
-        RowToProve { id: Uuid::from_u128(1), status: Status::Complete, place, payload: Some("{}".into()) }
+    fn row(place: Option<RecordPosition>) -> RowToVerify {
+        RowToVerify { id: Uuid::from_u128(1), status: Status::Complete, place, payload: Some("{}".into()) }
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_finding_names_the_row_its_place_and_what_was_there() {
-        let place = StoredPlace { topic: "orders".to_owned(), partition: 3, offset: 14 };
+        let place = RecordPosition { topic: "orders".into(), partition: 3, offset: 14 };
         let finding =
             Finding { row: row(Some(place)), verdict: Verdict::Missing(Missing::BeyondEnd { end: 9 }) };
         assert_eq!(

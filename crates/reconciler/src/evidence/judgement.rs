@@ -1,7 +1,6 @@
 //! Judging a PUBLISH row by the evidence about its record.
 
-use outbox::{LogBounds, RecordAtOffset};
-use outbox_store::StoredPlace;
+use outbox::{LogBounds, RecordAtOffset, RecordPosition};
 use uuid::Uuid;
 
 /// What was found at the position of a row's record.
@@ -89,8 +88,8 @@ pub(crate) fn judge(offset: i64, facts: &RecordFacts) -> Judgement {
 
 impl LossReason {
     /// The text for `last_error` of a row with this position.
-    pub(crate) fn text(self, place: &StoredPlace) -> String {
-        let StoredPlace { topic, partition, offset } = place;
+    pub(crate) fn text(self, place: &RecordPosition) -> String {
+        let RecordPosition { topic, partition, offset } = place;
         match self {
             LossReason::NoPartition => format!("topic {topic} has no partition {partition}"),
             LossReason::BeyondEnd(end) => format!(
@@ -151,7 +150,7 @@ mod tests {
 
     #[test]
     fn loss_reason_names_the_position_and_the_bounds() {
-        let place = StoredPlace { topic: "t".to_owned(), partition: 3, offset: 17 };
+        let place = RecordPosition { topic: "t".into(), partition: 3, offset: 17 };
         assert_eq!(
             LossReason::BeforeStart(120).text(&place),
             "its record is lost (the log of partition 3 of topic t starts at 120, its record was at 17)"

@@ -4,8 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use outbox::RecordPosition;
 use outbox::{LogBounds, RecordAtOffset};
-use outbox_store::StoredPlace;
 
 /// Reads the evidence about records from Kafka. Every answer is certain; what cannot be read is an
 /// [`EvidenceUnavailable`].
@@ -27,7 +27,7 @@ pub trait KafkaEvidence: Send + Sync {
     /// The record at a position; [`RecordAtOffset::Absent`] also outside the bounds of the partition.
     fn record_at(
         &self,
-        place: &StoredPlace,
+        place: &RecordPosition,
     ) -> impl Future<Output = Result<RecordAtOffset, EvidenceUnavailable>> + Send;
 }
 
@@ -40,7 +40,7 @@ impl<E: KafkaEvidence> KafkaEvidence for Arc<E> {
         self.as_ref().committed(partitions).await
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAtOffset, EvidenceUnavailable> {
+    async fn record_at(&self, place: &RecordPosition) -> Result<RecordAtOffset, EvidenceUnavailable> {
         self.as_ref().record_at(place).await
     }
 }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use outbox::{CreatedRange, Status};
-use outbox_store::{StuckRow, Suspects, mark_log};
+use outbox_store::{StuckRow, StuckRowFilter, mark_log};
 use uuid::Uuid;
 
 use crate::deadlines::schedule::DeadlineKind;
@@ -13,7 +13,7 @@ use crate::stuck::round_error::RoundError;
 impl<E> Round<'_, E> {
     /// Publishes the INIT rows created in this range that the WAL does not bring any more.
     pub(super) async fn init_rows(&mut self, created: CreatedRange) -> Result<Remaining, RoundError> {
-        let filter = Suspects { status: Status::Init, created, attempted: None, waited_us: None };
+        let filter = StuckRowFilter { status: Status::Init, created, attempted: None, waited_us: None };
         let stuck_rows = self.stuck_rows().await?;
         let mut pages = stuck_rows.pages(&filter, None, PAGE_ROWS_MAX);
         loop {

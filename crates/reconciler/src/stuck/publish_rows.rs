@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use outbox::{CreatedRange, LogBounds, RecordAtOffset, Status};
-use outbox_store::{PartitionRows, StoredPlace, StuckPage, StuckRow, Suspects};
+use outbox::{CreatedRange, LogBounds, RecordAtOffset, RecordPosition, Status};
+use outbox_store::{PartitionRows, StuckPage, StuckRow, StuckRowFilter};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ impl<E: KafkaEvidence> Round<'_, E> {
     pub(super) async fn publish_rows(&mut self, overdue: &Overdue) -> Result<Remaining, RoundError> {
         let after = self.context.options.publish_after.unwrap_or_default();
         let after_us = i64::try_from(micros(after)).unwrap_or(i64::MAX);
-        let filter = Suspects {
+        let filter = StuckRowFilter {
             status: Status::Publish,
             created: overdue.created,
             attempted: overdue.attempted,
@@ -47,15 +47,20 @@ impl<E: KafkaEvidence> Round<'_, E> {
         let (width_us, counted_from_us) = (deadlines.publish_width_us(), deadlines.counted_from_us());
         let stuck_rows = self.stuck_rows().await?;
         let session = self.session().await?;
-        let overview = stuck_rows.overview(&session, &filter, width_us, counted_from_us).await?;
-        for young in overview.young {
-            let waited = Duration::from_micros(u64::try_from(young.waited_us).unwrap_or(0));
-            deadlines.found(DeadlineKind::Publish, after.saturating_sub(waited), young.created, young.rows);
+        let summary = stuck_rows.partition_summary(&session, &filter, width_us, counted_from_us).await?;
+        for not_yet_due in summary.not_yet_due {
+            let waited = Duration::from_micros(u64::try_from(not_yet_due.waited_us).unwrap_or(0));
+            deadlines.found(
+                DeadlineKind::Publish,
+                after.saturating_sub(waited),
+                not_yet_due.created,
+                not_yet_due.rows,
+            );
         }
-        let partitions = self.partition_facts(&overview.partitions).await?;
+        let partitions = self.partition_facts(&summary.partitions).await?;
         let mut remaining = Remaining::default();
         let mut unclear = Vec::new();
-        for rows in overview.partitions {
+        for rows in summary.partitions {
             if self.is_all_lagging(&rows, &partitions).await? {
                 self.summary.lagging += rows.rows;
                 remaining.add(rows.rows, rows.created);
@@ -108,7 +113,7 @@ impl<E: KafkaEvidence> Round<'_, E> {
             if committed > offset || judge(offset, &facts) != Judgement::NeedsProbe {
                 return Ok(false);
             }
-            let place = StoredPlace { topic: name.0.clone(), partition: name.1, offset };
+            let place = RecordPosition { topic: name.0.as_str().into(), partition: name.1, offset };
             if self.context.evidence.record_at(&place).await? != RecordAtOffset::Row(id) {
                 return Ok(false);
             }
@@ -168,7 +173,7 @@ impl<E: KafkaEvidence> Round<'_, E> {
         let mut judgements = vec![Judgement::NeedsProbe; rows.len()];
         let mut by_partition: BTreeMap<(&str, i32), Vec<usize>> = BTreeMap::new();
         for (index, row) in rows.iter().enumerate() {
-            if let Some(StoredPlace { topic, partition, .. }) = &row.place {
+            if let Some(RecordPosition { topic, partition, .. }) = &row.place {
                 by_partition.entry((topic, *partition)).or_default().push(index);
             }
         }

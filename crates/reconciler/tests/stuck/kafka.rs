@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use outbox::RecordPosition;
 use outbox::{LogBounds, RecordAtOffset};
-use outbox_store::StoredPlace;
 use reconciler::{EvidenceUnavailable, KafkaEvidence};
 
 #[derive(Clone, Default)]
@@ -65,7 +65,7 @@ impl KafkaEvidence for Kafka {
             .collect())
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAtOffset, EvidenceUnavailable> {
+    async fn record_at(&self, place: &RecordPosition) -> Result<RecordAtOffset, EvidenceUnavailable> {
         let mut state = self.request()?;
         state.probes += 1;
         if let Some(cut) = state.replace_when_probed.take() {

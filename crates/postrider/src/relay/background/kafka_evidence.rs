@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use kafka_sink::{InspectError, KafkaInspector};
+use outbox::RecordPosition;
 use outbox::{LogBounds, RecordAtOffset};
-use outbox_store::StoredPlace;
 use reconciler::EvidenceUnavailable;
 
 use crate::config::Config;
@@ -50,8 +50,8 @@ impl reconciler::KafkaEvidence for BrokerEvidence {
         Ok(lowest)
     }
 
-    async fn record_at(&self, place: &StoredPlace) -> Result<RecordAtOffset, EvidenceUnavailable> {
-        let StoredPlace { topic, partition, offset } = place;
+    async fn record_at(&self, place: &RecordPosition) -> Result<RecordAtOffset, EvidenceUnavailable> {
+        let RecordPosition { topic, partition, offset } = place;
         self.inspector.record_at(topic, *partition, *offset).await.map_err(unavailable)
     }
 }

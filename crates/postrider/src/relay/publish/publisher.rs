@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use kafka_sink::{EventRouter, PublishError, Receipts};
-use outbox::{Event, InFlightLedger, Metrics, OrderingKey, RecordPosition, SendQueue, Token, shorten};
-use outbox_store::{Names, RowUpdate, RowUpdateKind, StoredPlace};
+use outbox::{Event, InFlightLedger, Metrics, OrderingKey, SendQueue, Token, shorten};
+use outbox_store::{Names, RowUpdate, RowUpdateKind};
 use reconciler::{DeadlineTracker, QueuedCommand, ResendCause, ResendCommand, ResendOutcome};
 use tokio::sync::oneshot;
 use tracing::error;
@@ -153,9 +153,7 @@ impl Publisher {
                 self.encode(token, QueuedEvent::new(event, Some(cause)));
             }
             ResendCommand::Complete { id, place } => {
-                let StoredPlace { topic, partition, offset } = place;
-                let at = RecordPosition { topic: Arc::from(topic), partition, offset };
-                self.update_row(id, RowUpdateKind::Consumed { at, by_request: true }, done, ledger)?;
+                self.update_row(id, RowUpdateKind::Consumed { at: place, by_request: true }, done, ledger)?;
             }
             ResendCommand::GiveUp { id, reason } => {
                 error!(%id, reason = %shorten(&reason), "row marked FAILED: attempts exhausted");

@@ -5,17 +5,17 @@ use uuid::Uuid;
 
 use crate::connection::error::StoreError;
 use crate::connection::session::Session;
-use crate::stuck_rows::filter::Suspects;
+use crate::stuck_rows::filter::StuckRowFilter;
 use crate::stuck_rows::rows::StuckRows;
 use crate::stuck_rows::sql::{Sql, instant};
 
 /// PUBLISH rows, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overview {
+pub struct PartitionSummary {
     /// Those that have waited for long enough, by partition.
     pub partitions: Vec<PartitionRows>,
     /// The others.
-    pub young: Vec<YoungRows>,
+    pub not_yet_due: Vec<NotYetDue>,
 }
 
 /// The rows that say they are in one partition.
@@ -35,7 +35,7 @@ pub struct PartitionRows {
 
 /// Rows that have not waited for long enough, of about the same age.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct YoungRows {
+pub struct NotYetDue {
     /// How many.
     pub rows: u64,
     /// When they were created.
@@ -47,23 +47,23 @@ pub struct YoungRows {
 impl StuckRows {
     /// The rows, summed up in one query that brings none of them.
     ///
-    /// With [`Suspects::waited_us`] given, those that have not waited for as long are counted apart, by ages that are
+    /// With [`StuckRowFilter::waited_us`] given, those that have not waited for as long are counted apart, by ages that are
     /// rounded by `width_us`; left out are those of them that were sent at `counted_from_us` or later.
     ///
     /// # Errors
     ///
     /// As of any query.
-    pub async fn overview(
+    pub async fn partition_summary(
         &self,
         session: &Session,
-        of: &Suspects,
+        of: &StuckRowFilter,
         width_us: u64,
         counted_from_us: Option<i64>,
-    ) -> Result<Overview, StoreError> {
-        let sql = self.overview_sql(of, width_us, counted_from_us);
+    ) -> Result<PartitionSummary, StoreError> {
+        let sql = self.partition_summary_sql(of, width_us, counted_from_us);
         let doing = || format!("summing up the rows of {} that say {}", self.sql.table, of.status);
         let found = session.client().query(&sql, &[]).await.map_err(StoreError::postgres(doing()))?;
-        let mut overview = Overview::default();
+        let mut summary = PartitionSummary::default();
         for row in &found {
             let rows = u64::try_from(row.get::<_, i64>(2)).unwrap_or(0);
             let created = match (row.get(3), row.get(4), row.get(5)) {
@@ -72,11 +72,11 @@ impl StuckRows {
             };
             if row.get(9) {
                 let waited_us = row.get::<_, Option<i64>>(8).unwrap_or(0);
-                overview.young.push(YoungRows { rows, created, waited_us });
+                summary.not_yet_due.push(NotYetDue { rows, created, waited_us });
                 continue;
             }
             let place = |index| row.get::<_, Option<&str>>(index).and_then(offset_and_id).unwrap_or_default();
-            overview.partitions.push(PartitionRows {
+            summary.partitions.push(PartitionRows {
                 partition: row.get::<_, Option<String>>(0).zip(row.get(1)),
                 rows,
                 created,
@@ -84,34 +84,40 @@ impl StuckRows {
                 highest: place(7),
             });
         }
-        Ok(overview)
+        Ok(summary)
     }
 
-    fn overview_sql(&self, of: &Suspects, width_us: u64, counted_from_us: Option<i64>) -> String {
+    fn partition_summary_sql(
+        &self,
+        of: &StuckRowFilter,
+        width_us: u64,
+        counted_from_us: Option<i64>,
+    ) -> String {
         let Sql { table, id, topic, partition, offset, last_attempt_at, placed, .. } = &self.sql;
-        let condition = self.sql.condition(&Suspects { waited_us: None, ..of.clone() });
-        let young = of.waited_us.map_or("false".to_owned(), |waited_us| self.sql.young(waited_us));
+        let condition = self.sql.condition(&StuckRowFilter { waited_us: None, ..of.clone() });
+        let not_yet_due =
+            of.waited_us.map_or("false".to_owned(), |waited_us| self.sql.not_yet_due(waited_us));
         let (created, waited) = (self.sql.created_us(), self.sql.waited());
         let width = i64::try_from(width_us.max(1)).unwrap_or(i64::MAX);
         let uncounted = match counted_from_us {
-            Some(us) => format!("not young or coalesce(attempted_at < {}, true)", instant(us)),
+            Some(us) => format!("not not_yet_due or coalesce(attempted_at < {}, true)", instant(us)),
             None => "true".to_owned(),
         };
         // A place as a text sorts by its offset, and brings its row along.
         format!(
             r#"with suspect as (
-    select {created} as created, {last_attempt_at} as attempted_at, {young} as young, {waited} as waited,
+    select {created} as created, {last_attempt_at} as attempted_at, {not_yet_due} as not_yet_due, {waited} as waited,
         case when {placed} then {topic}::text end as topic,
         case when {placed} then {partition}::int4 end as "partition",
         case when {placed} then lpad({offset}::text, 19, '0') || {id}::text end collate "C" as place
     from {table} o
     where {condition}
 )
-select case when not young then topic end, case when not young then "partition" end,
-    count(*), min(created), max(created), count(*) > count(created), min(place), max(place), min(waited), young
+select case when not not_yet_due then topic end, case when not not_yet_due then "partition" end,
+    count(*), min(created), max(created), count(*) > count(created), min(place), max(place), min(waited), not_yet_due
 from suspect
 where {uncounted}
-group by young, 1, 2, case when young then waited / '{width}'::int8 end"#
+group by not_yet_due, 1, 2, case when not_yet_due then waited / '{width}'::int8 end"#
         )
     }
 }

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::connection::error::StoreError;
 use crate::connection::session::Session;
-use crate::event_rows::StoredPlace;
-use crate::stuck_rows::filter::Suspects;
+use crate::stuck_rows::filter::StuckRowFilter;
 use crate::stuck_rows::rows::StuckRow;
 use crate::stuck_rows::rows::StuckRows;
 use crate::stuck_rows::sql::{Sql, Time, micros};
+use outbox::RecordPosition;
 
 /// Rows, and when the database was asked for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct StuckPage {
 
 /// Rows, page by page, in the order of their creation. It has an end while rows are inserted.
 #[derive(Debug)]
-pub struct Pages<'a> {
+pub struct StuckRowCursor<'a> {
     sql: &'a Sql,
     condition: String,
     /// Any `created_at`, NULL included, so rows inserted during the scan are among them.
@@ -52,15 +52,15 @@ impl StuckRows {
     /// `None` among them is for rows without a position.
     pub fn pages(
         &self,
-        of: &Suspects,
+        of: &StuckRowFilter,
         partitions: Option<&[Option<(String, i32)>]>,
         rows_max: u16,
-    ) -> Pages<'_> {
+    ) -> StuckRowCursor<'_> {
         let mut condition = self.sql.condition(of);
         if let Some(partitions) = partitions {
             condition = format!("{condition} and {}", self.sql.is_in(partitions));
         }
-        Pages {
+        StuckRowCursor {
             sql: &self.sql,
             condition,
             unbounded: of.created == CreatedRange::of(None),
@@ -72,7 +72,7 @@ impl StuckRows {
     }
 }
 
-impl Pages<'_> {
+impl StuckRowCursor<'_> {
     /// The next page; `None` after the last.
     ///
     /// # Errors
@@ -179,8 +179,8 @@ impl Pages<'_> {
 
 fn stuck_row(row: &Row) -> StuckRow {
     let place = || {
-        Some(StoredPlace {
-            topic: row.get::<_, Option<String>>(4)?,
+        Some(RecordPosition {
+            topic: row.get::<_, Option<&str>>(4)?.into(),
             partition: row.get::<_, Option<i32>>(5)?,
             offset: row.get::<_, Option<i64>>(6)?,
         })
