@@ -1,4 +1,4 @@
-//! Sessions: how a connection is made, its errors, and quoting.
+//! Sessions: how a connection is made, its settings, its errors, and quoting.
 
 pub(crate) mod backoff;
 pub(crate) mod database;
@@ -6,3 +6,4 @@ pub(crate) mod error;
 pub(crate) mod names;
 pub(crate) mod quote;
 pub(crate) mod session;
+mod settings;

@@ -9,6 +9,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection};
 
 use crate::connection::error::StoreError;
 use crate::connection::quote::identifier;
+use crate::connection::settings::{AFTER_STARTUP, startup_options};
 
 /// What secures a connection where `sslmode` asks for it.
 pub type Tls = postgres_openssl::MakeTlsConnector;
@@ -23,14 +24,6 @@ const KEEPALIVES_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVES_RETRIES: u32 = 3;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
-
-// A status that is confirmed to the slot must survive a crash of the server, so its commit must have been
-// flushed (PostgreSQL documentation, "Asynchronous Commit"); the other values of the setting all flush. With
-// row_security off a policy that would hide rows is an error instead of rows that are never found.
-const SETTINGS: &str = "
-select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';
-set row_security = off;
-";
 
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
@@ -108,6 +101,7 @@ async fn open(
     if config.get_application_name().is_none() {
         config.application_name("postrider");
     }
+    config.options(startup_options(config.get_options()));
     let opening = async {
         let (client, connection) = config.connect(tls.clone()).await.map_err(StoreError::postgres(doing))?;
         let (living, alive) = watch::channel(());
@@ -122,7 +116,7 @@ async fn open(
                 }
             }),
         };
-        session.run(SETTINGS, doing).await?;
+        session.run(AFTER_STARTUP, doing).await?;
         Ok(session)
     };
     let timeout = StoreError::retryable(doing, format!("no answer within {} s", SETUP_TIMEOUT.as_secs()));

@@ -49,9 +49,9 @@ async fn types_of_users_serve_where_their_values_are_text_and_are_refused_by_nam
     assert_eq!(
         problems,
         [
-            format!("column aggregate_id of public.outbox is number (domain over bigint); {words}"),
-            format!("column event_type of public.outbox is pair; {words}"),
-            "column payload of public.outbox is document (domain over jsonb); it takes jsonb, json, text, \
+            format!("column aggregate_id of public.outbox is public.number (domain over bigint); {words}"),
+            format!("column event_type of public.outbox is public.pair; {words}"),
+            "column payload of public.outbox is public.document (domain over jsonb); it takes jsonb, json, text, \
              character varying, bytea"
                 .to_owned(),
         ]

@@ -60,3 +60,59 @@ async fn positions_and_the_slot_are_read() {
     assert!(state.retained_bytes > 0);
     assert_eq!(slot_state(&fixture.session, "not_there").await.expect("it is asked"), None);
 }
+
+/// Settings of a role or a database that would break a session or change the meaning of its statements.
+const HOSTILE: [(&str, &str); 16] = [
+    ("default_transaction_read_only", "on"),
+    ("default_transaction_isolation", "serializable"),
+    ("default_transaction_deferrable", "on"),
+    ("statement_timeout", "5ms"),
+    ("lock_timeout", "1ms"),
+    ("idle_in_transaction_session_timeout", "1ms"),
+    ("idle_session_timeout", "1ms"),
+    ("search_path", "shadow, public, pg_catalog"),
+    ("DateStyle", "German"),
+    ("IntervalStyle", "sql_standard"),
+    ("bytea_output", "escape"),
+    ("extra_float_digits", "-15"),
+    ("standard_conforming_strings", "off"),
+    ("quote_all_identifiers", "on"),
+    ("client_encoding", "LATIN1"),
+    ("array_nulls", "off"),
+];
+
+#[tokio::test]
+async fn settings_of_the_database_and_of_the_url_do_not_reach_a_session() {
+    let mut fixture = Fixture::set_up().await;
+    for (name, value) in HOSTILE {
+        // search_path is a list; a quoted value would be one name.
+        let value = if name == "search_path" { value.to_owned() } else { format!("'{value}'") };
+        fixture.execute(&format!("alter database {} set {name} = {value}", fixture.database)).await;
+    }
+    let mut config: tokio_postgres::Config = server().url(&fixture.database).parse().expect("a URL");
+    config.options("-c search_path=public -c statement_timeout=5ms -c default_transaction_read_only=on");
+    fixture.session = connect(&config, &tls()).await.expect("it may log in");
+    assert_eq!(fixture.check().await.problems, []);
+    assert!(fixture.init().await.iter().all(|line| line.starts_with("found ")));
+}
+
+#[tokio::test]
+async fn functions_and_operators_in_schemas_of_users_are_not_called() {
+    let mut fixture = Fixture::set_up().await;
+    fixture
+        .execute(&format!(
+            "create function public.to_jsonb(pg_publication_tables) returns jsonb language plpgsql as
+                 $$ begin raise exception 'to_jsonb was called'; end $$;
+             create function public.to_jsonb(pg_replication_slots) returns jsonb language plpgsql as
+                 $$ begin raise exception 'to_jsonb was called'; end $$;
+             create function public.same_text(name, text) returns boolean language plpgsql as
+                 $$ begin raise exception 'an operator was called'; end $$;
+             create operator public.= (leftarg = name, rightarg = text, function = public.same_text);
+             alter database {} set search_path = public, pg_catalog",
+            fixture.database
+        ))
+        .await;
+    fixture.session = fixture.connect().await;
+    assert_eq!(fixture.check().await.problems, []);
+    assert!(fixture.init().await.iter().all(|line| line.starts_with("found ")));
+}

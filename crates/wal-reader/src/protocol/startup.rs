@@ -14,6 +14,32 @@ use crate::protocol::tls::Secured;
 /// The first version whose pgoutput has the option `binary`.
 const SERVER_VERSION_MIN: u32 = 14;
 
+/// Settings that the session relies on. Sent with the startup packet, they override those of the role, the database and
+/// `options`.
+///
+/// Decoding runs output functions of the columns' types, for which `search_path` and the formats matter, and takes locks
+/// on catalogs. `client_min_messages`: since PostgreSQL 18 a missing publication is only a warning, and hiding it would
+/// lose changes silently.
+const SETTINGS: [(&str, &str); 14] = [
+    ("client_encoding", "UTF8"),
+    ("client_min_messages", "warning"),
+    ("search_path", "pg_catalog"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+];
+
+/// The first version with `transaction_timeout`, which would end the decoding of a large transaction.
+const TRANSACTION_TIMEOUT_VERSION: u32 = 17;
+
 /// Starts a session with `replication=database` (PostgreSQL documentation, "Streaming Replication Protocol").
 pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<ReplicationConnection, Error> {
     let user = match config.get_user() {
@@ -40,20 +66,17 @@ pub(crate) async fn start_up(secured: Secured, config: &Config) -> Result<Replic
         }
     }
     connection.phase = ConnectionPhase::Idle;
-    check_version(&connection)?;
+    let version = check_version(&connection)?;
+    if version.is_some_and(|major| major >= TRANSACTION_TIMEOUT_VERSION) {
+        connection.query("SET transaction_timeout = 0").await?;
+    }
     Ok(connection)
 }
 
 fn startup_message(config: &Config, identity: &SessionIdentity) -> Result<BytesMut, Error> {
-    let mut parameters = vec![
-        ("user", identity.user.as_str()),
-        ("database", &identity.database),
-        ("replication", "database"),
-        ("client_encoding", "UTF8"),
-        // Overrides the role's setting: since PostgreSQL 18 a missing publication is only a warning, and hiding it
-        // would lose changes silently.
-        ("client_min_messages", "warning"),
-    ];
+    let mut parameters =
+        vec![("user", identity.user.as_str()), ("database", &identity.database), ("replication", "database")];
+    parameters.extend(SETTINGS);
     let optional = [("options", config.get_options()), ("application_name", config.get_application_name())];
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let mut out = BytesMut::new();
@@ -62,15 +85,16 @@ fn startup_message(config: &Config, identity: &SessionIdentity) -> Result<BytesM
     Ok(out)
 }
 
-fn check_version(connection: &ReplicationConnection) -> Result<(), Error> {
-    let Some(version) = connection.parameters.get("server_version") else { return Ok(()) };
+/// The major version, if it is known.
+fn check_version(connection: &ReplicationConnection) -> Result<Option<u32>, Error> {
+    let Some(version) = connection.parameters.get("server_version") else { return Ok(None) };
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     match digits.parse::<u32>() {
         Ok(major) if major < SERVER_VERSION_MIN => {
             Err(Error::permanent(format!("PostgreSQL {version} is not supported"))
                 .with_remedy(Some(format!("upgrade the server to PostgreSQL {SERVER_VERSION_MIN} or later"))))
         }
-        _ => Ok(()),
+        major => Ok(major.ok()),
     }
 }
 
@@ -95,6 +119,8 @@ mod tests {
             [b"server_version\0", version.as_bytes(), b"\0K\0\0\0\x0C\0\0\0\x01\0\0\0\x02Z\0\0\0\x05I"]
                 .concat(),
         );
+        // The answer to SET, for versions that are asked to.
+        out.extend(b"C\0\0\0\x08SET\0Z\0\0\0\x05I");
         out
     }
 

@@ -127,3 +127,28 @@ async fn connect_without_a_host_is_not_retryable() {
     let error = try_connect(Config::new().user("postgres")).await.expect_err("no host is configured");
     assert!(!error.is_retryable() && error.remedy().is_some(), "{error}");
 }
+
+#[tokio::test]
+async fn settings_of_the_database_and_of_the_url_do_not_reach_a_session() {
+    let database = shared().create_database("settings").expect("a database");
+    let hostile = "default_transaction_read_only = on; default_transaction_isolation = serializable; \
+                   statement_timeout = '5ms'; lock_timeout = '1ms'; search_path = public; DateStyle = 'German'; \
+                   client_encoding = 'LATIN1'; idle_session_timeout = '1ms'";
+    for setting in hostile.split("; ") {
+        shared().execute("postgres", &format!("ALTER DATABASE {database} SET {setting}")).expect("it is set");
+    }
+    let mut config: Config = shared().url(&database).parse().expect("a URL");
+    config
+        .options("-c search_path=public -c lock_timeout=1ms")
+        .target_session_attrs(TargetSessionAttrs::ReadWrite);
+    let mut client = try_connect(&config).await.expect("the session is read-write");
+    for (name, value) in [
+        ("search_path", "pg_catalog"),
+        ("default_transaction_isolation", "read committed"),
+        ("lock_timeout", "0"),
+        ("statement_timeout", "0"),
+        ("client_encoding", "UTF8"),
+    ] {
+        assert_eq!(client.show(name).await.expect("a setting"), value, "{name}");
+    }
+}

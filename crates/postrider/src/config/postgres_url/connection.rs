@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 
 use crate::config::postgres_url::conninfo::{self, Parameters};
 use crate::config::postgres_url::tls::{CertificateCheck, RootCertificates, TlsOptions};
@@ -64,6 +64,11 @@ pub(crate) fn parse(text: &str) -> Result<(tokio_postgres::Config, TlsOptions), 
     }
     if config.get_application_name().is_none() {
         config.application_name("postrider");
+    }
+    // The relay needs the primary. With one host there is nothing to choose from, and a standby is named as such.
+    let has_attrs = others.iter().any(|(name, _)| name == "target_session_attrs");
+    if !has_attrs && config.get_hosts().len().max(config.get_hostaddrs().len()) > 1 {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     let tls = tls_options(&mut config, tls)?;
     Ok((config, tls))
@@ -203,6 +208,16 @@ mod tests {
         assert_eq!(error("host=a,b port=1,2,3"), "has 2 hosts and 3 ports");
         assert_eq!(error("host=a,b hostaddr=127.0.0.1"), "has 2 hosts and 1 hostaddrs");
         assert_eq!(error("user=u"), "names no host");
+    }
+
+    #[test]
+    fn parse_looks_for_the_primary_among_several_hosts() {
+        let attrs = |url: &str| parse(url).unwrap().0.get_target_session_attrs();
+        assert_eq!(attrs("postgres://u@standby,primary/db"), TargetSessionAttrs::ReadWrite);
+        assert_eq!(attrs("hostaddr=10.0.0.1,10.0.0.2"), TargetSessionAttrs::ReadWrite);
+        assert_eq!(attrs("postgres://u@primary/db"), TargetSessionAttrs::Any);
+        assert_eq!(attrs("postgres://u@a,b/db?target_session_attrs=any"), TargetSessionAttrs::Any);
+        assert_eq!(attrs("postgres://u@a,b/db?target_session_attrs=read-only"), TargetSessionAttrs::ReadOnly);
     }
 
     #[test]
