@@ -106,10 +106,10 @@ async fn connect_checks_target_session_attrs_and_mismatch_is_retryable() {
     config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     try_connect(&config).await.expect("the session is read-write");
     config.options("-c default_transaction_read_only=on");
-    let error = try_connect(&config).await.expect_err("the session is read-only");
-    assert!(error.is_retryable() && error.to_string().contains("read-write"), "{error}");
+    try_connect(&config).await.expect("the session sets it off");
     config.target_session_attrs(TargetSessionAttrs::ReadOnly);
-    try_connect(&config).await.expect("the session is read-only");
+    let error = try_connect(&config).await.expect_err("the session is read-write");
+    assert!(error.is_retryable() && error.to_string().contains("read-only"), "{error}");
 }
 
 #[tokio::test]
