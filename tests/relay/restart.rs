@@ -37,6 +37,17 @@ fn sigterm_under_load_loses_and_repeats_nothing() {
     assert_keys_in_order(&assert_delivered(&stage));
 }
 
+/// Init systems signal a process and its group.
+#[test]
+fn sigterm_twice_at_once_drains_as_one_does() {
+    let stage = Stage::new();
+    ended_under_load(&stage, |relay| {
+        relay.ask_to_stop();
+        assert!(relay.stop().success(), "SIGTERM ends with exit code 0");
+    });
+    assert_keys_in_order(&assert_delivered(&stage));
+}
+
 #[test]
 fn sigkill_under_load_loses_nothing() {
     let stage = Stage::new();

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::process;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +12,10 @@ use tracing::{info, warn};
 /// 128 + SIGINT, as shells report it.
 const EXIT_ABORTED: i32 = 130;
 
-/// The first signal requests a drain, the second ends the process at once.
+/// A signal so soon after the first one is the same request: init systems signal a process and its group.
+const REPEATED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The first signal requests a drain; another one, a second later or more, ends the process at once.
 #[derive(Clone)]
 pub(super) struct Shutdown {
     requested: watch::Receiver<bool>,
@@ -25,20 +29,26 @@ impl Shutdown {
             signal(SignalKind::interrupt()).context("could not install the SIGINT handler")?;
         let (request, requested) = watch::channel(false);
         tokio::spawn(async move {
-            for is_first in [true, false] {
+            let mut requested_at: Option<Instant> = None;
+            loop {
                 let signal = tokio::select! {
                     _ = terminate.recv() => "SIGTERM",
                     _ = interrupt.recv() => "SIGINT",
                 };
-                if is_first {
-                    info!(signal, "stop requested");
-                    let _ = request.send(true);
-                } else {
-                    warn!(
-                        signal,
-                        "aborted without draining; unfinished events are sent again at the next start"
-                    );
-                    process::exit(EXIT_ABORTED);
+                match requested_at {
+                    None => {
+                        info!(signal, "stop requested");
+                        requested_at = Some(Instant::now());
+                        let _ = request.send(true);
+                    }
+                    Some(at) if at.elapsed() < REPEATED_WITHIN => {}
+                    Some(_) => {
+                        warn!(
+                            signal,
+                            "aborted without draining; unfinished events are sent again at the next start"
+                        );
+                        process::exit(EXIT_ABORTED);
+                    }
                 }
             }
         });
