@@ -224,3 +224,82 @@ fn topic_that_rejects_every_record_fails_its_own_rows_only() {
     assert!(relay.stop().success());
     assert_eq!(stage.records().len(), 40, "each once");
 }
+
+fn insert_and_delete(stage: &Stage<'_>, row: &NewRow) {
+    let mut client = stage.client();
+    let mut transaction = client.transaction().expect("begins");
+    row.insert(&mut transaction).expect("inserted");
+    transaction.execute("delete from outbox where id = $1", &[&row.id]).expect("deleted");
+    transaction.commit().expect("commits");
+}
+
+fn held(stage: &Stage<'_>) -> i64 {
+    stage.client().query_one("select count(*) from postrider.held", &[]).expect("counted").get(0)
+}
+
+fn replay(stage: &Stage<'_>, arguments: &[&str]) -> std::process::Output {
+    stage.postrider(&[&["replay", "--wait"], arguments].concat())
+}
+
+#[test]
+fn policy_hold_publishes_events_whose_rows_are_deleted_at_once() {
+    let stage = policy("hold").build();
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    let bad = poison("1", 0);
+    insert_and_delete(&stage, &bad);
+    for number in 1..=2 {
+        insert_and_delete(&stage, &NewRow::of("key", "1", number));
+    }
+    wait_until("all three are held", || held(&stage) == 3);
+    assert!(relay.stop().success());
+    let mut relay = stage.relay();
+    relay.wait_until_streaming();
+    insert_and_delete(&stage, &NewRow::of("key", "1", 3));
+    wait_until("the fourth is held, too", || held(&stage) == 4);
+    let skip = replay(&stage, &["--skip", &bad.id.to_string()]);
+    assert!(skip.status.success(), "{}", String::from_utf8_lossy(&skip.stderr));
+    wait_until("the others are published", || held(&stage) == 0);
+    assert!(relay.stop().success());
+    assert_eq!(of_key(&stage.records(), "1"), ["1", "2", "3"]);
+}
+
+#[test]
+fn failed_event_whose_row_is_deleted_is_listed_and_skipped_by_its_id() {
+    let stage = policy("park").build();
+    let relay = stage.relay();
+    let bad = poison("1", 0);
+    insert_and_delete(&stage, &bad);
+    insert_and_delete(&stage, &NewRow::of("key", "1", 1));
+    wait_until("the failed event is kept", || held(&stage) == 1);
+    let id = bad.id.to_string();
+    let status = String::from_utf8(stage.postrider(&["status"]).stdout).expect("text");
+    assert!(status.contains(&id) && status.contains("JSON object"), "{status}");
+    let retried = replay(&stage, &["--id", &id]);
+    assert!(!retried.status.success(), "its headers are as they were");
+    assert_eq!(held(&stage), 1);
+    let skip = replay(&stage, &["--skip", &id]);
+    assert!(skip.status.success(), "{}", String::from_utf8_lossy(&skip.stderr));
+    assert_eq!(held(&stage), 0);
+    assert!(relay.stop().success());
+    assert_eq!(of_key(&stage.records(), "1"), ["1"]);
+}
+
+#[test]
+fn policy_hold_holds_a_key_of_any_length() {
+    let stage = policy("hold").build();
+    let relay = stage.relay();
+    let key = incompressible(6_400);
+    let sql = "insert into outbox (id, aggregate_type, aggregate_id, event_type, payload, headers, partition_key) \
+               values ($1, 'key', '1', 'happened', '1', $2::text::jsonb, $3)";
+    let mut client = stage.client();
+    for headers in ["[]", "{}"] {
+        client.execute(sql, &[&Uuid::now_v7(), &headers, &key]).expect("inserted");
+    }
+    for number in 0..50 {
+        stage.insert(&NewRow::of("key", "2", number));
+    }
+    wait_until("the others are complete", || stage.count("COMPLETE") == 50);
+    assert_eq!((stage.count("FAILED"), stage.count("INIT"), held(&stage)), (1, 1, 2));
+    assert!(relay.stop().success());
+}

@@ -1,7 +1,7 @@
 //! Held keys: rows in `postrider.held` that wait behind a failed row of their ordering key.
 
 use bytes::Bytes;
-use outbox::OrderingKey;
+use outbox::{Event, OrderingKey};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -10,7 +10,8 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
-use crate::event_rows::{EventRows, StoredRow};
+use crate::event_rows::EventRows;
+use crate::held_event;
 
 /// A key whose rows wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +24,14 @@ pub struct HeldKey {
     pub waiting: u64,
 }
 
-// A missing row may be one whose commit is not visible yet (it waits for a synchronous standby). Its event comes again
-// then, and keeps its place in the queue of its key.
+// Entries made before events were kept with them are useless without their row. A missing row may be one whose commit is
+// not visible yet (it waits for a synchronous standby).
 const GONE_AFTER_SECONDS: u32 = 60;
 
 /// The held keys of the slot, in the order in which they were held. Called when a relay starts.
 ///
-/// Stale entries are deleted first: of rows that were published since or no longer exist, and of heads whose row is no
-/// longer FAILED because an operator changed it.
+/// Stale entries are deleted first: of rows that were published since, and of heads whose row is no longer FAILED because
+/// an operator changed it. An entry whose row was deleted keeps its event and its place.
 ///
 /// # Errors
 ///
@@ -43,7 +44,7 @@ pub async fn load_held_keys(session: &Session, names: &Names) -> Result<Vec<Held
              select k.slot, k.id
              from postrider.held as k left join {table} as o on o.{id} = k.id
              where k.slot = $1 and case
-                 when o.{id} is null then k.held_at < now() - interval '{GONE_AFTER_SECONDS} s'
+                 when o.{id} is null then k.event is null and k.held_at < now() - interval '{GONE_AFTER_SECONDS} s'
                  when k.head then o.{status} is distinct from 'FAILED'
                  else o.{status} in ('PUBLISH', 'COMPLETE', 'FAILED')
              end
@@ -60,7 +61,7 @@ pub async fn load_held_keys(session: &Session, names: &Names) -> Result<Vec<Held
     }
     const KEYS: &str = "
         select topic, key, (array_agg(id order by seq) filter (where head))[1], count(*) filter (where not head)
-        from postrider.held where slot = $1 group by topic, key order by min(seq)";
+        from postrider.held where slot = $1 and topic is not null group by topic, key order by min(seq)";
     let keys =
         session.client().query(KEYS, &[&names.slot]).await.map_err(StoreError::postgres(operation()))?;
     Ok(keys
@@ -90,23 +91,25 @@ pub async fn release_head(
     Ok(row.map_err(StoreError::postgres(operation()))?.as_ref().map(ordering_key))
 }
 
-/// The first `rows_max` rows that wait in a key, in order, as they are in the table now. Rows that no longer exist, and
-/// rows that are PUBLISH, COMPLETE or FAILED by now, are omitted.
+/// The first `rows_max` events that wait in a key, in order: as their rows are in the table now, or as they were kept if
+/// their rows were deleted. Rows that are PUBLISH, COMPLETE or FAILED by now are omitted.
 ///
 /// # Errors
 ///
 /// Those of any query.
-pub async fn waiting_rows_of(
+pub async fn waiting_events_of(
     session: &Session,
     names: &Names,
     event_rows: &EventRows,
     key: &OrderingKey,
-    rows_max: usize,
-) -> Result<Vec<StoredRow>, StoreError> {
+    events_max: usize,
+) -> Result<Vec<Event>, StoreError> {
     let sql = format!(
-        "select {list} from postrider.held as h join {table} as o on o.{id} = h.id
-         where h.slot = $1 and h.topic = $2 and h.key = $3 and not h.head
-             and (o.{status} in ('PUBLISH', 'COMPLETE', 'FAILED')) is not true
+        "select {list}, o.{id} is not null, h.id, (extract(epoch from h.created_at) * 1000000)::int8, h.event
+         from postrider.held as h left join {table} as o on o.{id} = h.id
+         where h.slot = $1 and md5(h.topic) = md5($2) and sha256(h.key) = sha256($3) and h.topic = $2 and h.key = $3
+             and not h.head and (o.{status} in ('PUBLISH', 'COMPLETE', 'FAILED')) is not true
+             and (o.{id} is not null or h.event is not null)
          order by h.seq limit $4",
         list = event_rows.list(),
         status = identifier(&names.columns.status),
@@ -114,10 +117,51 @@ pub async fn waiting_rows_of(
         id = identifier(&names.columns.id),
     );
     let operation = || format!("reading the held rows of {}", names.table);
-    let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
-    let parameters: [&(dyn ToSql + Sync); 4] = [&names.slot, &key.topic, &&*key.key, &rows_max];
+    let events_max = i64::try_from(events_max).unwrap_or(i64::MAX);
+    let parameters: [&(dyn ToSql + Sync); 4] = [&names.slot, &key.topic, &&*key.key, &events_max];
     let rows = session.client().query(&sql, &parameters).await.map_err(StoreError::postgres(operation()))?;
-    Ok(rows.iter().map(|row| event_rows.read(row)).collect())
+    let first = event_rows.len();
+    let event = |row: &Row| match row.get(first) {
+        true => event_rows.read(row).event,
+        false => kept_event(row, first + 1),
+    };
+    Ok(rows.iter().map(event).collect())
+}
+
+/// The events of these ids that are kept in `postrider.held` and whose rows were deleted.
+///
+/// # Errors
+///
+/// Those of any query.
+pub async fn events_without_row(
+    session: &Session,
+    names: &Names,
+    ids: &[Uuid],
+) -> Result<Vec<Event>, StoreError> {
+    let sql = format!(
+        "select h.id, (extract(epoch from h.created_at) * 1000000)::int8, h.event
+         from postrider.held as h
+         where h.slot = $1 and h.id = any($2::uuid[]) and h.event is not null
+             and not exists (select from {table} as o where o.{id} = h.id)
+         order by h.seq",
+        table = table(&names.table),
+        id = identifier(&names.columns.id),
+    );
+    let operation = || format!("reading the held rows of {}", names.table);
+    let rows = session.client().query(&sql, &[&names.slot, &ids]).await;
+    let rows = rows.map_err(StoreError::postgres(operation()))?;
+    Ok(rows.iter().map(|row| kept_event(row, 0)).collect())
+}
+
+/// Deletes the entry of a failed event that holds no key and whose row was deleted. Returns whether there was one.
+///
+/// # Errors
+///
+/// Those of any query.
+pub async fn drop_event_without_row(session: &Session, names: &Names, id: Uuid) -> Result<bool, StoreError> {
+    const SQL: &str = "delete from postrider.held where slot = $1 and id = $2 and topic is null";
+    let deleted = session.client().execute(SQL, &[&names.slot, &id]).await;
+    Ok(deleted.map_err(StoreError::postgres("deleting a failed event"))? > 0)
 }
 
 /// Deletes the entries of rows that no longer wait. Returns how many were deleted.
@@ -129,6 +173,11 @@ pub async fn remove_held(session: &Session, names: &Names, ids: &[Uuid]) -> Resu
     const SQL: &str = "delete from postrider.held where slot = $1 and id = any($2::uuid[])";
     let deleted = session.client().execute(SQL, &[&names.slot, &ids]).await;
     deleted.map_err(StoreError::postgres("deleting held rows"))
+}
+
+/// From the id, the time of creation in microseconds and the texts, which begin at this index.
+fn kept_event(row: &Row, first: usize) -> Event {
+    held_event::event(row.get(first), row.get(first + 1), row.get(first + 2))
 }
 
 /// The first two columns.

@@ -8,6 +8,7 @@
 mod connection;
 mod event_rows;
 mod held;
+mod held_event;
 mod log_mark;
 mod replay;
 mod retention;
@@ -24,7 +25,10 @@ pub use connection::error::StoreError;
 pub use connection::names::Names;
 pub use connection::session::{Session, Tls, connect, noticing_dead_peers};
 pub use event_rows::{EventRows, StoredRow};
-pub use held::{HeldKey, load_held_keys, release_head, remove_held, waiting_rows_of};
+pub use held::{
+    HeldKey, drop_event_without_row, events_without_row, load_held_keys, release_head, remove_held,
+    waiting_events_of,
+};
 pub use log_mark::mark_log;
 pub use replay::create_request::{Cancellation, cancel_replay, request_replay, request_skip};
 pub use replay::preview::{ReplayGroup, ReplayPreview, TemplatePart, preview_replay};

@@ -72,6 +72,8 @@ pub struct HeldReport {
     pub overdue: u64,
     /// The keys that have been held back longest.
     pub lanes: Vec<HeldKeyReport>,
+    /// The newest failed events whose rows were deleted.
+    pub without_row: Vec<FailedRow>,
 }
 
 /// A key that is held back.
@@ -211,11 +213,12 @@ pub async fn held_report(
     init_overdue_after: Duration,
     lanes_max: usize,
 ) -> Result<HeldReport, StoreError> {
+    let without_row = failed_without_row(session, names, lanes_max).await?;
     const LANES: &str = "
         select topic, key, min(id::text) filter (where head), count(*) filter (where not head),
                extract(epoch from now() - min(held_at))::float8,
                count(*) over (), (sum(count(*) filter (where not head)) over ())::int8
-        from postrider.held where slot = $1::text
+        from postrider.held where slot = $1::text and topic is not null
         group by topic, key order by min(held_at), topic, key limit $2";
     const DOING: &str = "reading the rows that are held back";
     let rows = session
@@ -223,7 +226,7 @@ pub async fn held_report(
         .query(LANES, &[&names.slot, &limit(lanes_max)])
         .await
         .map_err(StoreError::postgres(DOING))?;
-    let Some(first) = rows.first() else { return Ok(HeldReport::default()) };
+    let Some(first) = rows.first() else { return Ok(HeldReport { without_row, ..HeldReport::default() }) };
     let overdue = format!(
         "select count(*) from postrider.held as h join {table} as o on o.{id} = h.id
          where h.slot = $1::text and not h.head and o.{status}::text = 'INIT'
@@ -239,6 +242,7 @@ pub async fn held_report(
         .await
         .map_err(StoreError::postgres(DOING))?;
     Ok(HeldReport {
+        without_row,
         lanes_total: count(first, 5),
         waiting: count(first, 6),
         overdue: count(&overdue, 0),
@@ -252,6 +256,23 @@ pub async fn held_report(
             })
             .collect(),
     })
+}
+
+async fn failed_without_row(
+    session: &Session,
+    names: &Names,
+    rows_max: usize,
+) -> Result<Vec<FailedRow>, StoreError> {
+    let sql = format!(
+        "select h.id, h.last_error from postrider.held as h
+         where h.slot = $1::text and h.head and not exists (select from {table} as o where o.{id} = h.id)
+         order by h.seq desc limit $2",
+        table = table(&names.table),
+        id = identifier(&names.columns.id),
+    );
+    let rows = session.client().query(&sql, &[&names.slot, &limit(rows_max)]).await;
+    let rows = rows.map_err(StoreError::postgres("reading the failed events without a row"))?;
+    Ok(rows.iter().map(|row| FailedRow { id: row.get(0), last_error: row.get(1) }).collect())
 }
 
 /// The requests of this slot: those that are not finished in the order in which they were made, `unfinished_max` at

@@ -58,7 +58,8 @@ impl WriteBackEntry {
             }
             RowUpdateKind::Held { key, .. } => key.as_ref().map_or(0, |key| key.topic.len() + key.key.len()),
         };
-        ROW_BYTES + text_bytes
+        let event_bytes = self.update.event.as_ref().map_or(0, |event| event.size_bytes());
+        ROW_BYTES + text_bytes + event_bytes
     }
 
     /// When the row was created, if the update may make it PUBLISH.

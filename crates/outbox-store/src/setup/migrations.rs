@@ -19,12 +19,17 @@ pub(crate) struct Migration {
     sql: &'static str,
 }
 
-pub(crate) const MIGRATIONS: [Migration; 2] = [
+pub(crate) const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, name: "progress", sql: include_str!("../../../../migrations/0001_progress.sql") },
     Migration {
         version: 2,
         name: "lifecycle",
         sql: include_str!("../../../../migrations/0002_lifecycle.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "held_events",
+        sql: include_str!("../../../../migrations/0003_held_events.sql"),
     },
 ];
 

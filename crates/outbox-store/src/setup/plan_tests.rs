@@ -110,7 +110,7 @@ fn everything() -> CatalogSnapshot {
             invalidation_reason: None,
             failover: Some(true),
         }),
-        migrations: vec![1, 2],
+        migrations: vec![1, 2, 3],
         owns_replay: Some(true),
         ..nothing()
     }
@@ -158,6 +158,7 @@ fn an_empty_database_gets_schema_table_publication_and_slot_in_this_order() {
         [
             "schema postrider, migration 0001_progress",
             "schema postrider, migration 0002_lifecycle",
+            "schema postrider, migration 0003_held_events",
             "table public.outbox",
             "publication postrider",
             "slot postrider"

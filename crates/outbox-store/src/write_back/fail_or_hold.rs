@@ -1,7 +1,7 @@
 //! Rows that fail or are held, in the form in which they are written.
 
 use bytes::Bytes;
-use outbox::OrderingKey;
+use outbox::{Event, OrderingKey};
 use uuid::Uuid;
 
 use crate::write_back::row_update::{RowUpdate, RowUpdateKind};
@@ -21,12 +21,16 @@ pub(crate) struct FailOrHold {
     pub(crate) queue: Option<(String, Bytes)>,
     /// The row's position in the batch as it was submitted.
     pub(crate) number: i32,
+    /// The transaction that inserted the row, where other transactions may not see the row yet.
+    pub(crate) xid: Option<u32>,
+    pub(crate) event: Option<Box<Event>>,
 }
 
 impl FailOrHold {
     /// `None` if the row neither fails nor is held.
     pub(crate) fn of(update: RowUpdate, number: i32) -> Option<FailOrHold> {
-        let (id, live) = (update.id, update.xid.is_some());
+        let RowUpdate { id, xid, event, .. } = update;
+        let live = xid.is_some();
         let (failed, sent, last_error, key) = match update.kind {
             RowUpdateKind::Failed { reason, sent, head_of } => (true, sent, storable(reason), head_of),
             RowUpdateKind::Held { key, head } => (false, false, held_behind(head), key),
@@ -35,7 +39,7 @@ impl FailOrHold {
             }
         };
         let queue = key.map(|OrderingKey { topic, key }| (storable(topic), key));
-        Some(FailOrHold { id, failed, live, sent, last_error, queue, number })
+        Some(FailOrHold { id, failed, live, sent, last_error, queue, number, xid, event })
     }
 }
 

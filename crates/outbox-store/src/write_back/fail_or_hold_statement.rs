@@ -1,10 +1,13 @@
 //! The statement that writes FAILED rows and queues rows of held keys.
 
+use std::iter::repeat;
+
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
+use crate::held_event;
 use crate::write_back::column_types::WrittenColumnTypes;
 use crate::write_back::fail_or_hold::FailOrHold;
 use crate::write_back::outcome::BatchOutcome;
@@ -22,6 +25,14 @@ statement_parameters! {
         keys: Vec<Option<&'a [u8]>> => BYTEA_ARRAY,
         numbers: Vec<i32> => INT4_ARRAY,
         live: Vec<bool> => BOOL_ARRAY,
+        /// The transaction of each row, where it may not be visible yet.
+        row_xids: Vec<Option<i64>> => INT8_ARRAY,
+        created_at_us: Vec<Option<i64>> => INT8_ARRAY,
+        /// Whether each row has an event.
+        has_event: Vec<bool> => BOOL_ARRAY,
+        /// The texts of all events, `text_count` for each row.
+        texts: Vec<Option<&'a [u8]>> => BYTEA_ARRAY,
+        text_count: i32 => INT4,
         slot: &'a str => TEXT,
         xids: Vec<i64> => INT8_ARRAY,
         in_doubt: bool => BOOL,
@@ -30,6 +41,9 @@ statement_parameters! {
 
 impl<'a> FailOrHoldParameters<'a> {
     pub(crate) fn of(rows: &'a [FailOrHold], xids: &[u32], slot: &'a str, in_doubt: bool) -> Self {
+        let event_texts = |row: &'a FailOrHold| row.event.iter().flat_map(|event| held_event::texts(event));
+        let text_count = rows.iter().map(|row| event_texts(row).count()).max().unwrap_or(0);
+        let padded = |row: &'a FailOrHold| event_texts(row).chain(repeat(None)).take(text_count);
         FailOrHoldParameters {
             ids: rows.iter().map(|row| row.id).collect(),
             failed: rows.iter().map(|row| row.failed).collect(),
@@ -39,6 +53,14 @@ impl<'a> FailOrHoldParameters<'a> {
             keys: rows.iter().map(|row| row.queue.as_ref().map(|(_, key)| &**key)).collect(),
             numbers: rows.iter().map(|row| row.number).collect(),
             live: rows.iter().map(|row| row.live).collect(),
+            row_xids: rows.iter().map(|row| row.xid.map(i64::from)).collect(),
+            created_at_us: rows
+                .iter()
+                .map(|row| row.event.as_ref().and_then(|event| event.created_at_us))
+                .collect(),
+            has_event: rows.iter().map(|row| row.event.is_some()).collect(),
+            texts: rows.iter().flat_map(padded).collect(),
+            text_count: i32::try_from(text_count).unwrap_or(i32::MAX),
             slot,
             xids: unseen::to_parameter(xids),
             in_doubt,
@@ -60,7 +82,7 @@ impl<'a> FailOrHoldParameters<'a> {
 // The entry in postrider.held of a row that is not visible yet is made at once, so that the row keeps its place before
 // the rows that follow it. If the batch may have been written before (in_doubt), the state of a row just read from the
 // WAL shows that it was: its entry exists or was removed since, and must not come back. A reason longer than the column
-// is truncated by the cast.
+// is truncated by the cast. A failed row that was deleted gets an entry without a key, so that its event is not lost.
 pub(crate) fn fail_or_hold_sql(names: &Names, types: &WrittenColumnTypes) -> String {
     let FailOrHoldPlaceholders {
         ids,
@@ -71,6 +93,11 @@ pub(crate) fn fail_or_hold_sql(names: &Names, types: &WrittenColumnTypes) -> Str
         keys,
         numbers,
         live,
+        row_xids,
+        created_at_us,
+        has_event,
+        texts,
+        text_count,
         slot,
         xids,
         in_doubt,
@@ -80,10 +107,15 @@ pub(crate) fn fail_or_hold_sql(names: &Names, types: &WrittenColumnTypes) -> Str
     let fails = format!("g.failed and o.{status} is distinct from 'COMPLETE'");
     format!(
         r#"
-with given as materialized (
-    select *
-    from unnest({ids}, {failed}, {sent}, {last_errors}, {topics}, {keys}, {numbers}, {live})
-        as g (id, failed, sent, error, topic, key, number, live)
+with unseen as materialized (
+    select {unseen_xids} as xids
+), given as materialized (
+    select g.*,
+        case when has_event then ({texts})[(place::int4 - 1) * {text_count} + 1 : place::int4 * {text_count}] end as event,
+        timestamptz 'epoch' + created_at_us * interval '1 microsecond' as created_at
+    from unnest({ids}, {failed}, {sent}, {last_errors}, {topics}, {keys}, {numbers}, {live}, {row_xids}, {created_at_us},
+            {has_event}) with ordinality
+        as g (id, failed, sent, error, topic, key, number, live, xid, created_at_us, has_event, place)
 ), written as (
     update {table} as o
     set {status} = case when {fails} then 'FAILED' else o.{status} end,
@@ -99,10 +131,12 @@ with given as materialized (
         and (o.{status} = 'INIT'
             or g.failed and (g.live and o.{status} in ('PUBLISH', 'COMPLETE')) is not true)
 ), held as (
-    insert into postrider.held as h (slot, id, topic, key, head)
-    select {slot}, g.id, g.topic, g.key, g.failed
-    from given as g
-    where g.topic is not null
+    insert into postrider.held as h (slot, id, topic, key, head, event, created_at, last_error)
+    select {slot}, g.id, g.topic, g.key, g.failed, g.event, g.created_at, g.error
+    from given as g, unseen
+    where (g.topic is not null
+            or g.failed and g.has_event and (g.xid = any(unseen.xids)) is not true
+                and not exists (select from {table} as o where o.{id} = g.id))
         and not ({in_doubt} and g.live and exists (
             select from {table} as o
             where o.{id} = g.id
@@ -110,10 +144,12 @@ with given as materialized (
         ))
     order by g.number
     on conflict (slot, id) do update
-    set topic = excluded.topic, key = excluded.key, head = true
+    set topic = coalesce(excluded.topic, h.topic), key = coalesce(excluded.key, h.key), head = true,
+        event = coalesce(excluded.event, h.event), created_at = coalesce(excluded.created_at, h.created_at),
+        last_error = excluded.last_error
     where excluded.head
 )
-select {unseen_xids} as unseen_xids"#,
+select xids as unseen_xids from unseen"#,
         table = table(&names.table),
         id = identifier(&columns.id),
         attempts = identifier(&columns.attempts),

@@ -1,6 +1,6 @@
 //! What becomes of a row.
 
-use outbox::{OrderingKey, RecordPosition};
+use outbox::{Event, OrderingKey, RecordPosition};
 use uuid::Uuid;
 
 /// What becomes of one row of the outbox table.
@@ -14,6 +14,8 @@ pub struct RowUpdate {
     pub created_at_us: Option<i64>,
     /// What happened.
     pub kind: RowUpdateKind,
+    /// The event of a row that fails or is held, which is kept in `postrider.held` in case its row is deleted.
+    pub event: Option<Box<Event>>,
 }
 
 /// What happened to a row or to its record.
@@ -56,7 +58,7 @@ pub enum RowUpdateKind {
 impl RowUpdate {
     /// An update of a row that is visible to every transaction.
     pub fn new(id: Uuid, kind: RowUpdateKind) -> RowUpdate {
-        RowUpdate { id, xid: None, created_at_us: None, kind }
+        RowUpdate { id, xid: None, created_at_us: None, kind, event: None }
     }
 
     /// Whether it writes FAILED, or queues the row behind another one.

@@ -3,7 +3,7 @@
 use outbox::OrderingKey;
 use outbox_store::{
     EventRows, HeldKey, RowUpdate, RowUpdateBatch, RowUpdateKind, load_held_keys, release_head, remove_held,
-    waiting_rows_of,
+    waiting_events_of,
 };
 use uuid::Uuid;
 
@@ -48,13 +48,13 @@ async fn held_keys(fixture: &Fixture) -> Vec<HeldKey> {
 async fn waiting(fixture: &Fixture, key: &str, rows_max: usize) -> Vec<u128> {
     let event_rows = EventRows::new(&fixture.session, &fixture.names).await.expect("the columns are known");
     let rows =
-        waiting_rows_of(&fixture.session, &fixture.names, &event_rows, &ordering_key(key), rows_max).await;
+        waiting_events_of(&fixture.session, &fixture.names, &event_rows, &ordering_key(key), rows_max).await;
     let rows = rows.expect("they are read");
     for row in &rows {
-        let payload = row.event.payload.as_deref().expect("each has one");
-        assert_eq!(payload, format!("{{\"n\": {}}}", row.event.id.as_u128()).as_bytes());
+        let payload = row.payload.as_deref().expect("each has one");
+        assert_eq!(payload, format!("{{\"n\": {}}}", row.id.as_u128()).as_bytes());
     }
-    rows.iter().map(|row| row.event.id.as_u128()).collect()
+    rows.iter().map(|row| row.id.as_u128()).collect()
 }
 
 #[tokio::test]
@@ -159,4 +159,32 @@ async fn held_keys_belong_to_a_slot() {
     assert_eq!(release_head(&fixture.session, &other, id(1)).await.expect("it is asked"), None);
     assert_eq!(remove_held(&fixture.session, &other, &[id(1)]).await.expect("it is done"), 0);
     assert_eq!(held_keys(&fixture).await.len(), 1);
+}
+
+#[tokio::test]
+async fn event_of_a_deleted_row_waits_as_it_was_and_a_failed_one_without_a_key_is_kept() {
+    let fixture = Fixture::set_up().await;
+    insert(&fixture, 2..=2).await;
+    let with_event = |update: RowUpdate| {
+        let event = outbox::Event {
+            payload: Some(format!("{{\"n\": {}}}", update.id.as_u128()).into()),
+            created_at_us: Some(1_700_000_000_123_456),
+            ..outbox::Event::new(update.id)
+        };
+        RowUpdate { event: Some(Box::new(event)), ..update }
+    };
+    let parked = RowUpdateKind::Failed { reason: "r".to_owned(), sent: false, head_of: None };
+    let parked = |row| with_event(RowUpdate::new(id(row), parked.clone()));
+    write(&fixture, [with_event(head(1, "k")), held(2, "k", 1), with_event(held(3, "k", 1))]).await;
+    write(&fixture, [parked(4), parked(2)]).await;
+    assert_eq!(waiting(&fixture, "k", 9).await, [3], "row 2 is FAILED");
+    let (session, names) = (&fixture.session, &fixture.names);
+    let kept =
+        outbox_store::events_without_row(session, names, &[id(1), id(2), id(3), id(4)]).await.expect("read");
+    assert_eq!(kept.iter().map(|event| event.id.as_u128()).collect::<Vec<_>>(), [1, 3, 4]);
+    assert!(kept.iter().all(|event| event.created_at_us == Some(1_700_000_000_123_456)));
+    for (row, dropped) in [(4, true), (4, false), (1, false)] {
+        let outcome = outbox_store::drop_event_without_row(session, names, id(row)).await;
+        assert_eq!(outcome.expect("deleted"), dropped, "row {row}");
+    }
 }

@@ -13,6 +13,7 @@ async fn an_empty_database_gets_everything_and_a_second_init_finds_it() {
         [
             "applied schema postrider, migration 0001_progress",
             "applied schema postrider, migration 0002_lifecycle",
+            "applied schema postrider, migration 0003_held_events",
             "created table public.outbox",
             "created publication postrider",
             &format!("created slot {slot}"),
@@ -78,7 +79,7 @@ async fn names_may_hold_anything() {
         slot: fixture.names.slot.clone(),
     };
     let first = fixture.init().await;
-    assert_eq!(first[2], "created table My.Schema.Out\"box';{id}");
+    assert_eq!(first[3], "created table My.Schema.Out\"box';{id}");
     assert!(fixture.init().await.iter().all(|line| line.starts_with("found ")));
     assert_eq!(fixture.check().await.problems, []);
 }

@@ -54,7 +54,7 @@ async fn expired(fixture: &Fixture) -> Vec<(Month, Expired)> {
 async fn init_makes_this_month_and_the_next_two_once() {
     let fixture = Fixture::empty().await;
     let first = fixture.init_as(Shape::Monthly).await;
-    assert_eq!(first[2], "created table public.outbox, in monthly partitions");
+    assert_eq!(first[3], "created table public.outbox, in monthly partitions");
     let sql = "select string_agg(to_char(m, 'YYYY_MM'), ' ' order by m) || ' default'
                from generate_series(date_trunc('month', now() at time zone 'UTC'), now() at time zone 'UTC' + interval '2 months',
                                     interval '1 month') as m";

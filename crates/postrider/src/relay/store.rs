@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use outbox::{OrderingKey, Status};
-use outbox_store::{Database, EventRows, StoredRow, release_head, remove_held, statuses, waiting_rows_of};
+use outbox::{Event, OrderingKey, Status};
+use outbox_store::{Database, EventRows, release_head, remove_held, statuses, waiting_events_of};
 use uuid::Uuid;
 
 /// Queries on a connection of their own, retried through outages. They are rare.
@@ -20,12 +20,12 @@ impl Store {
         Ok(self.database.with_retry(async |session| release_head(session, names, id).await).await?)
     }
 
-    /// The first rows that wait in a held key, in order.
-    pub(super) async fn waiting_rows(&self, key: &OrderingKey, rows_max: usize) -> Result<Vec<StoredRow>> {
+    /// The first events that wait in a held key, in order.
+    pub(super) async fn waiting_events(&self, key: &OrderingKey, events_max: usize) -> Result<Vec<Event>> {
         let names = &self.database.names;
         let rows = self.database.with_retry(async |session| {
             let columns = EventRows::new(session, names).await?;
-            waiting_rows_of(session, names, &columns, key, rows_max).await
+            waiting_events_of(session, names, &columns, key, events_max).await
         });
         Ok(rows.await?)
     }

@@ -118,6 +118,9 @@ fn held(held: &HeldReport) -> Value {
         "keys": held.lanes_total,
         "waiting": held.waiting,
         "longest": held.lanes.iter().map(lane).collect::<Vec<_>>(),
+        "failed_without_row": held.without_row.iter()
+            .map(|row| json!({ "id": row.id.to_string(), "last_error": row.last_error }))
+            .collect::<Vec<_>>(),
     })
 }
 

@@ -51,6 +51,7 @@ fn busy() -> StatusReport {
             },
         ]),
         held: Ok(HeldReport {
+            without_row: Vec::new(),
             lanes_total: 1,
             waiting: 3,
             overdue: 2,

@@ -133,8 +133,14 @@ fn failed(f: &mut Formatter<'_>, rows: &RowsReport) -> fmt::Result {
 }
 
 fn held(f: &mut Formatter<'_>, held: &HeldReport) -> fmt::Result {
+    if !held.without_row.is_empty() {
+        writeln!(f, "  failed events whose rows were deleted (postrider replay --id or --skip):")?;
+    }
+    for row in &held.without_row {
+        writeln!(f, "  {}  {}", row.id, short(row.last_error.as_deref().unwrap_or("unknown reason")))?;
+    }
     if held.lanes_total == 0 {
-        return writeln!(f, "  none");
+        return if held.without_row.is_empty() { writeln!(f, "  none") } else { Ok(()) };
     }
     let keys = if held.lanes_total == 1 { "key" } else { "keys" };
     writeln!(f, "  {} {keys}, with {} waiting", held.lanes_total, held.waiting)?;

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use outbox_store::{
     ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, ReplayState, Selection, StoreError,
-    are_transactions_visible, finish_replay, replay_request, start_replay, unfinished_replays,
+    are_transactions_visible, drop_event_without_row, finish_replay, replay_request, start_replay,
+    unfinished_replays,
 };
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -215,7 +216,14 @@ impl Executor {
             return Ok((RequestEnd::Cancelled, progress));
         }
         let outcome = self.resends.submit(ResendCommand::Skip { id: row }).await?;
-        let end = match outcome.await.map_err(|_| SessionClosed)? {
+        let mut outcome = outcome.await.map_err(|_| SessionClosed)?;
+        let names = self.connection.database.names.clone();
+        if outcome == ResendOutcome::NothingHeld
+            && retry!(self.connection, session => drop_event_without_row(session, &names, row))?
+        {
+            outcome = ResendOutcome::Done;
+        }
+        let end = match outcome {
             outcome
                 if outcome == ResendOutcome::Done || was_running && outcome == ResendOutcome::NothingHeld =>
             {

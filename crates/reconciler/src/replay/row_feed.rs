@@ -1,5 +1,8 @@
 use outbox::Event;
-use outbox_store::{ReplayKey, ReplayProgress, ReplayRows, RowKey, Selection, mark_log};
+use outbox_store::{
+    ReplayKey, ReplayProgress, ReplayRows, RowKey, Selection, drop_event_without_row, events_without_row,
+    mark_log,
+};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -57,10 +60,10 @@ impl RowFeed {
             let keys = retry!(self.connection, session => rows.keys(session, after, page))?;
             self.wait_for_the_wal(&keys).await?;
             self.submit(&rows, &keys, &mut limiter, &tracker).await?;
+            after = keys.last().map(|key| key.row).or(after);
             if keys.len() < page {
-                return Ok(());
+                return self.submit_without_row(after, &tracker).await;
             }
-            after = keys.last().map(|key| key.row);
             left = left.map(|left| left.saturating_sub(keys.len() as u64));
         }
     }
@@ -102,6 +105,31 @@ impl RowFeed {
                 // The tracker ends before the feed only when the replay ends.
                 tracker.send(SubmittedRow { key: key.row, outcome }).await.map_err(|_| SessionClosed)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Submits the requested events whose rows were deleted. What was published needs no entry in `postrider.held`.
+    async fn submit_without_row(
+        &mut self,
+        last: Option<RowKey>,
+        tracker: &mpsc::Sender<SubmittedRow>,
+    ) -> Result<(), ReplayError> {
+        if self.selection.ids.is_empty() {
+            return Ok(());
+        }
+        let (names, ids) = (self.connection.database.names.clone(), self.selection.ids.clone());
+        let events = retry!(self.connection, session => events_without_row(session, &names, &ids))?;
+        for event in events {
+            let id = event.id;
+            let key = last.unwrap_or(RowKey { created_at_us: event.created_at_us, id });
+            let sent = self.send(event).await?.await.map_err(|_| SessionClosed)?;
+            if sent == ResendOutcome::Done {
+                retry!(self.connection, session => drop_event_without_row(session, &names, id))?;
+            }
+            let (report, outcome) = oneshot::channel();
+            let _ = report.send(sent);
+            tracker.send(SubmittedRow { key, outcome: Some(outcome) }).await.map_err(|_| SessionClosed)?;
         }
         Ok(())
     }

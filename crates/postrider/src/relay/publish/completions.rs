@@ -121,7 +121,14 @@ impl Publisher {
 }
 
 pub(super) fn row_update(event: &Event, kind: RowUpdateKind) -> RowUpdate {
-    RowUpdate { id: event.id, xid: event.xid, created_at_us: event.created_at_us, kind }
+    let keeps_event = matches!(kind, RowUpdateKind::Failed { .. } | RowUpdateKind::Held { .. });
+    RowUpdate {
+        id: event.id,
+        xid: event.xid,
+        created_at_us: event.created_at_us,
+        kind,
+        event: keeps_event.then(|| Box::new(event.clone())),
+    }
 }
 
 fn republish_cause(cause: ResendCause) -> RepublishCause {

@@ -86,14 +86,14 @@ async fn run(
         let _ = skipped.send(ResendOutcome::Done);
     }
     loop {
-        let waiting = store.waiting_rows(&key, PAGE_ROWS_MAX).await?;
+        let waiting = store.waiting_events(&key, PAGE_ROWS_MAX).await?;
         if waiting.is_empty() {
             return Ok(DrainOutcome::Drained(key));
         }
         let mut outcomes: Vec<(Uuid, oneshot::Receiver<ResendOutcome>)> = Vec::new();
-        for row in waiting {
-            let id = row.event.id;
-            let command = ResendCommand::Resend { event: row.event, cause: ResendCause::HeldKey };
+        for event in waiting {
+            let id = event.id;
+            let command = ResendCommand::Resend { event, cause: ResendCause::HeldKey };
             match resends.submit(command).await {
                 Ok(outcome) => outcomes.push((id, outcome)),
                 Err(SessionClosed) => return session_closed().await,
