@@ -265,6 +265,26 @@ fn policy_hold_publishes_events_whose_rows_are_deleted_at_once() {
 }
 
 #[test]
+fn waiting_event_whose_row_is_deleted_holds_its_key_when_it_fails() {
+    let stage = policy("hold").build();
+    let relay = stage.relay();
+    let (first, second) = (poison("1", 0), poison("1", 1));
+    for row in [&first, &second, &NewRow::of("key", "1", 2)] {
+        insert_and_delete(&stage, row);
+    }
+    wait_until("all three are held", || held(&stage) == 3);
+    let passed = replay(&stage, &["--id", &second.id.to_string()]);
+    assert_eq!(held(&stage), 3, "{}", String::from_utf8_lossy(&passed.stderr));
+    for (row, left) in [(&first, 2), (&second, 0)] {
+        let skip = replay(&stage, &["--skip", &row.id.to_string()]);
+        assert!(skip.status.success(), "{}", String::from_utf8_lossy(&skip.stderr));
+        wait_until("its key is released", || held(&stage) == left);
+    }
+    assert!(relay.stop().success());
+    assert_eq!(of_key(&stage.records(), "1"), ["2"]);
+}
+
+#[test]
 fn failed_event_whose_row_is_deleted_is_listed_and_skipped_by_its_id() {
     let stage = policy("park").build();
     let relay = stage.relay();

@@ -1,7 +1,7 @@
 //! Held keys: rows in `postrider.held` that wait behind a failed row of their ordering key.
 
 use bytes::Bytes;
-use outbox::{Event, OrderingKey};
+use outbox::{Event, OrderingKey, Status};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -105,9 +105,9 @@ pub async fn waiting_events_of(
     events_max: usize,
 ) -> Result<Vec<Event>, StoreError> {
     let sql = format!(
-        "select {list}, o.{id} is not null, h.id, (extract(epoch from h.created_at) * 1000000)::int8, h.event
+        "select {list}, o.{id} is not null, h.id, h.head, (extract(epoch from h.created_at) * 1000000)::int8, h.event
          from postrider.held as h left join {table} as o on o.{id} = h.id
-         where h.slot = $1 and md5(h.topic) = md5($2) and sha256(h.key) = sha256($3) and h.topic = $2 and h.key = $3
+         where h.slot = $1 and hashtextextended(h.topic, 0) = hashtextextended($2, 0) and sha256(h.key) = sha256($3) and h.topic = $2 and h.key = $3
              and not h.head and (o.{status} in ('PUBLISH', 'COMPLETE', 'FAILED')) is not true
              and (o.{id} is not null or h.event is not null)
          order by h.seq limit $4",
@@ -128,7 +128,7 @@ pub async fn waiting_events_of(
     Ok(rows.iter().map(event).collect())
 }
 
-/// The events of these ids that are kept in `postrider.held` and whose rows were deleted.
+/// The failed events of these ids whose rows were deleted.
 ///
 /// # Errors
 ///
@@ -139,9 +139,9 @@ pub async fn events_without_row(
     ids: &[Uuid],
 ) -> Result<Vec<Event>, StoreError> {
     let sql = format!(
-        "select h.id, (extract(epoch from h.created_at) * 1000000)::int8, h.event
+        "select h.id, h.head, (extract(epoch from h.created_at) * 1000000)::int8, h.event
          from postrider.held as h
-         where h.slot = $1 and h.id = any($2::uuid[]) and h.event is not null
+         where h.slot = $1 and h.id = any($2::uuid[]) and h.head and h.event is not null
              and not exists (select from {table} as o where o.{id} = h.id)
          order by h.seq",
         table = table(&names.table),
@@ -153,14 +153,20 @@ pub async fn events_without_row(
     Ok(rows.iter().map(|row| kept_event(row, 0)).collect())
 }
 
-/// Deletes the entry of a failed event that holds no key and whose row was deleted. Returns whether there was one.
+/// Deletes the entry of a failed event whose row was deleted. Returns whether there was one. Events that wait behind it are
+/// drained by the relay or, if it ends before, by the next one.
 ///
 /// # Errors
 ///
 /// Those of any query.
 pub async fn drop_event_without_row(session: &Session, names: &Names, id: Uuid) -> Result<bool, StoreError> {
-    const SQL: &str = "delete from postrider.held where slot = $1 and id = $2 and topic is null";
-    let deleted = session.client().execute(SQL, &[&names.slot, &id]).await;
+    let sql = format!(
+        "delete from postrider.held as h
+         where h.slot = $1 and h.id = $2 and h.head and not exists (select from {table} as o where o.{id} = h.id)",
+        table = table(&names.table),
+        id = identifier(&names.columns.id),
+    );
+    let deleted = session.client().execute(&sql, &[&names.slot, &id]).await;
     Ok(deleted.map_err(StoreError::postgres("deleting a failed event"))? > 0)
 }
 
@@ -175,9 +181,33 @@ pub async fn remove_held(session: &Session, names: &Names, ids: &[Uuid]) -> Resu
     deleted.map_err(StoreError::postgres("deleting held rows"))
 }
 
-/// From the id, the time of creation in microseconds and the texts, which begin at this index.
+/// Deletes the entries of rows that failed without holding their key. The event of a row that was deleted is kept, without
+/// a key.
+///
+/// # Errors
+///
+/// Those of any query.
+pub async fn remove_failed(session: &Session, names: &Names, ids: &[Uuid]) -> Result<(), StoreError> {
+    let sql = format!(
+        "with kept as (
+             update postrider.held as h set topic = null, key = null, head = true
+             where h.slot = $1 and h.id = any($2::uuid[]) and h.event is not null
+                 and not exists (select from {table} as o where o.{id} = h.id)
+             returning h.id
+         )
+         delete from postrider.held as h
+         where h.slot = $1 and h.id = any($2::uuid[]) and h.id not in (select k.id from kept as k)",
+        table = table(&names.table),
+        id = identifier(&names.columns.id),
+    );
+    let deleted = session.client().execute(&sql, &[&names.slot, &ids]).await;
+    deleted.map(drop).map_err(StoreError::postgres("deleting failed rows from postrider.held"))
+}
+
+/// From the id, whether it is a head, the time of creation in microseconds and the texts, which begin at this index.
 fn kept_event(row: &Row, first: usize) -> Event {
-    held_event::event(row.get(first), row.get(first + 1), row.get(first + 2))
+    let status = if row.get(first + 1) { Status::Failed } else { Status::Init };
+    held_event::event(row.get(first), status, row.get(first + 2), row.get(first + 3))
 }
 
 /// The first two columns.

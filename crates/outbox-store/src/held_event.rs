@@ -1,7 +1,7 @@
 //! Events as they are kept in `postrider.held`.
 
 use bytes::Bytes;
-use outbox::{ColumnRole, Event};
+use outbox::{ColumnRole, Event, Status};
 use uuid::Uuid;
 
 /// The texts of an event, in the order of `postrider.held.event`.
@@ -10,10 +10,16 @@ pub(crate) fn texts(event: &Event) -> impl Iterator<Item = Option<&[u8]>> {
     fields.chain(event.others.iter().map(Option::as_ref)).map(|text| text.map(|text| &**text))
 }
 
-/// The event with these texts. Texts that are missing, because a template reads another column since, are NULL.
-pub(crate) fn event(id: Uuid, created_at_us: Option<i64>, texts: Vec<Option<Vec<u8>>>) -> Event {
+/// The event with these texts, with the status that its row would have. Texts that are missing, because a template reads
+/// another column since, are NULL.
+pub(crate) fn event(
+    id: Uuid,
+    status: Status,
+    created_at_us: Option<i64>,
+    texts: Vec<Option<Vec<u8>>>,
+) -> Event {
     let mut texts = texts.into_iter().map(|text| text.map(Bytes::from));
-    let mut event = Event { created_at_us, ..Event::new(id) };
+    let mut event = Event { created_at_us, status: Some(status), ..Event::new(id) };
     for (_, field) in ColumnRole::event_texts() {
         field.set(&mut event, texts.next().flatten());
     }
@@ -32,11 +38,12 @@ mod tests {
             payload: Some(Bytes::from_static(b"\xff\0")),
             headers: Some("{}".into()),
             created_at_us: Some(17),
+            status: Some(Status::Init),
             others: vec![None, Some("x".into())],
             ..Event::new(Uuid::from_u128(3))
         };
         let stored = texts(&kept).map(|text| text.map(<[u8]>::to_vec)).collect();
-        assert_eq!(event(kept.id, kept.created_at_us, stored), kept);
+        assert_eq!(event(kept.id, Status::Init, kept.created_at_us, stored), kept);
         kept.others.clear();
         assert_eq!(texts(&kept).count(), ColumnRole::event_texts().count());
     }

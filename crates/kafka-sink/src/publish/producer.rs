@@ -179,6 +179,8 @@ fn serve(producer: &BaseProducer<SinkContext, KeyPartitioner>, stop: &AtomicBool
             && let Some((code, reason)) = producer.client().fatal_error()
         {
             context.reports.fail(SinkErrorKind::Fatal { code, reason }.into());
+        }
+        if polls_left.is_none() && context.reports.has_failed() {
             polls_left = Some(SETTLING_POLLS_MAX);
         }
         if let Some(polls) = polls_left.as_mut().filter(|polls| **polls > 0) {

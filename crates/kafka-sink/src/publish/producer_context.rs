@@ -137,8 +137,10 @@ impl ProducerContext<KeyPartitioner> for SinkContext {
         let token = Token::from_usize(token);
         match result {
             Ok(message) if message.offset() < 0 => {
-                let error = SinkErrorKind::NoOffset { topic: message.topic().to_owned() };
-                let outcome = Err(DeliveryError::ProducerFailed(error.into()));
+                let error = SinkError::from(SinkErrorKind::NoOffset { topic: message.topic().to_owned() });
+                let outcome = Err(DeliveryError::ProducerFailed(error.clone()));
+                // Ends the producer, so that as little as possible is stored before this record is sent again.
+                self.reports.fail(error);
                 self.reports.failed(DeliveryReport { token, outcome }, message.payload_len(), false);
             }
             Ok(message) => {

@@ -12,7 +12,7 @@ use crate::event_rows::{EventRows, StoredRow};
 use crate::held::events_without_row;
 use crate::replay::selection::{CreatedAtType, RowKey, Selection, SelectionSql, microseconds};
 
-// StuckRowCursor are read in index order and rows by primary key, whatever the statistics of the table: a plan with a sort would
+// Pages are read in index order and rows by primary key, whatever the statistics of the table: a plan with a sort would
 // read the rest of the table for every page.
 const SETTINGS: &str = "
 set enable_seqscan = off;

@@ -179,11 +179,13 @@ async fn event_of_a_deleted_row_waits_as_it_was_and_a_failed_one_without_a_key_i
     write(&fixture, [parked(4), parked(2)]).await;
     assert_eq!(waiting(&fixture, "k", 9).await, [3], "row 2 is FAILED");
     let (session, names) = (&fixture.session, &fixture.names);
-    let kept =
-        outbox_store::events_without_row(session, names, &[id(1), id(2), id(3), id(4)]).await.expect("read");
-    assert_eq!(kept.iter().map(|event| event.id.as_u128()).collect::<Vec<_>>(), [1, 3, 4]);
+    let kept = outbox_store::events_without_row(session, names, &[1, 2, 3, 4].map(id)).await.expect("read");
+    assert_eq!(kept.iter().map(|event| event.id.as_u128()).collect::<Vec<_>>(), [1, 4], "3 has not failed");
     assert!(kept.iter().all(|event| event.created_at_us == Some(1_700_000_000_123_456)));
-    for (row, dropped) in [(4, true), (4, false), (1, false)] {
+    outbox_store::remove_failed(session, names, &[id(2), id(3)]).await.expect("done");
+    let left = "select string_agg(right(id::text, 1) || coalesce(topic, '-') || head, ' ' order by seq) from postrider.held";
+    assert_eq!(fixture.text(left).await, "1orderstrue 3-true 4-true");
+    for (row, dropped) in [(4, true), (4, false), (3, true), (1, true)] {
         let outcome = outbox_store::drop_event_without_row(session, names, id(row)).await;
         assert_eq!(outcome.expect("deleted"), dropped, "row {row}");
     }

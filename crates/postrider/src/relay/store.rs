@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use outbox::{Event, OrderingKey, Status};
-use outbox_store::{Database, EventRows, release_head, remove_held, statuses, waiting_events_of};
+use outbox_store::{
+    Database, EventRows, release_head, remove_failed, remove_held, statuses, waiting_events_of,
+};
 use uuid::Uuid;
 
 /// Queries on a connection of their own, retried through outages. They are rare.
@@ -28,6 +30,13 @@ impl Store {
             waiting_events_of(session, names, &columns, key, events_max).await
         });
         Ok(rows.await?)
+    }
+
+    /// These rows failed without holding their key.
+    pub(super) async fn remove_failed(&self, ids: Vec<Uuid>) -> Result<()> {
+        let names = &self.database.names;
+        let remove = self.database.with_retry(async |session| remove_failed(session, names, &ids).await);
+        Ok(remove.await?)
     }
 
     /// These rows no longer wait.

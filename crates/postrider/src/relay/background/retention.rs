@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use outbox::LogThrottle;
 use outbox_store::{Backoff, Database, Expired, Mark, Month, Retention, StoreError, keep_ahead};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
@@ -19,7 +20,7 @@ pub(crate) fn run_retention(
         complete_after,
         partitioned,
         kept: BTreeSet::new(),
-        logged: BTreeSet::new(),
+        errors: LogThrottle::new(HOUR),
     };
     (complete_after.is_some() || partitioned).then(|| task.run())
 }
@@ -48,8 +49,7 @@ struct RetentionTask {
     partitioned: bool,
     /// Months that were logged as kept.
     kept: BTreeSet<Month>,
-    /// Errors that were logged.
-    logged: BTreeSet<String>,
+    errors: LogThrottle,
 }
 
 /// What a pass deleted.
@@ -111,7 +111,7 @@ impl RetentionTask {
             match self.delete(complete_after, &mut deleted).await {
                 Ok(()) => break,
                 Err(error) if !error.is_retryable() => {
-                    self.log_once(&error);
+                    self.log(&error);
                     break;
                 }
                 Err(error) => debug!(%error, "retention pass interrupted; starting it again"),
@@ -144,7 +144,7 @@ impl RetentionTask {
                 ),
                 Ok(Expired::Kept) => {}
                 Ok(Expired::Locked) => info!(%partition, "table in use; partition is dropped later"),
-                Err(error) if !error.is_retryable() => self.log_once(&error),
+                Err(error) if !error.is_retryable() => self.log(&error),
                 Err(error) => return Err(error),
             }
         }
@@ -163,11 +163,9 @@ impl RetentionTask {
         Ok(())
     }
 
-    fn log_once(&mut self, error: &StoreError) {
-        let text = error.to_string();
-        if !self.logged.contains(&text) {
-            error!(error = text, "retention could not delete");
-            self.logged.insert(text);
+    fn log(&mut self, error: &StoreError) {
+        if let Some(suppressed) = self.errors.allow(std::time::Instant::now()) {
+            error!(%error, suppressed, "retention could not delete");
         }
     }
 }

@@ -99,12 +99,12 @@ async fn run(
                 Err(SessionClosed) => return session_closed().await,
             }
         }
-        let mut finished = Vec::new();
+        let (mut finished, mut failed) = (Vec::new(), Vec::new());
         let mut is_blocked = false;
         for (id, outcome) in outcomes {
             match outcome.await {
-                // A rejected row that holds no key is FAILED and no longer waits.
-                Ok(ResendOutcome::Done | ResendOutcome::Failed(_)) => finished.push(id),
+                Ok(ResendOutcome::Done) => finished.push(id),
+                Ok(ResendOutcome::Failed(_)) => failed.push(id),
                 Ok(ResendOutcome::Held) => is_blocked = true,
                 Ok(ResendOutcome::AlreadyInFlight | ResendOutcome::NothingHeld) => {
                     sleep(IN_FLIGHT_RETRY_AFTER).await
@@ -113,6 +113,9 @@ async fn run(
             }
         }
         store.remove_held(finished).await?;
+        if !failed.is_empty() {
+            store.remove_failed(failed).await?;
+        }
         if is_blocked {
             return Ok(DrainOutcome::Blocked(key));
         }
