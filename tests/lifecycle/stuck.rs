@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{NewRow, Stage, consumed, delete_records, delete_topic, wait_until};
 
-/// As an earlier polling publisher left them: one INIT row, and one PUBLISH row without a record.
+/// Rows that the slot does not bring: one INIT row, and one PUBLISH row whose record is gone with its topic.
 #[test]
 fn overdue_init_and_publish_rows_are_sent_and_a_fresh_row_waits_for_its_deadline() {
     let stage = Stage::builder().whole_life().setting("POSTRIDER_RECONCILE_INIT_AFTER", "8s").build();
@@ -15,6 +15,8 @@ fn overdue_init_and_publish_rows_are_sent_and_a_fresh_row_waits_for_its_deadline
     let [init, publish, fresh] = [1, 2, 3].map(|number| NewRow::of("left", number, number));
     init.insert_aged(&mut client, "INIT", "1 hour");
     publish.insert_aged(&mut client, "PUBLISH", "1 hour");
+    let sql = "update outbox set kafka_topic = 'gone', kafka_partition = 0, kafka_offset = 7 where id = $1";
+    client.execute(sql, &[&publish.id]).expect("it has a position");
     fresh.insert_aged(&mut client, "INIT", "0 seconds");
     let began = Instant::now();
     client.execute(recreated, &[&stage.slot()]).expect("the slot is recreated");
