@@ -153,6 +153,17 @@ pub async fn events_without_row(
     Ok(rows.iter().map(|row| kept_event(row, 0)).collect())
 }
 
+/// Deletes the entry of a failed event that holds no key. Returns whether there was one.
+///
+/// # Errors
+///
+/// Those of any query.
+pub async fn drop_event_without_key(session: &Session, names: &Names, id: Uuid) -> Result<bool, StoreError> {
+    const SQL: &str = "delete from postrider.held where slot = $1 and id = $2 and topic is null";
+    let deleted = session.client().execute(SQL, &[&names.slot, &id]).await;
+    Ok(deleted.map_err(StoreError::postgres("deleting a failed event"))? > 0)
+}
+
 /// Deletes the entry of a failed event whose row was deleted. Returns whether there was one. Events that wait behind it are
 /// drained by the relay or, if it ends before, by the next one.
 ///

@@ -26,8 +26,8 @@ pub use connection::names::Names;
 pub use connection::session::{Session, Tls, connect, noticing_dead_peers};
 pub use event_rows::{EventRows, StoredRow};
 pub use held::{
-    HeldKey, drop_event_without_row, events_without_row, load_held_keys, release_head, remove_failed,
-    remove_held, waiting_events_of,
+    HeldKey, drop_event_without_key, drop_event_without_row, events_without_row, load_held_keys,
+    release_head, remove_failed, remove_held, waiting_events_of,
 };
 pub use log_mark::mark_log;
 pub use replay::create_request::{Cancellation, cancel_replay, request_replay, request_skip};

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use outbox_store::{
     ReplayKind, ReplayProgress, ReplayRequest, ReplayRows, ReplayState, Selection, StoreError,
-    are_transactions_visible, drop_event_without_row, finish_replay, replay_request, start_replay,
+    are_transactions_visible, drop_event_without_key, finish_replay, replay_request, start_replay,
     unfinished_replays,
 };
 use tokio::sync::mpsc;
@@ -219,7 +219,7 @@ impl Executor {
         let mut outcome = outcome.await.map_err(|_| SessionClosed)?;
         let names = self.connection.database.names.clone();
         if outcome == ResendOutcome::NothingHeld
-            && retry!(self.connection, session => drop_event_without_row(session, &names, row))?
+            && retry!(self.connection, session => drop_event_without_key(session, &names, row))?
         {
             outcome = ResendOutcome::Done;
         }
