@@ -165,7 +165,9 @@ async fn broker_that_is_down_decides_nothing() {
 async fn reconciler_checks_rows_that_were_inserted_as_published() {
     let mut fixture = Fixture::new(SOON, 2 * SOON).await;
     fixture.started().await;
-    fixture.insert(1, "status = 'PUBLISH', created_at = now()").await;
+    // Its topic does not have this partition.
+    let position = "kafka_topic = 't', kafka_partition = 7, kafka_offset = 0";
+    fixture.insert(1, &format!("status = 'PUBLISH', created_at = now(), {position}")).await;
     let created = fixture.number("select (extract(epoch from created_at) * 1000000)::int8 from outbox").await;
     let start = std::time::Instant::now();
     fixture.deadlines.inserted_published(Some(created));
