@@ -9,6 +9,7 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
+use crate::record_position::record_position;
 
 /// The current version of a row of the outbox table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +84,6 @@ impl EventRows {
     /// The row, from what the list selected.
     pub fn read(&self, row: &Row) -> StoredRow {
         let text = |index: usize| row.get::<_, Option<&[u8]>>(index).map(Bytes::copy_from_slice);
-        let place = || {
-            Some(RecordPosition {
-                topic: row.get::<_, Option<&str>>(5)?.into(),
-                partition: row.get::<_, Option<i32>>(6)?,
-                offset: row.get::<_, Option<i64>>(7)?,
-            })
-        };
         let status: Option<Status> = row.get::<_, Option<&str>>(2).and_then(|text| text.parse().ok());
         let mut event = Event {
             created_at_us: row.get(1),
@@ -105,7 +99,7 @@ impl EventRows {
             status,
             attempts: row.get::<_, Option<i32>>(3).and_then(|n| n.try_into().ok()).unwrap_or(0),
             last_attempt_at_us: row.get(4),
-            place: place(),
+            place: record_position(row, 5),
         }
     }
 

@@ -10,6 +10,7 @@ mod event_rows;
 mod held;
 mod held_event;
 mod log_mark;
+mod record_position;
 mod replay;
 mod retention;
 mod setup;

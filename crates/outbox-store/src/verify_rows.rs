@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_core::Stream as _;
-use outbox::{AcceptedTypes, Status};
+use outbox::{AcceptedTypes, RecordPosition, Status};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::connection::names::Names;
 use crate::connection::quote::{identifier, table};
 use crate::connection::session::Session;
 use crate::event_rows::{ColumnTypes, expression};
-use outbox::RecordPosition;
+use crate::record_position::record_position;
 
 // The sort needs a few megabytes per 100,000 rows, because large payloads stay in the TOAST table; a very large selection
 // is sorted on disk.
@@ -137,17 +137,10 @@ impl VerifyRows {
 }
 
 fn read(row: &Row) -> RowToVerify {
-    let place = || {
-        Some(RecordPosition {
-            topic: row.get::<_, Option<&str>>(2)?.into(),
-            partition: row.get::<_, Option<i32>>(3)?,
-            offset: row.get::<_, Option<i64>>(4)?,
-        })
-    };
     RowToVerify {
         id: row.get(0),
         status: if row.get(1) { Status::Complete } else { Status::Publish },
-        place: place(),
+        place: record_position(row, 2),
         payload: row.get::<_, Option<&[u8]>>(5).map(Bytes::copy_from_slice),
     }
 }

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::connection::error::StoreError;
 use crate::connection::session::Session;
+use crate::record_position::record_position;
 use crate::stuck_rows::filter::StuckRowFilter;
 use crate::stuck_rows::rows::StuckRow;
 use crate::stuck_rows::rows::StuckRows;
 use crate::stuck_rows::sql::{Sql, Time, micros};
-use outbox::RecordPosition;
 
 /// Rows, and when the database was asked for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,18 +178,11 @@ impl StuckRowCursor<'_> {
 }
 
 fn stuck_row(row: &Row) -> StuckRow {
-    let place = || {
-        Some(RecordPosition {
-            topic: row.get::<_, Option<&str>>(4)?.into(),
-            partition: row.get::<_, Option<i32>>(5)?,
-            offset: row.get::<_, Option<i64>>(6)?,
-        })
-    };
     StuckRow {
         id: row.get(0),
         created_at_us: row.get(1),
         attempts: row.get::<_, i32>(2).try_into().unwrap_or(0),
         last_attempt_at_us: row.get(3),
-        place: place(),
+        place: record_position(row, 4),
     }
 }

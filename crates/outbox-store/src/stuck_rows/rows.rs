@@ -1,12 +1,11 @@
 //! Questions about rows that wait, asked when something is known to be overdue, and once when a relay starts.
 
+use outbox::RecordPosition;
 use uuid::Uuid;
 
 use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::session::Session;
-use outbox::RecordPosition;
-
 use crate::stuck_rows::sql::Sql;
 
 /// What has to be known of a row to decide whether it is stuck.

@@ -11,9 +11,6 @@ use crate::write_back::row_update::{RowUpdate, RowUpdateKind};
 pub(crate) struct FailOrHold {
     pub(crate) id: Uuid,
     pub(crate) failed: bool,
-    /// Whether the row was just read from the WAL, so that it was INIT. Any other state was written since, for example
-    /// by a statement that was executed although its connection was lost.
-    pub(crate) live: bool,
     /// Whether the record was handed to the broker.
     pub(crate) sent: bool,
     pub(crate) last_error: String,
@@ -21,7 +18,8 @@ pub(crate) struct FailOrHold {
     pub(crate) queue: Option<(String, Bytes)>,
     /// The row's position in the batch as it was submitted.
     pub(crate) number: i32,
-    /// The transaction that inserted the row, where other transactions may not see the row yet.
+    /// The transaction of a row just read from the WAL, which other transactions may not see yet. The row was INIT: any
+    /// other state was written since, for example by a statement that was executed although its connection was lost.
     pub(crate) xid: Option<u32>,
     pub(crate) event: Option<Box<Event>>,
 }
@@ -30,7 +28,6 @@ impl FailOrHold {
     /// `None` if the row neither fails nor is held.
     pub(crate) fn of(update: RowUpdate, number: i32) -> Option<FailOrHold> {
         let RowUpdate { id, xid, event, .. } = update;
-        let live = xid.is_some();
         let (failed, sent, last_error, key) = match update.kind {
             RowUpdateKind::Failed { reason, sent, head_of } => (true, sent, storable(reason), head_of),
             RowUpdateKind::Held { key, head } => (false, false, held_behind(head), key),
@@ -39,7 +36,7 @@ impl FailOrHold {
             }
         };
         let queue = key.map(|OrderingKey { topic, key }| (storable(topic), key));
-        Some(FailOrHold { id, failed, live, sent, last_error, queue, number, xid, event })
+        Some(FailOrHold { id, failed, sent, last_error, queue, number, xid, event })
     }
 }
 

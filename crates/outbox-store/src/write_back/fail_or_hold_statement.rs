@@ -24,7 +24,6 @@ statement_parameters! {
         topics: Vec<Option<&'a str>> => TEXT_ARRAY,
         keys: Vec<Option<&'a [u8]>> => BYTEA_ARRAY,
         numbers: Vec<i32> => INT4_ARRAY,
-        live: Vec<bool> => BOOL_ARRAY,
         /// The transaction of each row, where it may not be visible yet.
         row_xids: Vec<Option<i64>> => INT8_ARRAY,
         created_at_us: Vec<Option<i64>> => INT8_ARRAY,
@@ -52,7 +51,6 @@ impl<'a> FailOrHoldParameters<'a> {
             topics: rows.iter().map(|row| row.queue.as_ref().map(|(topic, _)| &**topic)).collect(),
             keys: rows.iter().map(|row| row.queue.as_ref().map(|(_, key)| &**key)).collect(),
             numbers: rows.iter().map(|row| row.number).collect(),
-            live: rows.iter().map(|row| row.live).collect(),
             row_xids: rows.iter().map(|row| row.xid.map(i64::from)).collect(),
             created_at_us: rows
                 .iter()
@@ -92,7 +90,6 @@ pub(crate) fn fail_or_hold_sql(names: &Names, types: &WrittenColumnTypes) -> Str
         topics,
         keys,
         numbers,
-        live,
         row_xids,
         created_at_us,
         has_event,
@@ -113,9 +110,9 @@ with unseen as materialized (
     select g.*,
         case when has_event then ({texts})[(place::int4 - 1) * {text_count} + 1 : place::int4 * {text_count}] end as event,
         timestamptz 'epoch' + created_at_us * interval '1 microsecond' as created_at
-    from unnest({ids}, {failed}, {sent}, {last_errors}, {topics}, {keys}, {numbers}, {live}, {row_xids}, {created_at_us},
+    from unnest({ids}, {failed}, {sent}, {last_errors}, {topics}, {keys}, {numbers}, {row_xids}, {created_at_us},
             {has_event}) with ordinality
-        as g (id, failed, sent, error, topic, key, number, live, xid, created_at_us, has_event, place)
+        as g (id, failed, sent, error, topic, key, number, xid, created_at_us, has_event, place)
 ), written as (
     update {table} as o
     set {status} = case when {fails} then 'FAILED' else o.{status} end,
@@ -129,7 +126,7 @@ with unseen as materialized (
     from given as g
     where o.{id} = g.id
         and (o.{status} = 'INIT'
-            or g.failed and (g.live and o.{status} in ('PUBLISH', 'COMPLETE')) is not true)
+            or g.failed and (g.xid is not null and o.{status} in ('PUBLISH', 'COMPLETE')) is not true)
 ), held as (
     insert into postrider.held as h (slot, id, topic, key, head, event, created_at, last_error)
     select {slot}, g.id, g.topic, g.key, g.failed, g.event, g.created_at, g.error
@@ -137,7 +134,7 @@ with unseen as materialized (
     where (g.topic is not null
             or g.failed and g.has_event and (g.xid = any(unseen.xids)) is not true
                 and not exists (select from {table} as o where o.{id} = g.id))
-        and not ({in_doubt} and g.live and exists (
+        and not ({in_doubt} and g.xid is not null and exists (
             select from {table} as o
             where o.{id} = g.id
                 and (o.{status} is distinct from 'INIT' or o.{last_error} = g.error::{last_error_type})

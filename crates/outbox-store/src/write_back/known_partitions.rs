@@ -4,6 +4,7 @@ use outbox::RecordPosition;
 
 use crate::connection::error::StoreError;
 use crate::connection::session::Session;
+use crate::record_position::record_position;
 
 /// The highest offset written back of every partition, through any slot: rows published through an earlier slot are in
 /// the same table.
@@ -19,10 +20,5 @@ pub async fn known_partitions(session: &Session) -> Result<Vec<RecordPosition>, 
         .query(SQL, &[])
         .await
         .map_err(StoreError::postgres("reading the known partitions from postrider.progress"))?;
-    let position = |row: tokio_postgres::Row| RecordPosition {
-        topic: row.get::<_, &str>(0).into(),
-        partition: row.get(1),
-        offset: row.get(2),
-    };
-    Ok(rows.into_iter().map(position).collect())
+    Ok(rows.iter().filter_map(|row| record_position(row, 0)).collect())
 }

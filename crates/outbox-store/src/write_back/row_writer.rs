@@ -10,6 +10,7 @@ use crate::connection::error::StoreError;
 use crate::connection::names::Names;
 use crate::connection::quote::table;
 use crate::connection::session::Session;
+use crate::record_position::record_position;
 use crate::write_back::batch::{BatchRows, RowUpdateBatch};
 use crate::write_back::column_types::WrittenColumnTypes;
 use crate::write_back::delivery_statement::{DeliveryParameters, delivery_sql};
@@ -109,12 +110,7 @@ impl RowWriter {
         const SQL: &str = "select topic, partition, \"offset\" from postrider.progress where slot = $1";
         let rows = self.session.client().query(SQL, &[&self.slot]).await;
         let rows = rows.map_err(|error| self.explained(error))?;
-        let position = |row: &tokio_postgres::Row| RecordPosition {
-            topic: row.get::<_, &str>(0).into(),
-            partition: row.get(1),
-            offset: row.get(2),
-        };
-        Ok(rows.iter().map(position).collect())
+        Ok(rows.iter().filter_map(|row| record_position(row, 0)).collect())
     }
 
     fn explained(&self, error: tokio_postgres::Error) -> StoreError {

@@ -121,14 +121,10 @@ impl Publisher {
 }
 
 pub(super) fn row_update(event: &Event, kind: RowUpdateKind) -> RowUpdate {
-    let keeps_event = matches!(kind, RowUpdateKind::Failed { .. } | RowUpdateKind::Held { .. });
-    RowUpdate {
-        id: event.id,
-        xid: event.xid,
-        created_at_us: event.created_at_us,
-        kind,
-        event: keeps_event.then(|| Box::new(event.clone())),
-    }
+    let (xid, created_at_us) = (event.xid, event.created_at_us);
+    let update = RowUpdate { xid, created_at_us, ..RowUpdate::new(event.id, kind) };
+    let kept = update.is_fail_or_hold().then(|| Box::new(event.clone()));
+    RowUpdate { event: kept, ..update }
 }
 
 fn republish_cause(cause: ResendCause) -> RepublishCause {
