@@ -237,10 +237,6 @@ fn held(stage: &Stage<'_>) -> i64 {
     stage.client().query_one("select count(*) from postrider.held", &[]).expect("counted").get(0)
 }
 
-fn replay(stage: &Stage<'_>, arguments: &[&str]) -> std::process::Output {
-    stage.postrider(&[&["replay", "--wait"], arguments].concat())
-}
-
 #[test]
 fn policy_hold_publishes_events_whose_rows_are_deleted_at_once() {
     let stage = policy("hold").build();
@@ -257,8 +253,7 @@ fn policy_hold_publishes_events_whose_rows_are_deleted_at_once() {
     relay.wait_until_streaming();
     insert_and_delete(&stage, &NewRow::of("key", "1", 3));
     wait_until("the fourth is held, too", || held(&stage) == 4);
-    let skip = replay(&stage, &["--skip", &bad.id.to_string()]);
-    assert!(skip.status.success(), "{}", String::from_utf8_lossy(&skip.stderr));
+    stage.stdout_of(&["replay", "--wait", "--skip", &bad.id.to_string()]);
     wait_until("the others are published", || held(&stage) == 0);
     assert!(relay.stop().success());
     assert_eq!(of_key(&stage.records(), "1"), ["1", "2", "3"]);
@@ -273,11 +268,10 @@ fn waiting_event_whose_row_is_deleted_holds_its_key_when_it_fails() {
         insert_and_delete(&stage, row);
     }
     wait_until("all three are held", || held(&stage) == 3);
-    let passed = replay(&stage, &["--id", &second.id.to_string()]);
+    let passed = stage.postrider(&["replay", "--wait", "--id", &second.id.to_string()]);
     assert_eq!(held(&stage), 3, "{}", String::from_utf8_lossy(&passed.stderr));
     for (row, left) in [(&first, 2), (&second, 0)] {
-        let skip = replay(&stage, &["--skip", &row.id.to_string()]);
-        assert!(skip.status.success(), "{}", String::from_utf8_lossy(&skip.stderr));
+        stage.stdout_of(&["replay", "--wait", "--skip", &row.id.to_string()]);
         wait_until("its key is released", || held(&stage) == left);
     }
     assert!(relay.stop().success());
@@ -293,13 +287,12 @@ fn failed_event_whose_row_is_deleted_is_listed_and_skipped_by_its_id() {
     insert_and_delete(&stage, &NewRow::of("key", "1", 1));
     wait_until("the failed event is kept", || held(&stage) == 1);
     let id = bad.id.to_string();
-    let status = String::from_utf8(stage.postrider(&["status"]).stdout).expect("text");
+    let status = stage.stdout_of(&["status"]);
     assert!(status.contains(&id) && status.contains("JSON object"), "{status}");
-    let retried = replay(&stage, &["--id", &id]);
+    let retried = stage.postrider(&["replay", "--wait", "--id", &id]);
     assert!(!retried.status.success(), "its headers are as they were");
     assert_eq!(held(&stage), 1);
-    let skip = replay(&stage, &["--skip", &id]);
-    assert!(skip.status.success(), "{}", String::from_utf8_lossy(&skip.stderr));
+    stage.stdout_of(&["replay", "--wait", "--skip", &id]);
     assert_eq!(held(&stage), 0);
     assert!(relay.stop().success());
     assert_eq!(of_key(&stage.records(), "1"), ["1"]);
